@@ -1,0 +1,1 @@
+"""ChartQA side by side: one chart, one question, three answers of one base model."""

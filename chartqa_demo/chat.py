@@ -1,0 +1,49 @@
+"""The only home of prompt text: page, evaluation and training all build their messages here.
+
+The notebook that this project began from trains its adapter with a system message and then asks without it.
+`training_row` is `messages` plus the gold answer, so that mistake cannot be made here.
+"""
+
+from typing import Any
+
+from chartqa_demo.arms import Arm
+
+Message = dict[str, Any]
+
+
+def plain_text(question: str) -> str:
+    """A visitor's question as text only: no character sequence in it is read as a special token.
+
+    Qwen2-VL's special tokens are all written `<|name|>` and its processor replaces `<|image_pad|>` wherever it
+    finds it in the rendered prompt. A space after each `<` that a `|` follows breaks every such token and keeps
+    the question readable.
+    """
+    return question.replace("<|", "< |").strip()
+
+
+def messages(arm: Arm, question: str, system: str | None = None) -> list[Message]:
+    """The conversation that `arm` receives, ending with the visitor's turn.
+
+    The image is a bare placeholder: the caller hands the pixels to the processor (or the data set to the trainer).
+    `system` replaces the arm's own system message (the page's editable prompt); an arm without a system message
+    of ours never gets one, because "pretrained" has to stay what the model does by itself.
+    """
+    text = arm.system if system is None or arm.system is None else system.strip()
+    turns: list[Message] = []
+    if text:
+        turns.append({"role": "system", "content": [{"type": "text", "text": plain_text(text)}]})
+    turns.append(
+        {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": plain_text(question)}]}
+    )
+    return turns
+
+
+def training_row(arm: Arm, question: str, answer: str) -> dict[str, list[Message]]:
+    """One supervised row: the adapter arm's own messages as prompt, the gold answer as completion.
+
+    TRL puts the loss on the completion only for rows of this form.
+    """
+    return {
+        "prompt": messages(arm, question),
+        "completion": [{"role": "assistant", "content": [{"type": "text", "text": answer}]}],
+    }

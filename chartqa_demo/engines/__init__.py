@@ -1,0 +1,65 @@
+"""What every engine is: something with `answer(image, question, arms, options) -> Iterator[Answers]`."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from PIL import Image
+
+from chartqa_demo.arms import Arm
+
+
+@dataclass(frozen=True)
+class Options:
+    """Generation settings of one question. temperature 0 is greedy; system replaces the prompted arm's message;
+    max_pixels caps the chart's area for this question (None: the engine's own limit)."""
+
+    max_new_tokens: int = 64
+    temperature: float = 0.0
+    max_pixels: int | None = None
+    system: str | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One arm's answer so far. Times in seconds since the question reached the engine."""
+
+    arm: str
+    text: str = ""
+    tokens: int = 0
+    first_token_s: float | None = None
+    total_s: float | None = None
+    done: bool = False
+    error: str | None = None
+
+
+Answers = tuple[Answer, ...]
+
+
+class EngineError(Exception):
+    """Something a visitor or operator has to know, as one sentence with the way out."""
+
+
+class Engine(Protocol):
+    """title: the model that answers, for a person; notes: what a visitor has to know about it; arms: in page order."""
+
+    title: str
+    notes: tuple[str, ...]
+    arms: tuple[Arm, ...]
+    bundled: bool
+
+    def answer(self, image: Image.Image, question: str, arms: Sequence[Arm], options: Options) -> Iterator[Answers]:
+        """Stream one question: each item holds every arm's answer so far, the last has all `done`.
+        Closing the iterator stops the generation. Raises EngineError."""
+        ...
+
+    def answer_many(
+        self, items: Sequence[tuple[Image.Image, str]], arms: Sequence[Arm], options: Options
+    ) -> list[Answers]:
+        """Answer many questions in large mixed batches (evaluation); one tuple of finished answers per item,
+        in the order given. Raises EngineError."""
+        ...
+
+    def prompt_text(self, arm: Arm, question: str, options: Options) -> str:
+        """The exact text that `arm` receives, special tokens and the template's default system text included."""
+        ...

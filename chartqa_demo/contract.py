@@ -1,0 +1,57 @@
+"""The contract of an adapter: what it was trained with, in one JSON file beside its weights.
+
+Training writes it, the engine reads it and serves the adapter the way it was trained; an adapter without one still
+loads, and the page says what is assumed.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+CONTRACT_FILE = "chartqa_contract.json"
+
+
+@dataclass(frozen=True)
+class Contract:
+    """base, base_revision: the model it was trained on (Hub id, or "bundled"); system: the system message of every
+    training row; min_pixels, max_pixels: limits of the image processor, in pixels, None for the processor's own;
+    dataset, split, seed: what it was trained on; versions: package -> version; scores: arm -> canonical relaxed
+    accuracy in per cent, measured after training (empty when not evaluated)."""
+
+    base: str
+    system: str
+    base_revision: str | None = None
+    min_pixels: int | None = None
+    max_pixels: int | None = None
+    dataset: str | None = None
+    split: str | None = None
+    seed: int | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+    scores: dict[str, float] = field(default_factory=dict)
+
+    def save(self, folder: Path) -> Path:
+        """Write the contract into the adapter's folder."""
+        path = folder / CONTRACT_FILE
+        path.write_text(json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        return path
+
+
+def read_contract(folder: Path) -> Contract | None:
+    """The contract in an adapter's folder, None when it has none.
+
+    Raises ValueError, with the file and the reason, when the file is there and cannot be used: serving an adapter
+    in another way than it was trained is the mistake that this file exists to prevent.
+    """
+    path = folder / CONTRACT_FILE
+    if not path.is_file():
+        return None
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        known = {f.name for f in fields(Contract)}
+        contract = Contract(**{key: value for key, value in found.items() if key in known})
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is not a usable adapter contract: {error}") from error
+    if not isinstance(contract.base, str) or not isinstance(contract.system, str):
+        raise ValueError(f"{path} is not a usable adapter contract: base and system have to be texts.")
+    return contract

@@ -1,19 +1,74 @@
-"""An untrusted picture becomes a clean RGB chart, or one sentence that says why it does not."""
+"""An untrusted picture becomes a clean RGB chart, or one sentence that says why it does not.
 
+Limits are checked on the header, before a pixel is decoded. `fit_canvas` is the other half: how a chart is laid on the
+canvas that the bundled base model reads, in its training and in the app alike.
+"""
+
+import warnings
 from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
 
-from PIL import Image
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 Size = tuple[int, int]
+
+MAX_BYTES = 20 * 2**20
+MAX_PIXELS = 50_000_000  # a 600 dpi scan of an A4 page has 35 million
+MIN_SIDE = 16  # below it not one letter can be drawn
+MAX_ASPECT = 100  # Qwen2-VL's processor refuses more than 200 to 1
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "MPO")
 MAX_ENLARGEMENT = 1.5
+
+
+class ChartError(ValueError):
+    """The picture cannot be used; the message is a sentence for the person who sent it."""
+
+
+def load_chart(source: bytes | Path | Image.Image) -> Image.Image:
+    """The picture as RGB, upright, first frame, transparency on white (a chart on black cannot be read).
+
+    Raises ChartError: no image format we take, damaged or cut off, over MAX_BYTES or MAX_PIXELS, under MIN_SIDE,
+    or longer than MAX_ASPECT to 1.
+    """
+    if isinstance(source, Image.Image):
+        _check_size(source.size)
+        return _flatten(source)
+    data = source.read_bytes() if isinstance(source, Path) else source
+    if not data:
+        raise ChartError("The file is empty. Choose a PNG, JPEG or WebP picture of a chart.")
+    if len(data) > MAX_BYTES:
+        raise ChartError(
+            f"The file has {len(data) / 2**20:.1f} MB; at most {MAX_BYTES // 2**20} MB can be read. Save it smaller."
+        )
+    head = data[:1024].lstrip().lower()
+    if head.startswith((b"<svg", b"<?xml", b"<!doctype svg")) or b"<svg" in head:
+        raise ChartError("SVG is a drawing, not a picture. Export it as PNG and upload that.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower and follows
+            image = Image.open(BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError as error:
+        raise ChartError("This file is not a picture that can be read. Use PNG, JPEG, WebP, GIF, BMP or TIFF.") from error
+    except Image.DecompressionBombError as error:
+        raise ChartError(f"The picture has too many pixels; at most {MAX_PIXELS // 10**6} million are read.") from error
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ChartError("The picture file is damaged and cannot be opened. Save or export it again.") from error
+    _check_size(image.size)
+    try:
+        image.load()
+        return _flatten(image)
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, Image.DecompressionBombError) as error:
+        raise ChartError("The picture is damaged or cut off, so it cannot be decoded. Save or export it again.") from error
 
 
 def fit_canvas(image: Image.Image, canvases: Sequence[Size]) -> tuple[Image.Image, float]:
     """`image` letterboxed, top left on white, on the canvas that shows it largest; and the scale used.
 
-    `canvases` are (width, height) in pixels. Enlargement stops at 1.5: beyond it there is nothing more to read.
-    The bundled base model reads a fixed number of image tokens, so every chart has to come in one of its canvas
-    shapes, in its training and here by this same function.
+    `canvases` are (width, height) in pixels. Enlargement stops at MAX_ENLARGEMENT: beyond it there is nothing more
+    to read. The bundled base model reads a fixed number of image tokens, so every chart has to come in one of its
+    canvas shapes, in its training and here by this same function.
     """
 
     def scale_on(canvas: Size) -> float:
@@ -22,6 +77,35 @@ def fit_canvas(image: Image.Image, canvases: Sequence[Size]) -> tuple[Image.Imag
     canvas = max(canvases, key=scale_on)
     scale = min(scale_on(canvas), MAX_ENLARGEMENT)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    fitted = Image.new("RGB", canvas, "white")
+    fitted = Image.new("RGB", (canvas[0], canvas[1]), "white")
     fitted.paste(image if size == image.size else image.resize(size, Image.Resampling.BICUBIC), (0, 0))
     return fitted, scale
+
+
+def _check_size(size: Size) -> None:
+    width, height = size
+    if width * height > MAX_PIXELS:
+        raise ChartError(
+            f"The picture has {width:,} × {height:,} pixels; at most {MAX_PIXELS // 10**6} million are read. "
+            "Scale it down."
+        )
+    if min(size) < MIN_SIDE:
+        raise ChartError(f"The picture has {width} × {height} pixels: too small to show a chart.")
+    if max(size) > MAX_ASPECT * min(size):
+        raise ChartError(
+            f"The picture has {width:,} × {height:,} pixels: too long and thin to read. Crop it to the chart."
+        )
+
+
+def _flatten(image: Image.Image) -> Image.Image:
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):  # PIL's own convert clips 16 bits to 8
+        samples = np.asarray(image, dtype=np.float32)
+        top = 65535.0 if image.mode.startswith("I") and samples.max() > 255 else max(float(samples.max()), 1.0)
+        return Image.fromarray((samples / top * 255).clip(0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        layer = image.convert("RGBA")
+        paper = Image.new("RGBA", layer.size, "white")
+        paper.alpha_composite(layer)
+        return paper.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")

@@ -24,7 +24,7 @@ class Arm:
     about: str
 
 
-PRETRAINED = Arm("pretrained", "Pretrained", None, False, "The base model as it comes, without a system message of ours.")
+PRETRAINED = Arm("pretrained", "Pretrained", None, False, "The base model as it comes, no system message of ours.")
 PROMPTED = Arm("prompted", "Prompted", SYSTEM_MESSAGE, False, "The same base model with our system message.")
-ADAPTER = Arm("adapter", "Adapter", SYSTEM_MESSAGE, True, "Our LoRA adapter, with the system message it was trained with.")
+ADAPTER = Arm("adapter", "Adapter", SYSTEM_MESSAGE, True, "Our LoRA, with the system message it was trained with.")
 ARMS = (PRETRAINED, PROMPTED, ADAPTER)

@@ -32,9 +32,7 @@ def messages(arm: Arm, question: str, system: str | None = None) -> list[Message
     turns: list[Message] = []
     if text:
         turns.append({"role": "system", "content": [{"type": "text", "text": plain_text(text)}]})
-    turns.append(
-        {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": plain_text(question)}]}
-    )
+    turns.append({"role": "user", "content": [{"type": "image"}, {"type": "text", "text": plain_text(question)}]})
     return turns
 
 

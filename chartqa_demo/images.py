@@ -50,7 +50,7 @@ def load_chart(source: bytes | Path | Image.Image) -> Image.Image:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower and follows
             image = Image.open(BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError as error:
-        raise ChartError("This file is not a picture that can be read. Use PNG, JPEG, WebP, GIF, BMP or TIFF.") from error
+        raise ChartError("This file is not a picture we can read. Use PNG, JPEG, WebP, GIF, BMP or TIFF.") from error
     except Image.DecompressionBombError as error:
         raise ChartError(f"The picture has too many pixels; at most {MAX_PIXELS // 10**6} million are read.") from error
     except (OSError, SyntaxError, ValueError) as error:
@@ -60,7 +60,7 @@ def load_chart(source: bytes | Path | Image.Image) -> Image.Image:
         image.load()
         return _flatten(image)
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, Image.DecompressionBombError) as error:
-        raise ChartError("The picture is damaged or cut off, so it cannot be decoded. Save or export it again.") from error
+        raise ChartError("The picture is damaged or cut off and cannot be decoded. Save or export it again.") from error
 
 
 def fit_canvas(image: Image.Image, canvases: Sequence[Size]) -> tuple[Image.Image, float]:

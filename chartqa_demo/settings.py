@@ -1,0 +1,168 @@
+"""Everything an operator can choose, from flags and CHARTQA_* variables, checked before anything loads.
+
+A flag wins over its variable, a variable over the default. `auto` is resolved against the hardware by
+`engines/loading.py`; whatever was chosen explicitly is used or refused, never replaced.
+"""
+
+import argparse
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+PACKAGE = Path(__file__).parent
+BUNDLED_BASE = PACKAGE / "bundled" / "model"
+BUNDLED_ADAPTER = PACKAGE / "bundled" / "adapter"
+BUNDLED_CHARTS = PACKAGE / "bundled" / "charts"
+HUB_BASE = "Qwen/Qwen2-VL-7B-Instruct"
+HUB_ADAPTER = "sergiopaniego/qwen2-7b-instruct-trl-sft-ChartQA"
+HUB_DATASET = "HuggingFaceM4/ChartQA"
+
+QUANTIZE = ("auto", "none", "8bit", "4bit")
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+class SettingsError(ValueError):
+    """A setting that cannot be used; the message is one sentence with the value and the way out."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One start of the app or of a command. The fields are documented where the flags are made, below."""
+
+    base: str = "auto"
+    base_revision: str | None = None
+    adapter: str = "auto"
+    adapter_revision: str | None = None
+    quantize: Literal["auto", "none", "8bit", "4bit"] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    device: str = "auto"
+    min_pixels: int | None = None
+    max_pixels: int | None = None
+    max_new_tokens: int = 64
+    dataset: str = "bundled"
+    split: str = "test"
+    results_dir: str = "results"
+    queue_size: int = 20
+    host: str | None = None
+    port: int | None = None
+    scripted: bool = False
+
+
+def add_engine_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags that say which model answers, shared by the app and by `python -m chartqa_demo.evaluate`."""
+    model = parser.add_argument_group("the model")
+    add = model.add_argument
+    add(
+        "--base",
+        help="base model: auto, bundled, a Hub id or a local folder. auto: "
+        f"{HUB_BASE} in bfloat16 when 20 GiB of GPU memory are free, in 4 bit when 9 GiB are, else bundled",
+    )
+    add("--base-revision", help="branch, tag or commit of the base on the Hub")
+    add(
+        "--adapter",
+        help="LoRA adapter of the third arm: auto (the bundled one for the bundled base, "
+        f"{HUB_ADAPTER} for {HUB_BASE}), none, a Hub id or a local folder",
+    )
+    add("--adapter-revision", help="branch, tag or commit of the adapter on the Hub")
+    add(
+        "--quantize",
+        choices=QUANTIZE,
+        help="weights by bitsandbytes: 4bit is NF4 with double quantisation and "
+        "bfloat16 compute; none is full precision; auto is none unless --base auto needs 4bit to fit",
+    )
+    add("--dtype", choices=DTYPES, help="precision of the weights; auto: bfloat16 on a GPU, float32 on a CPU")
+    add("--device", help="auto, cpu, cuda, cuda:1, mps ...; auto takes a GPU when there is one")
+    add(
+        "--min-pixels",
+        type=int,
+        help="charts with fewer pixels are enlarged to this many; default: what the adapter "
+        "was trained with, else the processor's own",
+    )
+    add(
+        "--max-pixels",
+        type=int,
+        help="charts with more pixels are shrunk to this many (one image token is 784 "
+        "pixels); default: what the adapter was trained with, else 1,003,520 (1,280 tokens)",
+    )
+    add("--max-new-tokens", type=int, help="longest answer in tokens; the page can change it for one question")
+    data = parser.add_argument_group("the charts to ask about")
+    data.add_argument("--dataset", help=f"bundled, a Hub id such as {HUB_DATASET}, or a local folder in its layout")
+    data.add_argument("--split", help="split of the data set: train, val or test")
+    data.add_argument("--results-dir", help="folder in which evaluations are kept")
+
+
+def add_page_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of the page itself."""
+    page = parser.add_argument_group("the page")
+    page.add_argument("--host", help="address to listen on; default 127.0.0.1 (0.0.0.0 lets other machines in)")
+    page.add_argument("--port", type=int, help="port to listen on; default: the first free one from 7860")
+    page.add_argument("--queue-size", type=int, help="visitors who may wait before the next one is asked to come back")
+    page.add_argument(
+        "--scripted",
+        action="store_const",
+        const=True,
+        help="no model: replays made-up answers, for work on the look of the page",
+    )
+
+
+def settings_from(flags: argparse.Namespace, environ: Mapping[str, str] = os.environ) -> Settings:
+    """Flags over CHARTQA_* variables over defaults. Raises SettingsError."""
+    chosen: dict[str, object] = {}
+    for field in fields(Settings):
+        value: object = getattr(flags, field.name, None)
+        variable = f"CHARTQA_{field.name.upper()}"
+        if value is None and environ.get(variable, "") != "":
+            value = _read(variable, environ[variable], field.name)
+        if value is not None:
+            chosen[field.name] = value
+    return _checked(Settings(**chosen))  # pyright: ignore[reportArgumentType] (checked in _read and _checked)
+
+
+def parse_settings(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
+    """The app's settings from its command line. Raises SettingsError; argparse itself exits with code 2."""
+    defaults = "\n".join(
+        f"  {'CHARTQA_' + f.name.upper():28}{'' if f.default is None else f.default}" for f in fields(Settings)
+    )
+    parser = argparse.ArgumentParser(
+        prog="python app.py",
+        description="Ask a chart one question and read three answers side by side: pretrained, prompted, adapter.",
+        epilog=f"Every setting can also be given as an environment variable (shown with its default):\n{defaults}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_engine_flags(parser)
+    add_page_flags(parser)
+    return settings_from(parser.parse_args(argv), environ)
+
+
+def _read(variable: str, text: str, name: str) -> object:
+    if name in ("min_pixels", "max_pixels", "max_new_tokens", "queue_size", "port"):
+        try:
+            return int(text)
+        except ValueError:
+            raise SettingsError(f"{variable} is {text!r}; it has to be a whole number.") from None
+    if name == "scripted":
+        return text.lower() in ("1", "true", "yes")
+    return text
+
+
+def _checked(settings: Settings) -> Settings:
+    for name, allowed in (("quantize", QUANTIZE), ("dtype", DTYPES)):
+        if getattr(settings, name) not in allowed:
+            raise SettingsError(f"{name} is {getattr(settings, name)!r}; it has to be one of {', '.join(allowed)}.")
+    for name, least in (("min_pixels", 784), ("max_pixels", 784), ("max_new_tokens", 1), ("queue_size", 1)):
+        value = getattr(settings, name)
+        if value is not None and value < least:
+            raise SettingsError(f"--{name.replace('_', '-')} is {value}; it has to be at least {least}.")
+    if settings.min_pixels and settings.max_pixels and settings.min_pixels > settings.max_pixels:
+        raise SettingsError(
+            f"--min-pixels {settings.min_pixels} is larger than --max-pixels {settings.max_pixels}; swap them."
+        )
+    if settings.quantize in ("4bit", "8bit") and find_spec("bitsandbytes") is None:
+        raise SettingsError(
+            f"--quantize {settings.quantize} needs the bitsandbytes package: pip install bitsandbytes, "
+            "or use --quantize none."
+        )
+    return settings

@@ -18,7 +18,7 @@ MAX_BYTES = 20 * 2**20
 MAX_PIXELS = 50_000_000  # a 600 dpi scan of an A4 page has 35 million
 MIN_SIDE = 16  # below it not one letter can be drawn
 MAX_ASPECT = 100  # Qwen2-VL's processor refuses more than 200 to 1
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "MPO")
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")  # JPEG opens MPO as well
 MAX_ENLARGEMENT = 1.5
 
 
@@ -80,6 +80,14 @@ def fit_canvas(image: Image.Image, canvases: Sequence[Size]) -> tuple[Image.Imag
     fitted = Image.new("RGB", (canvas[0], canvas[1]), "white")
     fitted.paste(image if size == image.size else image.resize(size, Image.Resampling.BICUBIC), (0, 0))
     return fitted, scale
+
+
+def shrink(image: Image.Image, max_pixels: int) -> Image.Image:
+    """`image` with at most `max_pixels` pixels, its shape kept."""
+    scale = (max_pixels / (image.width * image.height)) ** 0.5
+    if scale >= 1:
+        return image
+    return image.resize((max(1, int(image.width * scale)), max(1, int(image.height * scale))), Image.Resampling.BICUBIC)
 
 
 def _check_size(size: Size) -> None:

@@ -40,10 +40,16 @@ class EngineError(Exception):
     """Something a visitor or operator has to know, as one sentence with the way out."""
 
 
+class OutOfMemory(EngineError):
+    """The batch did not fit into memory; a smaller one may."""
+
+
 class Engine(Protocol):
-    """title: the model that answers, for a person; notes: what a visitor has to know about it; arms: in page order."""
+    """title: the base model that answers, for a person; adapter: the adapter of the third arm, None for none;
+    notes: what a visitor has to know; arms: in page order; bundled: the small model of this repository answers."""
 
     title: str
+    adapter: str | None
     notes: tuple[str, ...]
     arms: tuple[Arm, ...]
     bundled: bool
@@ -62,4 +68,9 @@ class Engine(Protocol):
 
     def prompt_text(self, arm: Arm, question: str, options: Options) -> str:
         """The exact text that `arm` receives, special tokens and the template's default system text included."""
+        ...
+
+    def use_adapter(self, name: str) -> None:
+        """Serve another adapter (local folder or Hub id) in the third arm from the next question on.
+        Raises EngineError, and then the adapter in use stays."""
         ...

@@ -7,7 +7,7 @@ stopped. Here a failure reaches the reader, and leaving the iterator ends the ge
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -84,7 +84,7 @@ class StopWhen(StoppingCriteria):
     def __init__(self, stopped: threading.Event) -> None:
         self._stopped = stopped
 
-    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor, **kwargs: Any) -> torch.BoolTensor:
+    def __call__(self, input_ids: torch.LongTensor, scores: Any, **kwargs: Any) -> torch.BoolTensor:
         """(B,) of True once stopped."""
         stopped = torch.full((input_ids.shape[0],), self._stopped.is_set(), dtype=torch.bool, device=input_ids.device)
         return stopped  # pyright: ignore[reportReturnType] (the stub's BoolTensor is a Tensor of bool)
@@ -92,7 +92,7 @@ class StopWhen(StoppingCriteria):
 
 def stream(
     generate: Callable[[BaseStreamer, StoppingCriteria], object], rows: int, end_ids: Sequence[int]
-) -> Iterator[list[Row]]:
+) -> Generator[list[Row], None, None]:
     """Run `generate(streamer, stopping)` in a thread and yield its rows after every step.
 
     Closing the iterator stops the generation and waits for the thread: nothing keeps running for nobody.

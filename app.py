@@ -1,0 +1,53 @@
+"""Ask a chart one question and read three answers side by side. `python app.py --help` explains every setting.
+
+The entry of the Hugging Face Space and of a local start: settings, engine, page, launch.
+"""
+
+import spaces  # isort: skip  # noqa: F401  on ZeroGPU it has to come before anything that imports torch
+
+import os
+import sys
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # nothing is sent out
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+from chartqa_demo.engines import Engine, EngineError
+from chartqa_demo.settings import Settings, SettingsError, parse_settings
+
+
+def load(settings: Settings) -> Engine:
+    """The engine that the settings ask for; torch is only imported when a model is."""
+    if settings.scripted:
+        from chartqa_demo.engines.scripted import ScriptedEngine
+
+        return ScriptedEngine()
+    from chartqa_demo.engines.local import load_engine
+
+    return load_engine(settings)
+
+
+def main() -> None:
+    """Serve the page. A setting that cannot be used is one sentence and exit code 2."""
+    try:
+        settings = parse_settings()
+        from chartqa_demo.dataset import DatasetError, open_split
+
+        try:
+            examples = open_split(settings.dataset, settings.split)
+        except DatasetError as error:
+            raise SettingsError(str(error)) from None
+        engine = load(settings)
+    except (SettingsError, EngineError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+    from chartqa_demo.ui import build_app, launch_options
+
+    app = build_app(engine, settings, examples)
+    app.queue(max_size=settings.queue_size).launch(
+        server_name=settings.host, server_port=settings.port, **launch_options()
+    )
+
+
+if __name__ == "__main__":
+    main()

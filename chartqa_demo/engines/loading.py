@@ -1,0 +1,189 @@
+"""From settings to weights in memory: which base fits this hardware, the base itself, and a LoRA adapter on it.
+
+The one thing that would surprise: PEFT only warns when an adapter's keys do not fit the model, and then answers as the
+base. `load_adapter` compares every weight in memory with the file instead.
+"""
+
+import json
+import warnings
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel, get_peft_model_state_dict
+from safetensors.torch import load_file
+from transformers import AutoModelForImageTextToText, AutoProcessor, BitsAndBytesConfig
+
+from chartqa_demo.contract import Contract
+from chartqa_demo.engines import EngineError
+from chartqa_demo.hub import MODEL_FILES, HubError, local_folder
+from chartqa_demo.settings import BUNDLED_BASE, HUB_BASE, Settings
+
+BF16_BYTES = 20 * 2**30  # 16.6 GB of weights, three arms' cache and the vision tower's activations
+NF4_BYTES = 9 * 2**30
+MAX_PIXELS = 1280 * 28 * 28  # the 7B repository's own limit is 16,384 image tokens, far beyond any ChartQA chart
+
+# Adapters trained before transformers 4.52 name the layers as the model did then.
+OLD_KEYS = {r"^model\.layers\.": "model.language_model.layers.", r"^visual\.": "model.visual."}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What `auto` came to: a base (folder or Hub id), how to hold it, and what a visitor should know about it."""
+
+    base: str
+    quantize: str
+    dtype: torch.dtype
+    device: torch.device
+    notes: tuple[str, ...] = ()
+
+    @property
+    def bundled(self) -> bool:
+        """Whether the small model of this repository answers."""
+        return self.base == "bundled"
+
+
+def choose(settings: Settings) -> Choice:
+    """Resolve every `auto` against this machine. An explicit setting is used as it is. Raises EngineError."""
+    device = _device(settings.device)
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
+    base, quantize, notes = settings.base, settings.quantize, ()
+    if base == "auto":
+        gib = f"{free / 2**30:.1f} GiB of GPU memory are free"
+        if free >= BF16_BYTES and quantize in ("auto", "none"):
+            base, quantize = HUB_BASE, "none"
+        elif free >= NF4_BYTES and quantize != "none" and find_spec("bitsandbytes"):
+            base, quantize = HUB_BASE, "4bit" if quantize == "auto" else quantize
+            notes = (f"The base model is held in {quantize}: {gib}.",)
+        else:
+            why = gib if device.type == "cuda" else "this machine has no GPU"
+            base, notes = "bundled", (f"The bundled model answers because {why}.",)
+    if base == "bundled" and not BUNDLED_BASE.is_dir():
+        raise EngineError(f"The bundled model is missing from {BUNDLED_BASE}. Check out the repository completely.")
+    quantize = "none" if quantize == "auto" else quantize
+    if settings.dtype != "auto":
+        dtype = getattr(torch, settings.dtype)
+    else:  # bfloat16 is three times slower than float32 on a CPU
+        dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
+    return Choice(base, quantize, dtype, device, notes)
+
+
+def load_base(choice: Choice, settings: Settings) -> tuple[Any, Any]:
+    """The base model in eval mode and its processor, left-padding. Raises EngineError."""
+    try:
+        name = str(BUNDLED_BASE) if choice.bundled else choice.base
+        folder = local_folder(name, settings.base_revision, MODEL_FILES, "base model")
+    except HubError as error:
+        raise EngineError(str(error)) from None
+    if not (folder / "config.json").is_file():
+        raise EngineError(f"{folder} holds no model: it has no config.json.")
+    loading: dict[str, Any] = {"dtype": choice.dtype, "use_safetensors": True}
+    if choice.quantize != "none":
+        loading["quantization_config"] = quantization(choice.quantize)
+        loading["device_map"] = {"": choice.device}
+    try:
+        model: Any = AutoModelForImageTextToText.from_pretrained(folder, **loading)
+        processor = AutoProcessor.from_pretrained(folder)
+    except torch.OutOfMemoryError as error:
+        raise EngineError(f"{choice.base} does not fit into this GPU's memory. Use --quantize 4bit.") from error
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        raise EngineError(f"The base model {choice.base} could not be loaded: {_first_line(error)}") from error
+    if choice.quantize == "none":
+        model = model.to(choice.device)
+    processor.tokenizer.padding_side = "left"  # answers begin where every row's prompt ends
+    return model.eval(), processor
+
+
+def quantization(kind: str) -> BitsAndBytesConfig:
+    """bitsandbytes settings: 4bit is NF4 with double quantisation and bfloat16 compute (QLoRA, arXiv 2305.14314)."""
+    if kind == "8bit":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+
+
+def set_pixel_limits(processor: Any, settings: Settings, contract: Contract | None) -> None:
+    """Explicit settings, else what the adapter was trained with, else the processor's own under MAX_PIXELS."""
+    size = dict(processor.image_processor.size)
+    least = settings.min_pixels or (contract and contract.min_pixels) or size["shortest_edge"]
+    most = settings.max_pixels or (contract and contract.max_pixels) or min(size["longest_edge"], MAX_PIXELS)
+    processor.image_processor.size = {"shortest_edge": min(least, most), "longest_edge": most}
+
+
+def load_adapter(model: Any, folder: Path, name: str = "chartqa") -> PeftModel:
+    """The model with the LoRA adapter in `folder` on it, in eval mode; `name` is its name inside the model.
+
+    Raises EngineError when the folder is no LoRA adapter in safetensors, when it changes the vision tower (its rows
+    are image patches, so one batch cannot mix arms there), when shapes do not fit the base, and when any weight of
+    the file did not end up in the model or any adapter weight of the model is not in the file.
+    """
+    weights, config = folder / "adapter_model.safetensors", folder / "adapter_config.json"
+    if not config.is_file() or not weights.is_file():
+        raise EngineError(f"{folder} is not an adapter: it needs adapter_config.json and adapter_model.safetensors.")
+    described = json.loads(config.read_text(encoding="utf-8"))
+    if described.get("peft_type") != "LORA":
+        raise EngineError(f"The adapter in {folder} is of type {described.get('peft_type')}; only LORA can be served.")
+    saved = load_file(weights)
+    if any(".visual." in key for key in saved):
+        raise EngineError(
+            f"The adapter in {folder} changes the vision tower. Train with target modules of the language model only, "
+            "so that the three arms can share one batch and one look at the chart."
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message="Found missing adapter keys")
+            if isinstance(model, PeftModel):
+                model.load_adapter(str(folder), name, key_mapping=OLD_KEYS, torch_device="cpu")
+                adapted = model
+            else:
+                adapted = PeftModel.from_pretrained(
+                    model, str(folder), adapter_name=name, key_mapping=OLD_KEYS, torch_device="cpu"
+                )
+    except (RuntimeError, ValueError, KeyError, UserWarning) as error:
+        raise EngineError(
+            f"The adapter in {folder} does not fit this base model; it says it was trained on "
+            f"{described.get('base_model_name_or_path')!r}. ({_first_line(error)})"
+        ) from error
+    _check_all_set(adapted, saved, name, folder)
+    for key, weight in adapted.named_parameters():  # PEFT keeps float32 LoRA weights and casts at every layer
+        if f".{name}." in key and "lora_" in key:
+            weight.data = weight.data.to(adapted.device, model.dtype)
+    return adapted.eval()
+
+
+def _check_all_set(adapted: PeftModel, saved: dict[str, torch.Tensor], name: str, folder: Path) -> None:
+    held = get_peft_model_state_dict(adapted, adapter_name=name)
+
+    def short(key: str) -> str:  # "layers.3.self_attn.q_proj.lora_A.weight", in old and new names alike
+        return key[key.index("layers.") :] if "layers." in key else key
+
+    found, expected = {short(k): v for k, v in held.items()}, {short(k): v for k, v in saved.items()}
+    lost = sorted(found.keys() ^ expected.keys()) or sorted(
+        key for key, value in expected.items() if not torch.equal(found[key].float().cpu(), value.float())
+    )
+    if lost:
+        raise EngineError(
+            f"The adapter in {folder} does not fit this base model: {len(lost)} of {len(expected)} weights have no "
+            f"counterpart, the first is {lost[0]}."
+        )
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise EngineError(f"--device {name} cannot be used here: {_first_line(error)}") from error
+    return device
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

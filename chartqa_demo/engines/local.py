@@ -1,0 +1,271 @@
+"""The three arms on this machine: one base model, one LoRA adapter, one mixed batch.
+
+All three answers come from one left-padded `generate`, in which PEFT's `adapter_names` says row by row whether the
+adapter is on; in float32 the tokens equal those of three separate runs. The vision tower runs once per chart, because
+the adapter is on the language model only. One lock covers a whole generation: adapter choice and rope deltas are state
+of the shared model, and without it two visitors get each other's answers.
+"""
+
+import hashlib
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from transformers.generation.stopping_criteria import StoppingCriteriaList
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from chartqa_demo.arms import ARMS, Arm
+from chartqa_demo.chat import messages
+from chartqa_demo.contract import Contract, read_contract
+from chartqa_demo.engines import Answer, Answers, EngineError, Options, OutOfMemory
+from chartqa_demo.engines.batched import greedy_answers
+from chartqa_demo.engines.loading import Choice, choose, load_adapter, load_base, set_pixel_limits
+from chartqa_demo.engines.streaming import Row, stream
+from chartqa_demo.hub import ADAPTER_FILES, HUB_ID, HubError, local_folder
+from chartqa_demo.images import fit_canvas, shrink
+from chartqa_demo.settings import BUNDLED_ADAPTER, HUB_ADAPTER, HUB_BASE, Settings
+
+BASE = "__base__"  # PEFT's name for "no adapter" in a mixed batch
+CHARTS_REMEMBERED = 16  # 0.5 to 4.5 MB each
+
+
+def load_engine(settings: Settings) -> "LocalEngine":
+    """Base, processor and adapter as the settings say. Raises EngineError with one sentence."""
+    choice = choose(settings)
+    model, processor = load_base(choice, settings)
+    engine = LocalEngine(model, processor, choice, settings)
+    if (adapter := _adapter_for(settings, choice)) is not None:
+        try:
+            engine.use_adapter(adapter)
+        except EngineError as error:
+            if settings.adapter != "auto":
+                raise
+            engine.notes += (f"No adapter is loaded: {error}",)
+    return engine
+
+
+class LocalEngine:
+    """A base model and at most one adapter in this process; implements `engines.Engine`."""
+
+    def __init__(self, model: Any, processor: Any, choice: Choice, settings: Settings) -> None:
+        self.base = model
+        self.model = model  # the base, and once an adapter is loaded the PeftModel around it
+        self.processor = processor
+        self.bundled = choice.bundled
+        held = {"none": str(choice.dtype).removeprefix("torch."), "4bit": "NF4", "8bit": "8 bit"}[choice.quantize]
+        self.base_name = choice.base
+        self.title = "the bundled small Qwen2-VL" if choice.bundled else f"{choice.base} ({held}, {choice.device.type})"
+        self.adapter: str | None = None
+        self.contract: Contract | None = None
+        self.arms: tuple[Arm, ...] = ARMS
+        self.notes = choice.notes
+        self.vision_passes = 0
+        self._base_notes = choice.notes
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._features: OrderedDict[str, torch.Tensor] = OrderedDict()
+        self._loaded = 0
+        set_pixel_limits(processor, settings, None)
+
+    def answer(self, image: Image.Image, question: str, arms: Sequence[Arm], options: Options) -> Iterator[Answers]:
+        """See `engines.Engine`. Times count from the call, waiting for another visitor's answer included."""
+        began = time.perf_counter()
+        served = [arm for arm in arms if self._serves(arm)]
+        image = shrink(image, options.max_pixels) if options.max_pixels else image
+        with self._lock, _readable_failures():
+            inputs = self._inputs(image, [self.prompt_text(arm, question, options) for arm in served])
+            features = self._image_features(image, inputs)
+            shared = BaseModelOutputWithPooling(pooler_output=(features,) * len(served))  # pyright: ignore
+            generation = self._generation(options) | self._adapter_names(served)
+
+            def generate(streamer: Any, stopping: Any) -> None:
+                with torch.inference_mode():
+                    self.model.generate(
+                        **inputs,
+                        mm_encoder_outputs={"image": shared},
+                        streamer=streamer,
+                        stopping_criteria=StoppingCriteriaList([stopping]),
+                        **generation,
+                    )
+
+            # closing: the lock must not be free before the generation's thread has ended
+            with closing(stream(generate, len(served), self._end_ids())) as steps:
+                for rows in steps:
+                    found = {arm.key: self._answer(arm, row, began) for arm, row in zip(served, rows, strict=True)}
+                    yield tuple(found.get(arm.key) or _no_adapter(arm) for arm in arms)
+
+    def answer_many(
+        self, items: Sequence[tuple[Image.Image, str]], arms: Sequence[Arm], options: Options
+    ) -> list[Answers]:
+        """See `engines.Engine`. Greedy only; each chart is looked at once however many questions it has."""
+        if options.temperature > 0:
+            raise EngineError("Many questions at once are answered greedily; set the temperature to 0.")
+        began = time.perf_counter()
+        served = [arm for arm in arms if self._serves(arm)]
+        with self._lock, _readable_failures(), torch.inference_mode():
+            if options.max_pixels:
+                items = [(shrink(image, options.max_pixels), question) for image, question in items]
+            rows = [(image, self.prompt_text(arm, question, options)) for image, question in items for arm in served]
+            inputs = [self._inputs(image, [text]) for image, text in rows]
+            features = [self._image_features(image, each) for (image, _), each in zip(rows, inputs, strict=True)]
+            names = self._adapter_names(served * len(items)).get("adapter_names")
+            token_rows = greedy_answers(self.model, inputs, features, names, options.max_new_tokens, self._end_ids())
+        seconds = time.perf_counter() - began
+        texts = self.processor.tokenizer.batch_decode(token_rows, skip_special_tokens=True)
+        answers: list[Answers] = []
+        for first in range(0, len(rows), len(served)):
+            found = {
+                arm.key: Answer(arm.key, texts[i].strip(), len(token_rows[i]), total_s=seconds, done=True)
+                for i, arm in enumerate(served, first)
+            }
+            answers.append(tuple(found.get(arm.key) or _no_adapter(arm) for arm in arms))
+        return answers
+
+    def prompt_text(self, arm: Arm, question: str, options: Options) -> str:
+        """See `engines.Engine`. One `<|image_pad|>` stands for the chart's image tokens."""
+        # The page's editable message is an experiment with the prompted arm; an adapter keeps its training's.
+        system = options.system if arm.key == "prompted" else None
+        turns = messages(arm, question, system)
+        return self.processor.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+
+    def use_adapter(self, name: str) -> None:
+        """See `engines.Engine`."""
+        try:
+            folder = local_folder(name, self._settings.adapter_revision, ADAPTER_FILES, "adapter")
+            contract = read_contract(folder)
+        except (HubError, ValueError) as error:
+            raise EngineError(str(error)) from None
+        if (
+            contract is not None
+            and contract.base != self.base_name
+            and _named(contract.base)
+            and _named(self.base_name)
+        ):
+            raise EngineError(
+                f"The adapter {name} was trained on {contract.base}, but the base is {self.base_name}. "
+                f"Start with --base {contract.base}, or choose another adapter."
+            )
+        with self._lock:
+            new = f"adapter{self._loaded}"
+            model = load_adapter(self.model, folder, new)
+            if self._loaded:
+                model.delete_adapter(f"adapter{self._loaded - 1}")
+            self.model, self._loaded = model, self._loaded + 1
+            self.adapter = "bundled" if folder == BUNDLED_ADAPTER else name
+            self.contract = contract
+            self.notes = self._base_notes + _contract_notes(contract, self.base_name, name)
+            set_pixel_limits(self.processor, self._settings, contract)
+            self._features.clear()
+            system = contract.system if contract else None
+            self.arms = tuple(replace(a, system=system) if a.adapter and system else a for a in ARMS)
+
+    def _serves(self, arm: Arm) -> bool:
+        return not arm.adapter or self.adapter is not None
+
+    def _inputs(self, image: Image.Image, texts: list[str]) -> dict[str, torch.Tensor]:
+        """The processor's whole output for one chart under several prompts, on the model's device."""
+        chart = self._chart(image)
+        batch = self.processor(text=texts, images=[chart] * len(texts), padding=True, return_tensors="pt")
+        return dict(batch.to(self.base.device))
+
+    def _chart(self, image: Image.Image) -> Image.Image:
+        canvases = getattr(self.base.config, "chart_canvases", None)
+        return fit_canvas(image, canvases)[0] if canvases else image
+
+    def _image_features(self, image: Image.Image, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """(image tokens, hidden size) of the chart; removes the pixels from `inputs`, where the rows repeat them."""
+        pixels, grid = inputs.pop("pixel_values"), inputs["image_grid_thw"][:1]
+        key = hashlib.sha256(image.tobytes() + repr((image.size, grid.tolist())).encode()).hexdigest()
+        if key in self._features:
+            self._features.move_to_end(key)
+            return self._features[key]
+        with torch.inference_mode():
+            patches = pixels[: int(grid.prod())].to(self.base.dtype)
+            found = self.base.get_image_features(patches, grid, return_dict=True).pooler_output[0]
+        self.vision_passes += 1
+        self._features[key] = found
+        if len(self._features) > CHARTS_REMEMBERED:
+            self._features.popitem(last=False)
+        return found
+
+    def _adapter_names(self, arms: Sequence[Arm]) -> dict[str, list[str]]:
+        if self.adapter is None:
+            return {}
+        return {"adapter_names": [f"adapter{self._loaded - 1}" if arm.adapter else BASE for arm in arms]}
+
+    def _generation(self, options: Options) -> dict[str, Any]:
+        if options.temperature <= 0:  # None silences the sampling values that the 7B repository ships
+            chosen = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+        else:
+            chosen = {"do_sample": True, "temperature": options.temperature, "top_p": 1.0, "top_k": 0}
+        return chosen | {"max_new_tokens": options.max_new_tokens}
+
+    def _end_ids(self) -> list[int]:
+        config = self.base.generation_config
+        ends = config.eos_token_id if config is not None else None
+        ends = self.processor.tokenizer.eos_token_id if ends is None else ends
+        return list(ends) if isinstance(ends, list) else [ends]
+
+    def _answer(self, arm: Arm, row: Row, began: float) -> Answer:
+        text = self.processor.tokenizer.decode(row.ids, skip_special_tokens=True)
+        if row.done_at is None:  # half of a multi-byte character
+            text = text.rstrip("\ufffd")
+        return Answer(
+            arm.key,
+            text.strip(),
+            len(row.ids),
+            first_token_s=None if row.first_at is None else row.first_at - began,
+            total_s=None if row.done_at is None else row.done_at - began,
+            done=row.done_at is not None,
+        )
+
+
+class _readable_failures:
+    """Turns what torch raises into an EngineError that a visitor can read."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise OutOfMemory(
+                "The GPU ran out of memory. Lower the pixel limit or the answer length, or start with --quantize 4bit."
+            ) from error
+        if isinstance(error, (RuntimeError, ValueError, TypeError, IndexError, KeyError)):
+            raise EngineError(f"The model failed on this question: {str(error).splitlines()[0][:200]}") from error
+
+
+def _adapter_for(settings: Settings, choice: Choice) -> str | None:
+    if settings.adapter == "none":
+        return None
+    if settings.adapter not in ("auto", "bundled"):
+        return settings.adapter
+    if choice.bundled or settings.adapter == "bundled":
+        return str(BUNDLED_ADAPTER)
+    return HUB_ADAPTER if choice.base == HUB_BASE else None
+
+
+def _named(base: str) -> bool:
+    """Whether a base is known by name; a folder may hold any base under any path."""
+    return base == "bundled" or (HUB_ID.fullmatch(base) is not None and not Path(base).is_dir())
+
+
+def _no_adapter(arm: Arm) -> Answer:
+    return Answer(arm.key, done=True, error="No adapter is loaded. Start the app with --adapter.")
+
+
+def _contract_notes(contract: Contract | None, base: str, name: str) -> tuple[str, ...]:
+    if contract is None:
+        return (
+            f"The adapter {name} does not say how it was trained; our system message and the usual pixel limits "
+            "are assumed.",
+        )
+    if contract.base != base:
+        return (f"The adapter {name} was trained on {contract.base}; the base here is {base}.",)
+    return ()

@@ -1,0 +1,115 @@
+"""Every picture a visitor can send becomes a clean RGB chart or one sentence."""
+
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from chartqa_demo.images import MAX_BYTES, MAX_PIXELS, ChartError, fit_canvas, load_chart, shrink
+
+CANVASES = [(560, 420), (420, 560)]
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    out = BytesIO()
+    image.save(out, kind, **options)
+    return out.getvalue()
+
+
+def test_transparency_lies_on_white_not_on_black() -> None:
+    image = Image.new("RGBA", (40, 30), (0, 0, 0, 0))
+    ImageDraw.Draw(image).rectangle((10, 10, 20, 20), fill=(255, 0, 0, 255))
+    clean = load_chart(encoded(image))
+    assert clean.mode == "RGB"
+    assert clean.getpixel((0, 0)) == (255, 255, 255)
+    assert clean.getpixel((15, 15)) == (255, 0, 0)
+
+
+def test_a_transparent_palette_lies_on_white() -> None:
+    image = Image.new("P", (40, 30), 0)
+    image.putpalette([0, 0, 0, 10, 200, 10])
+    assert load_chart(encoded(image, transparency=0)).getpixel((5, 5)) == (255, 255, 255)
+
+
+def test_cmyk_becomes_rgb() -> None:
+    assert load_chart(encoded(Image.new("CMYK", (40, 30), (0, 255, 255, 0)), "JPEG")).getpixel((5, 5))[0] > 200
+
+
+def test_sixteen_bits_keep_their_greys() -> None:
+    ramp = np.tile(np.linspace(0, 65535, 64, dtype=np.uint16), (32, 1))
+    clean = np.asarray(load_chart(encoded(Image.fromarray(ramp))))
+    assert clean.shape == (32, 64, 3)
+    assert clean[0, 0, 0] == 0 and clean[0, -1, 0] == 255
+    assert abs(int(clean[0, 32, 0]) - 129) < 4
+
+
+def test_an_animated_gif_gives_its_first_frame() -> None:
+    frames = [Image.new("RGB", (40, 30), colour) for colour in ("red", "blue")]
+    clean = load_chart(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]))
+    assert clean.getpixel((5, 5)) == (255, 0, 0)
+
+
+def test_a_rotated_photo_is_turned_upright() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees
+    assert load_chart(encoded(Image.new("RGB", (60, 30), "white"), "JPEG", exif=exif)).size == (30, 60)
+
+
+def test_a_png_of_a_chart_comes_back_unchanged(tmp_path: Path) -> None:
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (30, 40, 3), dtype=np.uint8))
+    file = tmp_path / "chart.png"
+    image.save(file)
+    assert np.array_equal(np.asarray(load_chart(file)), np.asarray(image))
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (b"", "empty"),
+        (b"hello, this is text", "not a picture"),
+        (b'<svg xmlns="http://www.w3.org/2000/svg"/>', "SVG"),
+        (b'<?xml version="1.0"?>\n<svg/>', "SVG"),
+        (encoded(Image.new("RGB", (400, 300), "white"))[:120], "damaged"),
+        (encoded(Image.effect_noise((400, 300), 90).convert("RGB"), "JPEG")[:2000], "damaged"),
+        (b"\x89PNG\r\n\x1a\n" + b"\0" * 40, "not a picture|damaged"),
+        (encoded(Image.new("RGB", (1, 1), "white")), "too small"),
+        (encoded(Image.new("RGB", (10_000, 20), "white")), "too long and thin"),
+        (encoded(Image.new("1", (10_000, 6_000))), "at most 50 million"),
+        (encoded(Image.new("1", (20_000, 20_000))), "at most 50 million|too many pixels"),
+        (b"\0" * (MAX_BYTES + 1), "MB"),
+    ],
+    ids=["empty", "text", "svg", "xml", "cut-png", "cut-jpeg", "fake-png", "1x1", "thin", "large", "bomb", "heavy"],
+)
+def test_what_cannot_be_used_says_why(data: bytes, sentence: str) -> None:
+    with pytest.raises(ChartError, match=sentence):
+        load_chart(data)
+
+
+def test_a_bomb_is_refused_before_it_is_decoded() -> None:
+    bomb = Image.new("1", (MAX_PIXELS // 1000, 1001))
+    with pytest.raises(ChartError):
+        load_chart(bomb)
+
+
+@pytest.mark.parametrize("size", [(400, 300), (800, 557), (1600, 1200), (420, 900), (280, 210), (3000, 200)])
+def test_a_chart_lies_whole_on_one_of_the_canvases(size: tuple[int, int]) -> None:
+    image = Image.new("RGB", size, "black")
+    fitted, scale = fit_canvas(image, CANVASES)
+    assert fitted.size in CANVASES
+    black = np.argwhere(np.asarray(fitted)[:, :, 0] < 128)
+    assert tuple(black.min(0)) == (0, 0)
+    height, width = black.max(0) + 1
+    assert abs(width - size[0] * scale) <= 1 and abs(height - size[1] * scale) <= 1
+
+
+def test_a_tall_chart_gets_the_tall_canvas_and_a_small_one_is_not_blown_up() -> None:
+    assert fit_canvas(Image.new("RGB", (400, 600)), CANVASES)[0].size == (420, 560)
+    assert fit_canvas(Image.new("RGB", (100, 75)), CANVASES)[1] == 1.5
+
+
+def test_shrink_keeps_the_shape_and_the_limit() -> None:
+    small = shrink(Image.new("RGB", (1600, 1200)), 100_000)
+    assert small.width * small.height <= 100_000 and abs(small.width / small.height - 4 / 3) < 0.01
+    assert shrink(small, 10**6) is small

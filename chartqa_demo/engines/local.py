@@ -72,6 +72,7 @@ class LocalEngine:
         self._lock = threading.Lock()
         self._features: OrderedDict[str, torch.Tensor] = OrderedDict()
         self._loaded = 0
+        self._name = ""  # the adapter's name inside the model
         set_pixel_limits(processor, settings, None)
 
     def answer(self, image: Image.Image, question: str, arms: Sequence[Arm], options: Options) -> Iterator[Answers]:
@@ -156,8 +157,8 @@ class LocalEngine:
             new = f"adapter{self._loaded}"
             model = load_adapter(self.model, folder, new)
             if self._loaded:
-                model.delete_adapter(f"adapter{self._loaded - 1}")
-            self.model, self._loaded = model, self._loaded + 1
+                model.delete_adapter(self._name)
+            self.model, self._name, self._loaded = model, new, self._loaded + 1
             self.adapter = "bundled" if folder == BUNDLED_ADAPTER else name
             self.contract = contract
             self.notes = self._base_notes + _contract_notes(contract, self.base_name, name)
@@ -165,6 +166,10 @@ class LocalEngine:
             self._features.clear()
             system = contract.system if contract else None
             self.arms = tuple(replace(a, system=system) if a.adapter and system else a for a in ARMS)
+
+    def serve_training(self, model: PeftModel, name: str) -> None:
+        """Answer with the adapter `name` of `model` while something else trains it; `model` stands on our base."""
+        self.model, self._name, self.adapter = model, name, "in training"
 
     def _serves(self, arm: Arm) -> bool:
         return not arm.adapter or self.adapter is not None
@@ -198,7 +203,7 @@ class LocalEngine:
     def _adapter_names(self, arms: Sequence[Arm]) -> dict[str, list[str]]:
         if self.adapter is None:
             return {}
-        return {"adapter_names": [f"adapter{self._loaded - 1}" if arm.adapter else BASE for arm in arms]}
+        return {"adapter_names": [self._name if arm.adapter else BASE for arm in arms]}
 
     def _generation(self, options: Options) -> dict[str, Any]:
         if options.temperature <= 0:  # None silences the sampling values that the 7B repository ships

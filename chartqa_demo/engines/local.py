@@ -167,8 +167,8 @@ class LocalEngine:
             system = contract.system if contract else None
             self.arms = tuple(replace(a, system=system) if a.adapter and system else a for a in ARMS)
 
-    def serve_training(self, model: PeftModel, name: str) -> None:
-        """Answer with the adapter `name` of `model` while something else trains it; `model` stands on our base."""
+    def serve_training(self, model: Any, name: str) -> None:
+        """Answer with the adapter `name` of `model`, a PeftModel on our base, while something else trains it."""
         self.model, self._name, self.adapter = model, name, "in training"
 
     def _serves(self, arm: Arm) -> bool:

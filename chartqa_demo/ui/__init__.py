@@ -1,0 +1,62 @@
+"""The page: `build_app` makes it, `launch_options` holds what Gradio 6 wants from `launch()` instead."""
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import gradio as gr
+
+from chartqa_demo.dataset import Split, open_split
+from chartqa_demo.engines import Engine
+from chartqa_demo.images import MAX_BYTES
+from chartqa_demo.settings import HUB_BASE, Settings
+from chartqa_demo.ui import cards
+from chartqa_demo.ui.compare import build_compare_tab
+from chartqa_demo.ui.theme import CSS_FILE, page_theme
+
+TITLE = "One chart, one question, three answers"
+ABOUT = (
+    "The same vision-language model answers three times, side by side: as it comes, with a system message for reading "
+    "charts, and with a LoRA adapter fine-tuned on ChartQA."
+)
+BUNDLED_LEAD = (
+    "answers: a small demonstration model that comes with this app and runs on a CPU. For "
+    f"{HUB_BASE} on a GPU, start with --base {HUB_BASE}."
+)
+
+
+def build_app(engine: Engine, settings: Settings, examples: Split) -> gr.Blocks:
+    """The whole page for one engine. `examples` is the split of `settings.dataset`; the thumbnails show the bundled
+    charts. Raises DatasetError when those are missing."""
+    gallery = examples if examples.dataset == "bundled" else open_split("bundled")
+    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 86400)) as page:
+        gr.HTML(f'<header class="page-head"><h1>{TITLE}</h1><p>{ABOUT}</p></header>', apply_default_css=False)
+        gr.HTML(
+            cards.banner(engine.title, engine.notes, BUNDLED_LEAD if engine.bundled else "answers."),
+            elem_id="banner",
+            apply_default_css=False,
+        )
+        with gr.Tabs(), gr.Tab("Compare", id="compare"):
+            build_compare_tab(page, engine, settings, examples, gallery)
+    page.queue(max_size=settings.queue_size)
+    return page
+
+
+def launch_options() -> dict[str, Any]:
+    """Arguments of `launch()`: the look, the limits, and nothing that leaves this machine."""
+    return {
+        "theme": page_theme(),
+        "css": CSS_FILE.read_text(encoding="utf-8"),
+        "show_error": True,
+        "max_file_size": MAX_BYTES,
+        "run_history": False,
+        "footer_links": ["api"],
+        "mcp_server": _serves_mcp(),
+    }
+
+
+def _serves_mcp() -> bool:
+    """Whether the `mcp` package is there in a version that Gradio can use: its own extra asks for one below 2."""
+    try:
+        return int(version("mcp").split(".")[0]) < 2
+    except PackageNotFoundError:
+        return False

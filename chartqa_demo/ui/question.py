@@ -1,0 +1,169 @@
+"""What a visitor asks, checked, and what comes back: the page and the API share every line of this module.
+
+A question is refused with one sentence before anything is queued. `records` is the form in which answers leave the
+app, in the API and in the exported history alike.
+"""
+
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from chartqa_demo.arms import Arm
+from chartqa_demo.engines import Answers, Engine, EngineError, Options
+from chartqa_demo.images import ChartError, load_chart
+from chartqa_demo.metric import Verdict, best_verdict
+
+MAX_QUESTION = 2_000
+MAX_GOLD = 500
+MAX_TOKENS = 512
+MAX_TEMPERATURE = 2.0
+UPDATES_PER_SECOND = 20
+
+log = logging.getLogger(__name__)
+
+
+class QuestionError(ValueError):
+    """The question cannot be asked; the message is a sentence for the visitor."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question about one chart file. gold: accepted answers, empty where none is known; gold_from: where they are
+    known from; asked_at: Unix time, which makes the same question, asked again, another one."""
+
+    chart: Path
+    text: str
+    gold: tuple[str, ...] = ()
+    gold_from: str = ""
+    chart_name: str = ""
+    options: Options = field(default_factory=Options)
+    asked_at: float = field(default_factory=time.time)
+
+
+def chart_path(payload: Mapping[str, Any] | None) -> Path | None:
+    """The uploaded file itself, None without one.
+
+    Gradio's image component is read without its preprocessing: that would make transparent charts black, and fail
+    without a sentence on files that are no picture. Gradio has checked that the file is an upload of its own.
+    """
+    return Path(payload["path"]) if payload and payload.get("path") else None
+
+
+def read_question(
+    chart: Path | None,
+    text: object,
+    gold: object = None,
+    max_new_tokens: object = None,
+    temperature: object = None,
+    max_pixels: object = None,
+    system: object = None,
+    *,
+    known_golds: Mapping[str, tuple[str, ...]] | None = None,
+    source: str = "",
+    chart_name: str = "",
+) -> Question:
+    """The question of a visitor or API caller, whose values can be anything. Raises QuestionError.
+
+    `known_golds` are the gold answers of the chart's own questions, `source` is where they come from; a gold answer
+    given by the visitor serves other questions. `max_pixels` 0 or None is the engine's own limit.
+    """
+    if chart is None:
+        raise QuestionError("Add a chart first: upload or paste a picture, or pick one of the example charts.")
+    question = _text(text, "question", MAX_QUESTION)
+    if not question:
+        raise QuestionError("Type a question about the chart first, or pick one of the suggestions.")
+    typed = _text(gold, "gold answer", MAX_GOLD)
+    known = (known_golds or {}).get(question, ())
+    options = Options(
+        max_new_tokens=round(_number(max_new_tokens, "max new tokens", Options.max_new_tokens, 1, MAX_TOKENS)),
+        temperature=_number(temperature, "temperature", Options.temperature, 0, MAX_TEMPERATURE),
+        max_pixels=round(_number(max_pixels, "pixel limit", 0, 0, 10**8)) or None,
+        system=None if system is None else _text(system, "system message", MAX_QUESTION),
+    )
+    return Question(
+        chart,
+        question,
+        gold=known or ((typed,) if typed else ()),
+        gold_from=source if known else "you" if typed else "",
+        chart_name=chart_name,
+        options=options,
+    )
+
+
+def stream_answers(engine: Engine, question: Question) -> Iterator[Answers]:
+    """Every arm's answer so far, at most UPDATES_PER_SECOND times a second; the last item has all `done`.
+
+    Closing the iterator closes the engine's. Raises ChartError and EngineError, nothing else: another exception is
+    logged and becomes an EngineError, since a visitor can only try again.
+    """
+    image = load_chart(question.chart)
+    stream = engine.answer(image, question.text, engine.arms, question.options)
+    shown, shown_at = 0, 0.0
+    try:
+        for answers in stream:
+            finished = sum(answer.done for answer in answers)
+            now = time.monotonic()
+            if finished > shown or now - shown_at >= 1 / UPDATES_PER_SECOND:
+                shown, shown_at = finished, now
+                yield answers
+    except (ChartError, EngineError):
+        raise
+    except Exception as error:
+        log.exception("A question failed")
+        raise EngineError(
+            f"The model failed on this question ({type(error).__name__}). Your chart and question are kept: "
+            "ask again, or try a smaller picture."
+        ) from error
+    finally:
+        close = getattr(stream, "close", None)
+        if close is not None:
+            close()
+
+
+def verdicts(answers: Answers, gold: Sequence[str]) -> list[Verdict | None]:
+    """A verdict per arm where there is a gold answer and a finished answer without error, else None."""
+    return [
+        best_verdict(answer.text, gold) if gold and answer.done and answer.error is None else None for answer in answers
+    ]
+
+
+def records(arms: Sequence[Arm], answers: Answers, gold: Sequence[str]) -> list[dict[str, Any]]:
+    """The answers as JSON: one object per arm, times in seconds, verdict fields null where there is none."""
+    return [
+        {
+            "arm": arm.key,
+            "title": arm.title,
+            "text": answer.text,
+            "tokens": answer.tokens,
+            "first_token_s": answer.first_token_s,
+            "total_s": answer.total_s,
+            "done": answer.done,
+            "error": answer.error,
+            "correct": judged.correct if judged else None,
+            "reason": judged.reason if judged else None,
+            "tolerant": judged.tolerant if judged else None,
+            "tolerant_reason": judged.tolerant_reason if judged else None,
+        }
+        for arm, answer, judged in zip(arms, answers, verdicts(answers, gold), strict=True)
+    ]
+
+
+def _text(value: object, name: str, limit: int) -> str:
+    text = "" if value is None else value
+    if not isinstance(text, str):
+        raise QuestionError(f"The {name} has to be text, not {type(value).__name__}.")
+    text = text.strip()
+    if len(text) > limit:
+        raise QuestionError(f"The {name} has {len(text):,} characters; at most {limit:,} can be asked. Shorten it.")
+    return text
+
+
+def _number(value: object, name: str, default: float, least: float, most: float) -> float:
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+        raise QuestionError(f"The {name} is {value!r}; it has to be a number from {least:g} to {most:g}.")
+    return value

@@ -1,0 +1,281 @@
+"""Pretraining of the bundled model: the lean forward pass is Qwen2-VL, the rows say what their charts show."""
+
+import random
+from functools import cache, partial
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from chartqa_demo.arms import ADAPTER, PRETRAINED, PROMPTED, SYSTEM_MESSAGE
+from chartqa_demo.chat import messages, training_row
+from chartqa_demo.images import fit_canvas
+from train.pretrain import checkpoint, exam, export, losses, rows
+from train.pretrain.__main__ import main, settings_of
+from train.pretrain.layout import CANVASES, CELL, IMAGE_TOKENS, cell_of
+from train.pretrain.model import Reader, Sizes, block_mask, dense_mask, initial, shapes
+from train.pretrain.optimise import Rates
+from train.pretrain.rows import ChartRows, Codec, Mix
+from train.pretrain.tokenizer import CONCISE, build_tokenizer, render
+from train.pretrain.training import Settings, Training
+from train.pretrain.truth import Chart, Mark, Question, Text
+
+TINY = Sizes(vocabulary=700, text_width=128, text_layers=2, text_ffn=192, key_heads=1, vision_width=64, vision_layers=2)
+NAMES = ["Brazil", "Costa Rica", "Mali", "2015", "2016", "Very satisfied"]
+
+
+def bar_chart(seed: int) -> Chart:
+    """A chart with labelled bars; every third one is in portrait."""
+    rng = random.Random(seed)
+    width, height = (300, 450) if seed % 3 == 2 else (400, 300)
+    names = rng.sample(NAMES, 4)
+    values = rng.sample(range(10, 99), 4)
+    image = Image.new("RGB", (width, height), "white")
+    draw = ImageDraw.Draw(image)
+    table = "Category | Sales\n" + "\n".join(f"{name} | {value}%" for name, value in zip(names, values, strict=True))
+    numbers: list[list[float | None]] = [[float(value) for value in values]]
+    chart = Chart(image, "bar", "plain", "Sales", names, ["Sales"], numbers, table, True)
+
+    def write(x: float, y: float, text: str, role: str) -> None:
+        places = [(x + 6 * k + 3, y + 6) for k in range(len(text))]
+        for character, place in zip(text, places, strict=True):
+            draw.text(place, character, fill="black", anchor="mm")
+        box = (x, y, x + 6 * len(text), y + 12)
+        chart.texts.append(Text(text, role, box, [p for p, c in zip(places, text, strict=True) if c != " "]))
+
+    write(5, 2, "Sales", "title")
+    for k, (name, value) in enumerate(zip(names, values, strict=True)):
+        left, top = 10 + k * (width - 20) / 4, height - 30 - value
+        draw.rectangle((left, top, left + 30, height - 30), fill="navy")
+        write(left, height - 25, name, "category")
+        write(left, top - 14, f"{value}%", "value")
+        box = (left, top, left + 30, height - 30)
+        chart.marks.append(Mark(k, 0, value, f"{value}%", box, (left + 15, top), value / 100))
+        text, sentence = f"What is the value of {name}?", f"The value of {name} is {value}%."
+        chart.questions.append(Question("value", text, str(value), f"{value}%", sentence, marks=((k, 0),)))
+    best = max(range(4), key=lambda k: values[k])
+    name = names[best]
+    chart.questions.append(
+        Question("argmax", "Which is highest?", name, name, f"{name} is highest.", marks=((best, 0),))
+    )
+    return chart
+
+
+@cache
+def codec() -> Codec:
+    return Codec(build_tokenizer((bar_chart(seed) for seed in range(40)), TINY.vocabulary), 512)
+
+
+@cache
+def reader() -> Reader:
+    return Reader(TINY, codec().layout, "cpu", torch.float32)
+
+
+@cache
+def weights() -> dict[str, torch.Tensor]:
+    """Random weights with nothing at zero, so that every part of the model shows in the logits."""
+    generator = torch.Generator().manual_seed(1)
+    made = {}
+    for name, value in initial(shapes(TINY), "cpu").items():
+        noise = torch.randn(value.shape, generator=generator)
+        made[name] = value.detach() + noise * (0.1 if value.dim() == 1 else 0.06)
+    return made
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    rounded = {name: value.to(torch.bfloat16).float() for name, value in weights().items()}
+    export.export(folder, TINY, rounded, codec().tokenizer)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def plain(exported):
+    model = AutoModelForImageTextToText.from_pretrained(exported, dtype=torch.float32)
+    return model, AutoProcessor.from_pretrained(exported)
+
+
+def inputs_of(processor, chart, conversation, canvases):
+    image, _ = fit_canvas(chart.image, canvases)
+    text = processor.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False)
+    return processor(text=[text], images=[image], return_tensors="pt")
+
+
+@pytest.mark.parametrize("seed", [0, 2], ids=["landscape", "portrait"])
+@pytest.mark.parametrize("system", [None, SYSTEM_MESSAGE], ids=["default", "ours"])
+def test_packed_questions_get_the_logits_of_plain_transformers(seed, system):
+    chart = bar_chart(seed)
+    seen = rows.Seen(chart)
+    row = rows.pack(codec(), seen, chart.questions, system, Mix())
+    batch = rows.collate([row | {"pixels": seen.pixels, "portrait": np.array(seen.portrait)}])
+    layout, p = codec().layout, weights()
+    with torch.no_grad():
+        mask = dense_mask(layout, batch["segments"], batch["pads"])
+        image = reader().vision(p, batch["pixels"], batch["portrait"])
+        ours = reader().text(p, image, batch, mask)[0][0]
+    model, processor = export.to_transformers(TINY, p), export.processor(codec().tokenizer)
+    arm = PRETRAINED if system is None else PROMPTED
+    assert batch["segments"].max() == len(chart.questions)
+    for k, question in enumerate(chart.questions, 1):
+        inputs = inputs_of(processor, chart, messages(arm, question.text), CANVASES)
+        places = (batch["segments"][0] == k).nonzero()[:, 0]
+        packed = batch["ids"][0, layout.prefix + places].long()
+        prompt = inputs["input_ids"][0]
+        asked = len(prompt) - int((prompt == 5).nonzero().max()) - 2  # tokens after <|vision_end|>
+        assert packed[:asked].tolist() == prompt[-asked:].tolist()
+        whole = torch.cat([prompt, packed[asked:]])[None]
+        with torch.no_grad():
+            theirs = model(
+                input_ids=whole,
+                attention_mask=torch.ones_like(whole),
+                mm_token_type_ids=(whole == 5).int(),
+                pixel_values=inputs["pixel_values"],
+                image_grid_thw=inputs["image_grid_thw"],
+            ).logits[0, -len(packed) : -1]
+        difference = (ours[places[1:]] - theirs).abs().max() / theirs.abs().max()
+        assert difference <= 1e-4
+
+
+def test_greedy_answers_are_those_of_transformers(plain):
+    model, processor = plain
+    p = {name: value.to(torch.bfloat16).float() for name, value in weights().items()}
+    pages = [exam.sheet(bar_chart(seed), 2, seed) for seed in (3, 5)]
+    ours = exam.answers(reader(), p, codec(), pages)
+    for seed, page, texts in zip((3, 5), pages, ours, strict=True):
+        for question, text in zip(page.questions, texts, strict=True):
+            inputs = inputs_of(
+                processor, bar_chart(seed), messages(PROMPTED, question.text), model.config.chart_canvases
+            )
+            out = model.generate(**inputs, max_new_tokens=exam.MOST_TOKENS)[0, inputs["input_ids"].shape[1] :]
+            assert text == processor.decode(out, skip_special_tokens=True).strip()
+
+
+@pytest.mark.parametrize("system", [None, SYSTEM_MESSAGE, *CONCISE])
+def test_prompts_are_the_tokens_of_the_exported_processor(plain, system):
+    _, processor = plain
+    question = "What was the value in 2019 for Costa Rica, 12.5%?"
+    arm = PRETRAINED if system is None else PROMPTED
+    inputs = inputs_of(processor, bar_chart(0), messages(arm, question, system), CANVASES)
+    ours = codec().prompts.openings[system] + codec().ids(question) + codec().prompts.turn
+    assert inputs["input_ids"][0].tolist() == ours
+
+
+def test_a_training_row_of_the_adapter_has_the_tokens_of_pretraining(plain):
+    _, processor = plain
+    row = training_row(ADAPTER, "Which is highest?", "Costa Rica")
+    text = processor.apply_chat_template([*row["prompt"], *row["completion"]], tokenize=False)
+    assert text == render([*row["prompt"], *row["completion"]], generate=False)
+    answer = [*codec().ids(" Costa Rica"), codec().prompts.end]
+    ids = processor.tokenizer(text)["input_ids"]
+    assert ids[-len(answer) - 1 : -1] == answer  # a line break ends the turn
+
+
+def test_our_system_message_is_one_piece_a_word():
+    words = SYSTEM_MESSAGE.replace(".", " .").replace(",", " ,").replace(":", " :").replace("-", " - ").split()
+    assert len(codec().ids(SYSTEM_MESSAGE)) <= len(words)
+
+
+def test_both_canvases_pass_the_image_processor_unchanged(plain):
+    model, processor = plain
+    assert [tuple(size) for size in model.config.chart_canvases] == list(CANVASES)
+    for width, height in CANVASES:
+        out = processor.image_processor(images=Image.new("RGB", (width, height)), return_tensors="pt")
+        assert out["image_grid_thw"].tolist() == [[1, height // 14, width // 14]]
+
+
+def test_flex_and_dense_masks_agree():
+    batch = next(iter(ChartRows(codec, bar_chart, 3, Mix())))
+    layout = codec().layout
+    dense = dense_mask(layout, batch["segments"], batch["pads"])[:, 0]
+    sees = block_mask(layout, batch["segments"], batch["pads"]).mask_mod
+    b, q, k = torch.meshgrid(torch.arange(3), torch.arange(512), torch.arange(512), indexing="ij")
+    assert torch.equal(sees(b, torch.zeros_like(b), q, k), dense)
+
+
+@pytest.mark.parametrize("seed", [1, 2], ids=["landscape", "portrait"])
+def test_answer_tokens_point_to_where_the_chart_prints_them(seed):
+    chart = bar_chart(seed)
+    seen = rows.Seen(chart)
+    question = chart.questions[0]
+    row = rows.pack(codec(), seen, [question], SYSTEM_MESSAGE, Mix())
+    label = next(text for text in chart.texts if text.role == "value")
+    answer = np.flatnonzero(row["weights"] == 1.0)
+    pointing = [k for k in answer if row["copy"][k, 0] >= 0]
+    pieces = [codec().tokenizer.decode([int(row["ids"][codec().layout.prefix + k])]) for k in pointing]
+    assert "".join(pieces) == question.short
+    for k, (x, y) in zip(pointing, label.centres, strict=True):
+        assert row["copy"][k, 0] == cell_of(x * seen.scale, y * seen.scale, seen.portrait)
+    assert set(row["mark"][answer, 0]) == {seen.cell(rows.middle(label))}
+
+
+def test_characters_are_where_they_are_printed():
+    chart = bar_chart(4)
+    seen = rows.Seen(chart)
+    row = rows.build_row(codec(), chart, Mix(), random.Random(0))
+    for text in chart.texts:
+        for (x, y), character in zip(text.centres, text.text.replace(" ", ""), strict=True):
+            cell = cell_of(x * seen.scale, y * seen.scale, seen.portrait)
+            assert ord(character) - 32 in row["characters"][cell]
+    assert row["characters"].shape == (IMAGE_TOKENS, 16)
+
+
+def test_rows_show_the_pixels_of_the_canvas():
+    for seed in (0, 2):
+        chart = bar_chart(seed)
+        canvas, _ = fit_canvas(chart.image, CANVASES)
+        seen = rows.Seen(chart)
+        assert np.array_equal(seen.pixels.reshape(canvas.height, canvas.width, 3), np.asarray(canvas))
+        assert canvas.height // CELL * (canvas.width // CELL) == IMAGE_TOKENS
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("$5.2 million", 5.2), ("1,234", 1234), ("−3.5%", -3.5), ("12 300", 12300), ("Brazil", None)]
+)
+def test_numbers_are_read_from_answers(text, value):
+    assert exam.number(text) == value
+
+
+def test_a_leg_resumes_from_its_checkpoint(tmp_path):
+    """Weights come back as bfloat16, charts are not seen twice, and training goes on."""
+    settings = Settings(sizes=TINY, weights=losses.Weights(mark_layer=0, copy_layer=1), batch=2, row_tokens=512)
+    batches = iter(ChartRows(codec, bar_chart, 2, Mix()))
+    first = Training(settings, codec(), "cpu", tmp_path, None)
+    for _ in range(2):
+        first.step(next(batches), 1.0)
+    first.save("stable")
+    tensors, facts = checkpoint.load(tmp_path / "stable")
+    second = Training(settings, codec(), "cpu", tmp_path, (tensors, facts))
+    for name, value in second.parameters.items():
+        assert torch.equal(value, first.parameters[name].to(torch.bfloat16).float())
+    assert second.progress.steps == 2
+    assert facts["next_seed"] >= 4
+    second.step(next(batches), 1.0)
+    assert np.isfinite(list(second.losses().values())).all()
+    assert all(file.stat().st_size < 15 * 2**20 for file in (tmp_path / "stable").iterdir())
+
+
+def test_an_exported_model_can_be_trained_on(exported):
+    sizes, tensors, tokenizer = export.from_export(exported)
+    assert sizes == TINY
+    assert tokenizer.encode(" Costa Rica").ids == codec().ids(" Costa Rica")
+    for name, value in weights().items():
+        assert torch.equal(tensors[name], value.to(torch.bfloat16).float())
+
+
+def test_rates_settle_and_decay_by_the_clock():
+    factor = partial(Rates(high_seconds=60, settle_seconds=180, steady=0.6, warm_steps=100).factor, 10_000)
+    assert factor(0, 500, 0) == 1.0
+    assert factor(120, 500, 0) == pytest.approx(0.8)
+    assert factor(600, 500, 0) == pytest.approx(0.6)
+    assert factor(600, 140, 280) == pytest.approx(0.3)
+    assert factor(600, 0, 280) == 0.0
+
+
+def test_settings_that_cannot_work_are_refused_in_a_sentence(capsys):
+    with pytest.raises(ValueError, match="does not know 'batsch'"):
+        settings_of(Settings, {"batsch": 3})
+    assert main(["--resume", "nowhere", "--export", "nowhere"]) == 2
+    assert "no checkpoint in nowhere" in capsys.readouterr().err

@@ -1,0 +1,191 @@
+"""Makes the bundled base model: a small Qwen2-VL trained from nothing on generated charts.
+
+    python -m train.pretrain --smoke                               # everything in miniature, two minutes on a CPU
+    python -m train.pretrain --seconds 540                         # a leg at flat rates, leaves runs/pretrain/stable
+    python -m train.pretrain --resume runs/pretrain/stable --seconds 540 --decay-seconds 280
+    python -m train.pretrain --resume runs/pretrain/final --export chartqa_demo/bundled/model
+
+Each leg appends to `log.jsonl` in its output folder. `--trackio PROJECT` copies a log to trackio afterwards; training
+itself needs nothing but torch, transformers, numpy and pillow.
+"""
+
+import argparse
+import dataclasses
+import json
+import sys
+import time
+import typing
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+CONFIG = Path(__file__).parents[1] / "configs" / "pretrain.yaml"
+HELD_OUT_SEED = 2_000_000_000
+
+
+def settings_of(kind: type, values: dict[str, Any]) -> Any:
+    """A (nested) dataclass from the config's values. Raises ValueError for a key that it does not have."""
+    hints = typing.get_type_hints(kind)
+    unknown = sorted(set(values) - set(hints))
+    if unknown:
+        raise ValueError(f"The config does not know {unknown[0]!r}; {kind.__name__} has {', '.join(sorted(hints))}.")
+    made = {}
+    for name, value in values.items():
+        hint = hints[name]
+        if dataclasses.is_dataclass(hint):
+            made[name] = settings_of(typing.cast(type, hint), value)
+        else:
+            made[name] = tuple(value) if isinstance(value, list) else value
+    return kind(**made)
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m train.pretrain", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--config", type=Path, default=CONFIG, help="YAML file of settings (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("runs/pretrain"), help="folder for checkpoints and log.jsonl")
+    parser.add_argument("--seconds", type=float, help="stop this many seconds after the start of the process")
+    parser.add_argument("--decay-seconds", type=float, default=0.0, help="let the rates fall to 0 in the last seconds")
+    parser.add_argument("--resume", type=Path, help="checkpoint to go on from, or to export")
+    parser.add_argument("--init-from", type=Path, help="exported model to go on from (its optimiser starts fresh)")
+    parser.add_argument("--tokenizer", type=Path, help="tokenizer.json to use instead of building one")
+    parser.add_argument("--build-tokenizer", action="store_true", help="build OUT/tokenizer.json and stop")
+    parser.add_argument(
+        "--export", type=Path, help="write the checkpoint named by --resume as a transformers model here"
+    )
+    parser.add_argument("--trackio", help="copy OUT/log.jsonl to this local trackio project and stop")
+    parser.add_argument("--smoke", action="store_true", help="tokenizer, training, export and an answer in miniature")
+    return parser.parse_args(arguments)
+
+
+def to_trackio(log: Path, project: str) -> None:
+    """Write a finished log to a local trackio project (`trackio show --project NAME`)."""
+    import trackio
+
+    trackio.init(project=project, name=log.parent.name)
+    for line in log.read_text(encoding="utf-8").splitlines():
+        entry = json.loads(line)
+        values = {f"loss/{name}": value for name, value in entry.get("losses", {}).items()}
+        values |= {f"exact/{key}": row[1] / row[0] for key, row in entry.get("exam", {}).items()}
+        values |= {key: value for key, value in entry.items() if isinstance(value, int | float)}
+        trackio.log(values, step=entry["steps"])
+    trackio.finish()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; 2 for a setting that cannot work, with one sentence on stderr."""
+    started = time.monotonic()
+    options = parse(arguments)
+    try:
+        return _run(options, started)
+    except (ValueError, FileNotFoundError) as problem:
+        print(f"{problem}", file=sys.stderr)
+        return 2
+
+
+def _run(options: argparse.Namespace, started: float) -> int:
+    if options.trackio:
+        to_trackio(options.out / "log.jsonl", options.trackio)
+        return 0
+    from train.pretrain.training import Settings
+
+    if options.smoke:
+        from train.pretrain.smoke import smoke
+
+        smoke()
+        return 0
+    settings = settings_of(Settings, yaml.safe_load(options.config.read_text(encoding="utf-8")) or {})
+    if options.export:
+        if options.resume is None:
+            raise ValueError("--export needs --resume: the checkpoint to export, for example runs/pretrain/final.")
+        export_checkpoint(options.resume, options.export)
+        return 0
+    if options.build_tokenizer:
+        from train.pretrain.charts import make_chart
+
+        options.out.mkdir(parents=True, exist_ok=True)
+        make_tokenizer(make_chart, settings).save(str(options.out / "tokenizer.json"))
+        return 0
+    if options.seconds is None:
+        raise ValueError(
+            "Say how long to train: --seconds 540, for example, or --smoke to try everything in miniature."
+        )
+    train(options, settings, started)
+    return 0
+
+
+def export_checkpoint(source: Path, target: Path) -> None:
+    """A checkpoint as a transformers model folder."""
+    from tokenizers import Tokenizer
+
+    from train.pretrain import checkpoint, export
+    from train.pretrain.model import Sizes
+
+    tensors, facts = checkpoint.load(source)
+    tokenizer = Tokenizer.from_file(str(source / checkpoint.TOKENIZER))
+    export.export(target, settings_of(Sizes, facts["sizes"]), tensors, tokenizer)
+
+
+def make_tokenizer(make_chart: Any, settings: Any) -> Any:
+    """The tokenizer of a fresh run, from charts of the training kind."""
+    from train.pretrain.tokenizer import build_tokenizer
+
+    charts: Iterator[Any] = (make_chart(seed) for seed in range(settings.tokenizer_charts))
+    return build_tokenizer(charts, settings.sizes.vocabulary)
+
+
+def train(options: argparse.Namespace, settings: Any, started: float) -> None:
+    """One leg of training."""
+    import torch
+    from tokenizers import Tokenizer
+
+    from train.pretrain import checkpoint, exam, export
+    from train.pretrain.charts import make_chart
+    from train.pretrain.model import Sizes
+    from train.pretrain.rows import ChartRows, Codec
+    from train.pretrain.training import Training, on_device
+
+    start = None
+    if options.resume:
+        start = checkpoint.load(options.resume)
+        settings = dataclasses.replace(settings, sizes=settings_of(Sizes, start[1]["sizes"]))
+        tokenizer = Tokenizer.from_file(str(options.resume / checkpoint.TOKENIZER))
+    elif options.init_from:
+        sizes, tensors, tokenizer = export.from_export(options.init_from)
+        settings, start = dataclasses.replace(settings, sizes=sizes), (tensors, {})
+    elif options.tokenizer:
+        tokenizer = Tokenizer.from_file(str(options.tokenizer))
+    else:
+        tokenizer = make_tokenizer(make_chart, settings)
+    codec_of = partial(Codec, tokenizer, settings.row_tokens)
+    first = int(start[1].get("next_seed", 0)) if start else 0
+    # Workers and exam charts come before the first use of CUDA, which does not survive a fork.
+    rows = ChartRows(codec_of, make_chart, settings.batch, settings.mix, first)
+    cuda = torch.cuda.device_count() > 0
+    workers = settings.workers if cuda else 0
+    loader = torch.utils.data.DataLoader(
+        rows, batch_size=None, num_workers=workers, prefetch_factor=2 if workers else None, pin_memory=cuda
+    )
+    pages = exam.sheets(
+        partial(held_out_sheet, settings.exam_questions),
+        range(HELD_OUT_SEED, HELD_OUT_SEED + settings.exam_charts),
+        workers,
+    )
+    batches = iter(loader)
+    training = Training(settings, codec_of(), "cuda" if cuda else "cpu", options.out, start)
+    training.run(on_device(batches, training.device), options.seconds, options.decay_seconds, pages, started)
+
+
+def held_out_sheet(most: int, seed: int) -> Any:
+    """The exam of one held-out chart: names, wording and seeds that training never uses."""
+    from train.pretrain.charts import make_chart
+    from train.pretrain.exam import sheet
+
+    return sheet(make_chart(seed, held_out=True), most, seed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

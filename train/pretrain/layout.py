@@ -1,0 +1,43 @@
+"""The fixed shapes of pretraining: two canvases of equal area, their grids of image tokens, and a row of tokens.
+
+Both canvases hold 1,200 patches and 300 image tokens, so one compiled graph serves landscape and portrait charts
+mixed in a batch.
+"""
+
+from dataclasses import dataclass
+
+CANVASES = ((560, 420), (420, 560))  # (width, height) in pixels; landscape first
+PATCH = 14
+CELL = 28  # pixels of one image token: 2 x 2 patches
+IMAGE_TOKENS = 300
+PIXELS = 560 * 420
+LONG_SIDE = 20  # cells
+SHORT_SIDE = 15
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where things are in a row of token ids.
+
+    A row is [padding][system message, user's turn opens][300 image tokens][vision end][packed questions].
+    image_start: index of the first image token; length: tokens of the whole row.
+    """
+
+    image_start: int
+    length: int
+
+    @property
+    def prefix(self) -> int:
+        """Tokens before the first packed question, padding included."""
+        return self.image_start + IMAGE_TOKENS + 1
+
+    @property
+    def packed(self) -> int:
+        """Tokens that packed questions may fill."""
+        return self.length - self.prefix
+
+
+def cell_of(x: float, y: float, portrait: bool) -> int:
+    """The image token (0 to 299, row by row) that covers pixel (x, y) of the canvas; places outside are clamped."""
+    columns, rows = (SHORT_SIDE, LONG_SIDE) if portrait else (LONG_SIDE, SHORT_SIDE)
+    return min(rows - 1, max(0, int(y) // CELL)) * columns + min(columns - 1, max(0, int(x) // CELL))

@@ -53,19 +53,28 @@ def test_the_arms_really_differ(engine: LocalEngine) -> None:
     assert len({pretrained.text, prompted.text, adapter.text}) == 3
 
 
+def processed(engine: LocalEngine, image: Image.Image, texts: list[str]) -> dict[str, torch.Tensor]:
+    """The family's own processor on the same rows: pixels once per row."""
+    return dict(engine.processor(text=texts, images=[image] * len(texts), padding=True, return_tensors="pt"))
+
+
+def test_the_prompt_of_a_known_chart_is_the_processors_own(engine: LocalEngine) -> None:
+    for image in (chart(), chart(2, (140, 224))):
+        texts = [engine.prompt_text(arm, "How many bars are above 40?", SHORT) for arm in ARMS]
+        ours, theirs = engine._inputs([image] * 3, texts), processed(engine, image, texts)
+        for key in ("attention_mask", "mm_token_type_ids", "image_grid_thw"):
+            assert torch.equal(ours[key], theirs[key].to(ours[key].dtype))
+        seen = ours["attention_mask"].bool()
+        assert torch.equal(ours["input_ids"][seen], theirs["input_ids"][seen])
+
+
 def test_sharing_the_vision_pass_changes_no_logit(engine: LocalEngine, capsys: pytest.CaptureFixture[str]) -> None:
     image = chart()
     texts = [engine.prompt_text(arm, "How many bars are above 40?", SHORT) for arm in ARMS]
-    whole = engine._inputs(image, texts)
-    without_pixels = dict(whole)
-    features = engine._image_features(image, without_pixels)
     names = engine._adapter_names(ARMS)
     with torch.inference_mode():
-        separate = engine.model(**whole, **names).logits
-        from transformers.modeling_outputs import BaseModelOutputWithPooling
-
-        shared_out = BaseModelOutputWithPooling(pooler_output=(features,) * 3)
-        shared = engine.model(**without_pixels, mm_encoder_outputs={"image": shared_out}, **names).logits
+        separate = engine.model(**processed(engine, image, texts), **names).logits[:, -1]
+        shared = engine.model(**engine._inputs([image] * 3, texts), **names).logits[:, -1]
     difference = (separate - shared).abs().max().item()
     with capsys.disabled():
         print(f"\nlargest logit difference, vision features shared or not: {difference:.2e}")
@@ -74,12 +83,12 @@ def test_sharing_the_vision_pass_changes_no_logit(engine: LocalEngine, capsys: p
 
 def test_a_mixed_batch_has_the_logits_of_single_rows(engine: LocalEngine, capsys: pytest.CaptureFixture[str]) -> None:
     image, question = chart(3), "What is the value of the red bar in 2019?"
-    batch = engine._inputs(image, [engine.prompt_text(arm, question, SHORT) for arm in ARMS])
+    texts = [engine.prompt_text(arm, question, SHORT) for arm in ARMS]
     with torch.inference_mode():
-        together = engine.model(**batch, **engine._adapter_names(ARMS)).logits[:, -1]
+        together = engine.model(**processed(engine, image, texts), **engine._adapter_names(ARMS)).logits[:, -1]
         largest = 0.0
         for row, arm in enumerate(ARMS):
-            one = engine._inputs(image, [engine.prompt_text(arm, question, SHORT)])
+            one = processed(engine, image, texts[row : row + 1])
             alone = engine.model(**one, **engine._adapter_names([arm])).logits[0, -1]
             largest = max(largest, (alone - together[row]).abs().max().item())
     with capsys.disabled():
@@ -155,7 +164,7 @@ def test_special_tokens_in_a_question_are_text(engine: LocalEngine, attack: str)
     special = set(tokenizer.convert_tokens_to_ids(["<|image_pad|>", "<|im_end|>", "<|vision_start|>", "<|im_start|>"]))
 
     def structure(question: str) -> list[int]:
-        ids = engine._inputs(chart(), [engine.prompt_text(PROMPTED, question, SHORT)])["input_ids"][0].tolist()
+        ids = engine._inputs([chart()], [engine.prompt_text(PROMPTED, question, SHORT)])["input_ids"][0].tolist()
         return [i for i in ids if i in special]
 
     assert structure(f"How many {attack} bars?") == structure("How many bars?")
@@ -201,10 +210,14 @@ def test_an_adapter_with_the_key_names_of_older_transformers_loads_the_same(
     assert renamed.keys() != weights.keys()
     save_file(renamed, old / "adapter_model.safetensors", metadata={"format": "pt"})
     engines = [load_engine(Settings(base=str(tiny_base), adapter=str(a), device="cpu")) for a in (tiny_adapter, old)]
-    batch = engines[0]._inputs(chart(), [engines[0].prompt_text(ADAPTER, "How many bars?", SHORT)])
+    text = engines[0].prompt_text(ADAPTER, "How many bars?", SHORT)
+
+    def fresh() -> dict[str, torch.Tensor]:
+        return processed(engines[0], chart(), [text])
+
     with torch.inference_mode():
-        new, from_old = (e.model(**batch, **e._adapter_names([ADAPTER])).logits for e in engines)
-        without = engines[0].model(**batch, adapter_names=["__base__"]).logits
+        new, from_old = (e.model(**fresh(), **e._adapter_names([ADAPTER])).logits for e in engines)
+        without = engines[0].model(**fresh(), adapter_names=["__base__"]).logits
     assert torch.equal(new, from_old)
     assert not torch.allclose(new, without)
 

@@ -10,52 +10,49 @@ from typing import Any
 import torch
 from peft import PeftModel
 from transformers import DynamicCache
-from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from chartqa_demo.engines.vision import Look, encoder_outputs
 
 
 def greedy_answers(
     model: Any,
-    inputs: Sequence[dict[str, torch.Tensor]],
-    features: Sequence[torch.Tensor],
+    prompts: Sequence[list[int]],
+    looks: Sequence[Look],
+    image_token: int,
     adapter_names: Sequence[str] | None,
     max_new_tokens: int,
     end_ids: Sequence[int],
 ) -> list[list[int]]:
     """New token ids of every row, end token excluded; equal to one `generate` per row in float32.
 
-    inputs: per row the processor's output without pixels (input_ids (1, L), mm_token_type_ids (1, L),
-    image_grid_thw (1, 3)); features: per row (image tokens, hidden size), the same object for the same chart;
-    adapter_names: per row, None without an adapter. Raises torch.OutOfMemoryError.
+    prompts: per row its token ids, image tokens included; looks: per row its chart, the same object for the same
+    chart; adapter_names: per row, None without an adapter. Raises torch.OutOfMemoryError.
     """
     base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
     device = base.device
-    prompts = [each["input_ids"][0].tolist() for each in inputs]
-    cuts = [1 + max(i for i, kind in enumerate(each["mm_token_type_ids"][0].tolist()) if kind) for each in inputs]
-    prefixes, prefix_of = _shared_prefixes(prompts, cuts, features, adapter_names)
+    cuts = [len(prompt) - prompt[::-1].index(image_token) for prompt in prompts]  # behind the last image token
+    prefixes, prefix_of = _shared_prefixes(prompts, cuts, looks, adapter_names)
 
     def names(rows: Sequence[int]) -> dict[str, Any]:
         return {} if adapter_names is None else {"adapter_names": [adapter_names[i] for i in rows]}
 
     # 1. every distinct beginning once
-    ids, mask = _left_padded([prompts[i][: cuts[i]] for i in prefixes], device)
-    kinds = torch.zeros_like(ids)
-    for row, i in enumerate(prefixes):
-        kinds[row, ids.shape[1] - cuts[i] :] = inputs[i]["mm_token_type_ids"][0, : cuts[i]]
-    grid = torch.cat([inputs[i]["image_grid_thw"] for i in prefixes])
-    shared = BaseModelOutputWithPooling(pooler_output=tuple(features[i] for i in prefixes))  # pyright: ignore
+    ids, mask = left_padded([prompts[i][: cuts[i]] for i in prefixes], device)
+    kinds = (ids == image_token).int()
+    grid = torch.cat([looks[i].grid for i in prefixes])  # pyright: ignore (families with M-RoPE have one)
     positions, _ = base.model.get_rope_index(ids, kinds, image_grid_thw=grid, attention_mask=mask)
     cache = DynamicCache(config=base.config)
     model(
         input_ids=ids, attention_mask=mask, position_ids=positions, mm_token_type_ids=kinds, image_grid_thw=grid,
-        mm_encoder_outputs={"image": shared}, past_key_values=cache, use_cache=True, logits_to_keep=1,
-        **names(prefixes),
+        mm_encoder_outputs=encoder_outputs([looks[i] for i in prefixes]), past_key_values=cache, use_cache=True,
+        logits_to_keep=1, **names(prefixes),
     )  # fmt: skip
 
     # 2. every question behind its beginning: the padding between the two is masked, the positions close the gap
     rows = list(range(len(prompts)))
     of = torch.tensor([prefix_of[i] for i in rows], device=device)
     cache.batch_select_indices(of)
-    tail_ids, tail_mask = _left_padded([prompt[cut:] for prompt, cut in zip(prompts, cuts, strict=True)], device)
+    tail_ids, tail_mask = left_padded([prompt[cut:] for prompt, cut in zip(prompts, cuts, strict=True)], device)
     mask = torch.cat([mask[of], tail_mask], dim=1)
     next_position = positions.amax(dim=(0, 2))[of] + 1
     tail_positions = (next_position[:, None] + tail_mask.cumsum(1) - 1).clamp(min=0)
@@ -86,7 +83,7 @@ def greedy_answers(
 def _shared_prefixes(
     prompts: Sequence[list[int]],
     cuts: Sequence[int],
-    features: Sequence[torch.Tensor],
+    looks: Sequence[Look],
     adapter_names: Sequence[str] | None,
 ) -> tuple[list[int], list[int]]:
     """One row index per distinct beginning, and for every row which of these beginnings it has."""
@@ -94,7 +91,7 @@ def _shared_prefixes(
     prefixes: list[int] = []
     prefix_of: list[int] = []
     for i, (prompt, cut) in enumerate(zip(prompts, cuts, strict=True)):
-        key = (id(features[i]), adapter_names[i] if adapter_names else None, tuple(prompt[:cut]))
+        key = (id(looks[i]), adapter_names[i] if adapter_names else None, tuple(prompt[:cut]))
         if key not in seen:
             seen[key] = len(prefixes)
             prefixes.append(i)
@@ -102,7 +99,7 @@ def _shared_prefixes(
     return prefixes, prefix_of
 
 
-def _left_padded(rows: Sequence[list[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+def left_padded(rows: Sequence[list[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """ids and attention mask, both (rows, longest), int64; the padding id is 0 and always masked."""
     longest = max(map(len, rows))
     ids = torch.tensor([[0] * (longest - len(row)) + row for row in rows], device=device)

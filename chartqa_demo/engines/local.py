@@ -19,15 +19,15 @@ from typing import Any
 import torch
 from PIL import Image
 from transformers.generation.stopping_criteria import StoppingCriteriaList
-from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from chartqa_demo.arms import ARMS, Arm
 from chartqa_demo.chat import messages
 from chartqa_demo.contract import Contract, read_contract
 from chartqa_demo.engines import Answer, Answers, EngineError, Options, OutOfMemory
-from chartqa_demo.engines.batched import greedy_answers
+from chartqa_demo.engines.batched import greedy_answers, left_padded
 from chartqa_demo.engines.loading import Choice, choose, load_adapter, load_base, set_pixel_limits
 from chartqa_demo.engines.streaming import Row, stream
+from chartqa_demo.engines.vision import Look, can_share, encoder_outputs, has_grid, look
 from chartqa_demo.hub import ADAPTER_FILES, HUB_ID, HubError, local_folder
 from chartqa_demo.images import fit_canvas, shrink
 from chartqa_demo.settings import BUNDLED_ADAPTER, HUB_ADAPTER, HUB_BASE, Settings
@@ -67,10 +67,14 @@ class LocalEngine:
         self.arms: tuple[Arm, ...] = ARMS
         self.notes = choice.notes
         self.vision_passes = 0
+        self.shares_vision = can_share(model)
+        self.mixes_many = self.shares_vision and has_grid(model)
+        begin = processor.tokenizer.bos_token
+        self._template_begins = begin is not None and self.prompt_text(ARMS[0], "", Options()).startswith(begin)
         self._base_notes = choice.notes
         self._settings = settings
         self._lock = threading.Lock()
-        self._features: OrderedDict[str, torch.Tensor] = OrderedDict()
+        self._looks: OrderedDict[str, Look] = OrderedDict()
         self._loaded = 0
         self._name = ""  # the adapter's name inside the model
         set_pixel_limits(processor, settings, None)
@@ -81,16 +85,14 @@ class LocalEngine:
         served = [arm for arm in arms if self._serves(arm)]
         image = shrink(image, options.max_pixels) if options.max_pixels else image
         with self._lock, _readable_failures():
-            inputs = self._inputs(image, [self.prompt_text(arm, question, options) for arm in served])
-            features = self._image_features(image, inputs)
-            shared = BaseModelOutputWithPooling(pooler_output=(features,) * len(served))  # pyright: ignore
+            texts = [self.prompt_text(arm, question, options) for arm in served]
+            inputs = self._inputs([image] * len(served), texts)
             generation = self._generation(options) | self._adapter_names(served)
 
             def generate(streamer: Any, stopping: Any) -> None:
                 with torch.inference_mode():
                     self.model.generate(
                         **inputs,
-                        mm_encoder_outputs={"image": shared},
                         streamer=streamer,
                         stopping_criteria=StoppingCriteriaList([stopping]),
                         **generation,
@@ -108,26 +110,43 @@ class LocalEngine:
         """See `engines.Engine`. Greedy only; each chart is looked at once however many questions it has."""
         if options.temperature > 0:
             raise EngineError("Many questions at once are answered greedily; set the temperature to 0.")
+        if not items:
+            return []
         began = time.perf_counter()
         served = [arm for arm in arms if self._serves(arm)]
         with self._lock, _readable_failures(), torch.inference_mode():
             if options.max_pixels:
                 items = [(shrink(image, options.max_pixels), question) for image, question in items]
             rows = [(image, self.prompt_text(arm, question, options)) for image, question in items for arm in served]
-            inputs = [self._inputs(image, [text]) for image, text in rows]
-            features = [self._image_features(image, each) for (image, _), each in zip(rows, inputs, strict=True)]
-            names = self._adapter_names(served * len(items)).get("adapter_names")
-            token_rows = greedy_answers(self.model, inputs, features, names, options.max_new_tokens, self._end_ids())
+            images, texts = [image for image, _ in rows], [text for _, text in rows]
+            names = self._adapter_names(served * len(items))
+            if self.mixes_many:
+                looks = [self._look(image) for image in images]
+                prompts = [self._token_ids(text, each) for text, each in zip(texts, looks, strict=True)]
+                token_rows = greedy_answers(
+                    self.model,
+                    prompts,
+                    looks,
+                    self.base.config.image_token_id,
+                    names.get("adapter_names"),
+                    options.max_new_tokens,
+                    self._end_ids(),
+                )
+            else:
+                inputs = self._inputs(images, texts)
+                out = self.model.generate(**inputs, **self._generation(options), **names)
+                token_rows = self._until_end(out[:, inputs["input_ids"].shape[1] :].tolist())
         seconds = time.perf_counter() - began
-        texts = self.processor.tokenizer.batch_decode(token_rows, skip_special_tokens=True)
-        answers: list[Answers] = []
-        for first in range(0, len(rows), len(served)):
-            found = {
-                arm.key: Answer(arm.key, texts[i].strip(), len(token_rows[i]), total_s=seconds, done=True)
-                for i, arm in enumerate(served, first)
-            }
-            answers.append(tuple(found.get(arm.key) or _no_adapter(arm) for arm in arms))
-        return answers
+        answers = self.processor.tokenizer.batch_decode(token_rows, skip_special_tokens=True)
+        found = [
+            Answer(arm.key, text.strip(), len(tokens), total_s=seconds, done=True)
+            for arm, text, tokens in zip(served * len(items), answers, token_rows, strict=True)
+        ]
+        results: list[Answers] = []
+        for first in range(0, len(found), len(served)):
+            by_arm = {answer.arm: answer for answer in found[first : first + len(served)]}
+            results.append(tuple(by_arm.get(arm.key) or _no_adapter(arm) for arm in arms))
+        return results
 
     def prompt_text(self, arm: Arm, question: str, options: Options) -> str:
         """See `engines.Engine`. One `<|image_pad|>` stands for the chart's image tokens."""
@@ -163,7 +182,7 @@ class LocalEngine:
             self.contract = contract
             self.notes = self._base_notes + _contract_notes(contract, self.base_name, name)
             set_pixel_limits(self.processor, self._settings, contract)
-            self._features.clear()
+            self._looks.clear()
             system = contract.system if contract else None
             self.arms = tuple(replace(a, system=system) if a.adapter and system else a for a in ARMS)
 
@@ -174,31 +193,60 @@ class LocalEngine:
     def _serves(self, arm: Arm) -> bool:
         return not arm.adapter or self.adapter is not None
 
-    def _inputs(self, image: Image.Image, texts: list[str]) -> dict[str, torch.Tensor]:
-        """The processor's whole output for one chart under several prompts, on the model's device."""
-        chart = self._chart(image)
-        batch = self.processor(text=texts, images=[chart] * len(texts), padding=True, return_tensors="pt")
-        return dict(batch.to(self.base.device))
+    def _inputs(self, images: Sequence[Image.Image], texts: Sequence[str]) -> dict[str, Any]:
+        """Everything `generate` takes for these rows, left-padded, on the model's device."""
+        if self.mixes_many:  # the prompt of a known chart needs no image processing at all
+            looks = [self._look(image) for image in images]
+            ids, mask = left_padded(
+                [self._token_ids(text, each) for text, each in zip(texts, looks, strict=True)], self.base.device
+            )
+            return {
+                "input_ids": ids,
+                "attention_mask": mask,
+                "mm_token_type_ids": (ids == self.base.config.image_token_id).int(),
+                "image_grid_thw": torch.cat([each.grid for each in looks if each.grid is not None]),
+                "mm_encoder_outputs": encoder_outputs(looks),
+            }
+        batch = self.processor(
+            text=list(texts),
+            images=[[image] for image in images],
+            padding=True,
+            return_tensors="pt",
+            add_special_tokens=not self._template_begins,
+        )
+        inputs = dict(batch.to(self.base.device))
+        if self.shares_vision and all(image is images[0] for image in images):
+            # The rows show one chart, so the first of every n-th part of its tensors is the chart once.
+            once = {key: value[: len(value) // len(images)] for key, value in inputs.items()}
+            self.vision_passes += 1
+            inputs["mm_encoder_outputs"] = encoder_outputs([look(self.base, once)] * len(images))
+            del inputs["pixel_values"]
+        return inputs
 
-    def _chart(self, image: Image.Image) -> Image.Image:
+    def _look(self, image: Image.Image) -> Look:
+        """The chart's vision features, remembered by content: the next question on it needs no vision pass."""
+        limits = repr(self.processor.image_processor.size)
+        key = hashlib.sha256(image.tobytes() + repr((image.size, limits)).encode()).hexdigest()
+        if key in self._looks:
+            self._looks.move_to_end(key)
+            return self._looks[key]
         canvases = getattr(self.base.config, "chart_canvases", None)
-        return fit_canvas(image, canvases)[0] if canvases else image
-
-    def _image_features(self, image: Image.Image, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-        """(image tokens, hidden size) of the chart; removes the pixels from `inputs`, where the rows repeat them."""
-        pixels, grid = inputs.pop("pixel_values"), inputs["image_grid_thw"][:1]
-        key = hashlib.sha256(image.tobytes() + repr((image.size, grid.tolist())).encode()).hexdigest()
-        if key in self._features:
-            self._features.move_to_end(key)
-            return self._features[key]
-        with torch.inference_mode():
-            patches = pixels[: int(grid.prod())].to(self.base.dtype)
-            found = self.base.get_image_features(patches, grid, return_dict=True).pooler_output[0]
+        chart = fit_canvas(image, canvases)[0] if canvases else image
+        found = look(self.base, dict(self.processor.image_processor([chart], return_tensors="pt").to(self.base.device)))
         self.vision_passes += 1
-        self._features[key] = found
-        if len(self._features) > CHARTS_REMEMBERED:
-            self._features.popitem(last=False)
+        self._looks[key] = found
+        if len(self._looks) > CHARTS_REMEMBERED:
+            self._looks.popitem(last=False)
         return found
+
+    def _token_ids(self, text: str, seen: Look) -> list[int]:
+        """The prompt with as many image tokens as the chart has, as the family's own processor writes it."""
+        token = self.processor.image_token
+        return self.processor.tokenizer(text.replace(token, token * seen.tokens))["input_ids"]
+
+    def _until_end(self, rows: list[list[int]]) -> list[list[int]]:
+        ends = set(self._end_ids())
+        return [row[: next((i for i, token in enumerate(row) if token in ends), len(row))] for row in rows]
 
     def _adapter_names(self, arms: Sequence[Arm]) -> dict[str, list[str]]:
         if self.adapter is None:

@@ -1,0 +1,81 @@
+"""Generated charts: one call makes a picture, its table, the place of every mark and text, and questions about it."""
+
+import random
+from typing import Literal, cast, get_args
+
+from train.pretrain.bars import draw_columns, draw_rows
+from train.pretrain.drawing import Canvas, Colour
+from train.pretrain.frames import Plot, draw_header, draw_legend, draw_notes
+from train.pretrain.headlines import write_headline
+from train.pretrain.lines import draw_lines, draw_scatter
+from train.pretrain.looks import Look, choose_look
+from train.pretrain.pies import draw_pie
+from train.pretrain.questions import write_questions
+from train.pretrain.tables import Table, make_table
+from train.pretrain.truth import Chart
+
+Kind = Literal[
+    "bar", "hbar", "grouped", "grouped_h", "stacked", "stacked_h", "line", "area", "pie", "donut", "scatter"
+]
+KINDS = dict(zip(get_args(Kind), (18, 18, 12, 6, 6, 9, 18, 2, 7, 2, 2), strict=True))
+
+
+def make_chart(seed: int, held_out: bool = False, density: float | None = None) -> Chart:
+    """The chart of a seed; the same arguments give the same chart.
+
+    held_out: names come from word lists that no other chart uses, and the seed is drawn from another space. density:
+    pixels drawn per logical pixel; the content does not depend on it. Left out, it is 1 for two charts in three and
+    between 0.7 and 2 for the rest, so that a reader meets resampled text too.
+    """
+    space = f"{'held-out' if held_out else 'training'} {seed}"
+    rng = random.Random(space)
+    kind = rng.choices(list(KINDS), list(KINDS.values()))[0]
+    drawn = rng.choice((0.7, 0.8, 0.9, 1.15, 1.25, 1.43, 1.43, 1.43, 1.5, 1.7, 2.0)) if rng.random() < 0.34 else 1.0
+    look = choose_look(rng, kind)
+    table = make_table(random.Random(space + " table"), kind, look, held_out)
+    write_headline(random.Random(space + " words"), table, look, held_out)
+    plot = draw_chart(random.Random(space + " drawing"), table, look, drawn if density is None else density)
+    questions = write_questions(random.Random(space + " questions"), plot)
+    return Chart(
+        plot.canvas.finish(), cast(Kind, kind), look.name, table.title, table.categories, table.series, table.values,
+        table.text(), any(mark.shown for mark in plot.marks), plot.canvas.texts, plot.marks, questions,
+    )  # fmt: skip
+
+
+def choose_colours(rng: random.Random, table: Table, look: Look) -> tuple[list[tuple[Colour, str]], str]:
+    """The colours in order of use, and whether they tell the series or the categories apart."""
+    if table.kind in ("pie", "donut") or (len(table.series) == 1 and table.kind in ("bar", "hbar") and look.each_colour):
+        return look.colours, "category"
+    if table.kind in ("bar", "hbar") and rng.random() < 0.05:
+        colours = [look.colours[0]] * len(table.categories)
+        colours[rng.randrange(len(colours))] = look.colours[1]
+        return colours, "category"
+    return look.colours, "series"
+
+
+def draw_chart(rng: random.Random, table: Table, look: Look, density: float) -> Plot:
+    """Draws everything but the texts, which `Canvas.finish` adds."""
+    smooth = 2 if density < 1.3 and table.kind in ("line", "area", "pie", "donut", "scatter") else 1
+    canvas = Canvas(look.width, look.height, look.background, density, smooth)
+    colours, coloured = choose_colours(rng, table, look)
+    plot = Plot(canvas, table, look, rng, colours, coloured, [])
+    area = (0.0 + 4, 4.0, look.width - 4.0, look.height - 4.0)
+    area = draw_header(plot, area)
+    area = draw_notes(plot, area)
+    kind, headroom = table.kind, 0.0
+    legend = kind in ("pie", "donut") and rng.random() < (0.75 if look.name in ("spreadsheet", "slides") else 0.3)
+    if legend:
+        area, _ = draw_legend(plot, area, table.categories, "category")
+    elif len(table.series) > 1 and kind != "scatter" and not (look.legend == "direct" and kind == "line"):
+        area, headroom = draw_legend(plot, area, table.series, "series")
+    if kind in ("bar", "grouped", "stacked"):
+        draw_columns(plot, area, headroom)
+    elif kind in ("hbar", "grouped_h", "stacked_h"):
+        draw_rows(plot, area)
+    elif kind in ("line", "area"):
+        draw_lines(plot, area, headroom)
+    elif kind == "scatter":
+        draw_scatter(plot, area)
+    else:
+        draw_pie(plot, area, legend)
+    return plot

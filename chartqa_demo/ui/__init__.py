@@ -10,7 +10,7 @@ from chartqa_demo.engines import Engine
 from chartqa_demo.images import MAX_BYTES
 from chartqa_demo.settings import HUB_BASE, Settings
 from chartqa_demo.ui import cards
-from chartqa_demo.ui.compare import build_compare_tab
+from chartqa_demo.ui.compare import CompareTab
 from chartqa_demo.ui.theme import CSS_FILE, page_theme
 
 TITLE = "One chart, one question, three answers"
@@ -18,9 +18,9 @@ ABOUT = (
     "The same vision-language model answers three times, side by side: as it comes, with a system message for reading "
     "charts, and with a LoRA adapter fine-tuned on ChartQA."
 )
-BUNDLED_LEAD = (
-    "answers: a small demonstration model that comes with this app and runs on a CPU. For "
-    f"{HUB_BASE} on a GPU, start with --base {HUB_BASE}."
+BUNDLED_NOTE = (
+    "A small demonstration model that comes with this app and runs on a CPU. To ask the 7B model instead, start with "
+    f"--base {HUB_BASE} on a GPU."
 )
 
 
@@ -31,12 +31,12 @@ def build_app(engine: Engine, settings: Settings, examples: Split) -> gr.Blocks:
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 86400)) as page:
         gr.HTML(f'<header class="page-head"><h1>{TITLE}</h1><p>{ABOUT}</p></header>', apply_default_css=False)
         gr.HTML(
-            cards.banner(engine.title, engine.notes, BUNDLED_LEAD if engine.bundled else "answers."),
+            cards.banner(engine.title, (*((BUNDLED_NOTE,) if engine.bundled else ()), *engine.notes)),
             elem_id="banner",
             apply_default_css=False,
         )
         with gr.Tabs(), gr.Tab("Compare", id="compare"):
-            build_compare_tab(page, engine, settings, examples, gallery)
+            CompareTab(page, engine, settings, examples, gallery)
     page.queue(max_size=settings.queue_size)
     return page
 

@@ -71,21 +71,27 @@ def answer_card(arm: Arm, answer: Answer | None, phase: Phase, judged: Verdict |
     )
 
 
-def asked_line(question: str, gold: Sequence[str], gold_from: str) -> str:
+def asked_line(question: str = "", gold: Sequence[str] = (), gold_from: str = "") -> str:
     """The question that the cards answer, and the gold answer or why there is no verdict."""
     if not question:
-        return '<div class="asked"><p class="hint">Pick a chart, ask a question, and compare.</p></div>'
-    if gold:
+        told = '<p class="hint">Pick a chart, ask a question, and compare.</p>'
+    elif gold:
         source = " (yours)" if gold_from == "you" else f" ({escape(gold_from)})" if gold_from else ""
-        told = f"Gold answer <strong>{escape(' or '.join(gold))}</strong>{source}"
+        told = f'<p class="gold">Gold answer <strong>{escape(" or ".join(gold))}</strong>{source}</p>'
     else:
-        told = "No gold answer is known, so there are answers and no verdicts."
-    return f'<div class="asked"><p class="question">{escape(question)}</p><p class="gold">{told}</p></div>'
+        told = '<p class="gold">No gold answer is known, so there are answers and no verdicts.</p>'
+    asked = f'<p class="question">{escape(question)}</p>' if question else ""
+    return f'<div class="asked"><h2>Answers</h2>{asked}{told}</div>'
+
+
+def status(told: str) -> str:
+    """What a screen reader says when it changes."""
+    return f'<p role="status">{escape(told)}</p>'
 
 
 def notice(sentence: str) -> str:
     """What the visitor has to know now; empty without a sentence."""
-    return f'<p class="notice">{escape(sentence)}</p>' if sentence else ""
+    return f'<p class="notice" role="alert">{escape(sentence)}</p>' if sentence else ""
 
 
 def chips(questions: Sequence[str]) -> str:
@@ -103,7 +109,7 @@ def chips(questions: Sequence[str]) -> str:
 def thumbnails(charts: Sequence[tuple[Image.Image, str]]) -> str:
     """One button per (chart, its first question), the pictures inside the page so that no file has to be served."""
     return (
-        '<div class="strip">'
+        '<h2 class="label">Or start with one of these</h2><div class="strip">'
         + "".join(
             f'<button type="button" data-index="{index}">'
             f'<img src="{_small(image)}" alt="Example chart {index + 1}: {escape(question)}"></button>'
@@ -113,10 +119,10 @@ def thumbnails(charts: Sequence[tuple[Image.Image, str]]) -> str:
     )
 
 
-def banner(title: str, notes: Sequence[str], lead: str) -> str:
+def banner(title: str, notes: Sequence[str]) -> str:
     """Which model answers and what a visitor has to know about it."""
-    told = "".join(f"<span>{escape(note)}</span> " for note in notes)
-    return f'<div class="banner"><p><strong>{escape(title)}</strong> {escape(lead)} {told}</p></div>'
+    told = " ".join(f"<span>{escape(note)}</span>" for note in notes)
+    return f'<div class="banner"><p>Model: <strong>{escape(title)}</strong></p><p>{told}</p></div>'
 
 
 def icon(path: str) -> str:

@@ -61,7 +61,7 @@ def read_entries(stored: object) -> list[Entry]:
 def history_list(entries: Sequence[Entry]) -> str:
     """The entries for reading, with links that download them."""
     if not entries:
-        return '<div class="history"><p class="empty">Nothing asked yet.</p></div>'
+        return '<div class="history"><h2>Your questions</h2><p class="empty">Nothing asked yet.</p></div>'
     links = (
         f'<a class="download" download="chartqa-answers.json" href="{_link("application/json", as_json(entries))}">'
         "Download JSON</a>"
@@ -69,7 +69,7 @@ def history_list(entries: Sequence[Entry]) -> str:
         "Download CSV</a>"
     )
     return (
-        f'<div class="history"><p class="downloads">{links}</p><ol>'
+        f'<div class="history"><h2>Your questions</h2><p class="downloads">{links}</p><ol>'
         + "".join(f"<li>{_entry(one)}</li>" for one in entries)
         + "</ol></div>"
     )

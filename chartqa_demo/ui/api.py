@@ -1,0 +1,56 @@
+"""The page's one public endpoint, `/ask`: the same question and the same texts, as JSON."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from chartqa_demo.engines import Engine, EngineError
+from chartqa_demo.images import ChartError
+from chartqa_demo.ui.question import QuestionError, chart_path, read_question, records, stream_answers
+
+ONE_MODEL: dict[str, Any] = {
+    "concurrency_id": "gpu",
+    "concurrency_limit": 1,
+}  # the weights serve one question at a time
+
+
+def add_ask_endpoint(engine: Engine, inputs: list[Any]) -> None:
+    """Register `/ask` inside a `gr.Blocks` context; `inputs` are the page's own components, in `ask`'s order, whose
+    types and labels document the endpoint."""
+
+    def ask(
+        image: dict[str, Any] | None,
+        question: str,
+        gold: str | None = None,
+        max_new_tokens: float | None = None,
+        temperature: float | None = None,
+        max_pixels: int | None = None,
+        system: str | None = None,
+    ) -> Iterator[list[dict[str, Any]]]:
+        """Ask one question about a chart and get three answers of one vision-language model: pretrained (as it
+        comes), prompted (with a system message for reading charts), adapter (with a LoRA fine-tuned on ChartQA).
+
+        Args:
+            image: the chart as a picture file (PNG, JPEG, WebP, GIF, BMP or TIFF)
+            question: what to ask, at most 2,000 characters
+            gold: the right answer where it is known; every answer then gets a verdict under ChartQA's relaxed accuracy
+            max_new_tokens: longest answer in tokens, 1 to 512
+            temperature: 0 is greedy, up to 2
+            max_pixels: the chart is shrunk to at most this many pixels; 0 leaves the model's own limit
+            system: system message of the prompted arm
+
+        Returns:
+            One object per arm, streamed until all are done: arm, title, text, tokens, first_token_s, total_s, done,
+            error, correct, reason, tolerant, tolerant_reason.
+        """
+        try:
+            asked = read_question(chart_path(image), question, gold, max_new_tokens, temperature, max_pixels, system)
+            for answers in stream_answers(engine, asked):
+                yield records(engine.arms, answers, asked.gold)
+        except (QuestionError, ChartError, EngineError) as error:
+            raise gr.Error(str(error), print_exception=False) from error
+
+    gr.Button(visible=False).click(
+        ask, inputs, gr.JSON(visible=False, label="answers"), api_name="ask", preprocess=False, **ONE_MODEL
+    )

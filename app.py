@@ -11,19 +11,8 @@ import sys
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # nothing is sent out
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
-from chartqa_demo.engines import Engine, EngineError
-from chartqa_demo.settings import Settings, SettingsError, parse_settings
-
-
-def load(settings: Settings) -> Engine:
-    """The engine that the settings ask for; torch is only imported when a model is."""
-    if settings.scripted:
-        from chartqa_demo.engines.scripted import ScriptedEngine
-
-        return ScriptedEngine()
-    from chartqa_demo.engines.local import load_engine
-
-    return load_engine(settings)
+from chartqa_demo.engines import EngineError, load_engine
+from chartqa_demo.settings import SettingsError, parse_settings
 
 
 def main() -> None:
@@ -36,7 +25,7 @@ def main() -> None:
             examples = open_split(settings.dataset, settings.split)
         except DatasetError as error:
             raise SettingsError(str(error)) from None
-        engine = load(settings)
+        engine = load_engine(settings)
     except (SettingsError, EngineError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

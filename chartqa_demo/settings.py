@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 PACKAGE = Path(__file__).parent
 BUNDLED_BASE = PACKAGE / "bundled" / "model"
@@ -19,6 +20,7 @@ BUNDLED_CHARTS = PACKAGE / "bundled" / "charts"
 HUB_BASE = "Qwen/Qwen2-VL-7B-Instruct"
 HUB_ADAPTER = "sergiopaniego/qwen2-7b-instruct-trl-sft-ChartQA"
 HUB_DATASET = "HuggingFaceM4/ChartQA"
+MAX_PIXELS = 1280 * 28 * 28  # the 7B repository's own limit is 16,384 image tokens, far beyond any ChartQA chart
 
 QUANTIZE = ("auto", "none", "8bit", "4bit")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -42,6 +44,9 @@ class Settings:
     min_pixels: int | None = None
     max_pixels: int | None = None
     max_new_tokens: int = 64
+    endpoint: str | None = None
+    base_name: str | None = None
+    adapter_name: str | None = None
     dataset: str = "bundled"
     split: str = "test"
     results_dir: str = "results"
@@ -88,6 +93,20 @@ def add_engine_flags(parser: argparse.ArgumentParser) -> None:
         "pixels); default: what the adapter was trained with, else 1,003,520 (1,280 tokens)",
     )
     add("--max-new-tokens", type=int, help="longest answer in tokens; the page can change it for one question")
+    server = parser.add_argument_group("a server elsewhere")
+    server.add_argument(
+        "--endpoint",
+        metavar="URL",
+        help="no model here: ask an OpenAI-compatible server (vLLM, transformers serve, an inference endpoint) at "
+        "http://127.0.0.1:8000/v1 or alike; the key comes from OPENAI_API_KEY, for the Hub's own hosts from HF_TOKEN",
+    )
+    server.add_argument("--base-name", metavar="NAME", help="name under which the server serves the base model")
+    server.add_argument(
+        "--adapter-name",
+        metavar="NAME",
+        help="name under which it serves the base with the LoRA; --base and --adapter then say what the two names are "
+        "made of (a folder or bundled), for canvas sizes and for how the adapter was trained",
+    )
     data = parser.add_argument_group("the charts to ask about")
     data.add_argument("--dataset", help=f"bundled, a Hub id such as {HUB_DATASET}, or a local folder in its layout")
     data.add_argument("--split", help="split of the data set: train, val or test")
@@ -160,6 +179,18 @@ def _checked(settings: Settings) -> Settings:
         raise SettingsError(
             f"--min-pixels {settings.min_pixels} is larger than --max-pixels {settings.max_pixels}; swap them."
         )
+    if settings.endpoint is None and (settings.base_name or settings.adapter_name):
+        raise SettingsError("--base-name and --adapter-name are names on a server; say which one with --endpoint URL.")
+    if settings.endpoint is not None:
+        address = urlsplit(settings.endpoint)
+        if address.username or address.password:
+            raise SettingsError("--endpoint must hold no password or key; put the key into OPENAI_API_KEY.")
+        if address.scheme not in ("http", "https") or not address.hostname:
+            raise SettingsError(
+                f"--endpoint is {settings.endpoint!r}; it has to be an address such as http://127.0.0.1:8000/v1."
+            )
+        if settings.base_name is None:
+            raise SettingsError("--endpoint needs --base-name, the name under which the server serves the base model.")
     if settings.quantize in ("4bit", "8bit") and find_spec("bitsandbytes") is None:
         raise SettingsError(
             f"--quantize {settings.quantize} needs the bitsandbytes package: pip install bitsandbytes, "

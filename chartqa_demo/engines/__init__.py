@@ -7,6 +7,7 @@ from typing import Protocol
 from PIL import Image
 
 from chartqa_demo.arms import Arm
+from chartqa_demo.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,8 @@ class Options:
 
 @dataclass(frozen=True)
 class Answer:
-    """One arm's answer so far. Times in seconds since the question reached the engine."""
+    """One arm's answer so far. Times in seconds since the question reached the engine. error: a sentence for the
+    visitor; error_kind: one word for the operator's metrics."""
 
     arm: str
     text: str = ""
@@ -31,6 +33,7 @@ class Answer:
     total_s: float | None = None
     done: bool = False
     error: str | None = None
+    error_kind: str | None = None
 
 
 Answers = tuple[Answer, ...]
@@ -46,13 +49,15 @@ class OutOfMemory(EngineError):
 
 class Engine(Protocol):
     """title: the base model that answers, for a person; adapter: the adapter of the third arm, None for none;
-    notes: what a visitor has to know; arms: in page order; bundled: the small model of this repository answers."""
+    notes: what a visitor has to know; arms: in page order; bundled: the small model of this repository answers;
+    parallel: how many questions it answers at the same time."""
 
     title: str
     adapter: str | None
     notes: tuple[str, ...]
     arms: tuple[Arm, ...]
     bundled: bool
+    parallel: int
 
     def answer(self, image: Image.Image, question: str, arms: Sequence[Arm], options: Options) -> Iterator[Answers]:
         """Stream one question: each item holds every arm's answer so far, the last has all `done`.
@@ -74,3 +79,18 @@ class Engine(Protocol):
         """Serve another adapter (local folder or Hub id) in the third arm from the next question on.
         Raises EngineError, and then the adapter in use stays."""
         ...
+
+
+def load_engine(settings: Settings) -> Engine:
+    """The engine that the settings ask for; torch is only imported when a model is. Raises EngineError."""
+    if settings.scripted:
+        from chartqa_demo.engines.scripted import ScriptedEngine
+
+        return ScriptedEngine()
+    if settings.endpoint is not None:
+        from chartqa_demo.engines.endpoint import EndpointEngine
+
+        return EndpointEngine(settings)
+    from chartqa_demo.engines.local import load_engine as load_local
+
+    return load_local(settings)

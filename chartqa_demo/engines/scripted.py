@@ -40,7 +40,9 @@ class ScriptedEngine:
             "Texts are replayed word by word for work on the page; nothing reads the chart.",
         )
         self.arms = tuple(arms)
+        self.adapter: str | None = None
         self.bundled = False
+        self.parallel = 1
         self.delay = delay
         self.script = script
         self.pace: Callable[[int], None] = lambda step: time.sleep(self.delay)
@@ -91,6 +93,10 @@ class ScriptedEngine:
             )
             text += f"<|im_start|>{turn['role']}\n{''.join(parts)}<|im_end|>\n"
         return text + "<|im_start|>assistant\n"
+
+    def use_adapter(self, name: str) -> None:
+        """Always raises EngineError: there is no model to put it on."""
+        raise EngineError(f"{name} needs a model, and these answers are scripted. Start without --scripted.")
 
     def _reply(self, arm: Arm, question: str) -> str | EngineError:
         try:

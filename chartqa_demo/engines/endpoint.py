@@ -1,0 +1,391 @@
+"""The three arms on a server elsewhere: a client of anything that speaks OpenAI's chat completions over HTTP.
+
+vLLM serves a base and its LoRA as two model names, so the arms are three streamed requests at the same time, which
+the server batches with those of other visitors. Requests live on one event loop in one thread, however many visitors
+there are; cancelling one closes its connection at once, which is how such servers learn that nobody waits any more.
+"""
+
+import asyncio
+import base64
+import json
+import os
+import random
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+from urllib.parse import urlsplit
+
+import openai
+from PIL import Image
+
+from chartqa_demo.arms import ARMS, Arm
+from chartqa_demo.chat import Message, messages
+from chartqa_demo.contract import CONTRACT_FILE, Contract, read_contract
+from chartqa_demo.engines import Answer, Answers, EngineError, Options
+from chartqa_demo.hub import HubError, local_folder
+from chartqa_demo.images import fit_canvas, shrink
+from chartqa_demo.settings import BUNDLED_ADAPTER, BUNDLED_BASE, MAX_PIXELS, Settings
+
+VISITORS = 64  # at the same time, each with three requests; more wait in the page's queue, where they see that they do
+ITEMS = 16  # questions of an evaluation at the same time: enough to fill a batch, with room left for visitors
+REQUEST_S = 120.0  # from sending to the last token, the server's own queue included
+CONNECT_S = 5.0
+RETRIES = 3
+FIRST_WAIT_S = 0.5  # doubled each time
+LONGEST_WAIT_S = 8.0  # a server that asks for more is not asked again: nobody watches an empty card for so long
+RETRIED = (429, 502, 503)  # too many requests, and a gateway whose server is starting
+
+HUB_HOSTS = (".huggingface.co", ".huggingface.cloud", ".hf.space")
+NO_ADAPTER = (
+    "No adapter is named. Start the app with --adapter-name and the name under which the server serves the LoRA."
+)
+
+
+class EndpointEngine:
+    """A base, and at most one adapter, as two model names of one server; implements `engines.Engine`.
+
+    `settings.base` and `settings.adapter` say what the two names are made of, where that is known: the canvases of a
+    base in a local folder and the contract of an adapter are read from there. Raises EngineError.
+    """
+
+    def __init__(self, settings: Settings, timeout_s: float = REQUEST_S) -> None:
+        if settings.endpoint is None or settings.base_name is None:
+            raise EngineError("An endpoint needs --endpoint URL and --base-name NAME.")
+        self.host = urlsplit(settings.endpoint).netloc.rpartition("@")[2]
+        self.title = f"{settings.base_name} on {self.host}"
+        self.adapter = settings.adapter_name
+        self.bundled = settings.base == "bundled"
+        self.parallel = VISITORS
+        self._base_name = settings.base_name
+        self._timeout_s = timeout_s
+        self._canvases = _canvases(settings)
+        contract = _contract(settings)
+        self._max_pixels = settings.max_pixels or (contract and contract.max_pixels) or MAX_PIXELS
+        system = contract.system if contract else None
+        self.arms: tuple[Arm, ...] = tuple(replace(a, system=system) if a.adapter and system else a for a in ARMS)
+        self.notes = _notes(self.host, settings, contract)
+        self._client = openai.AsyncOpenAI(
+            base_url=settings.endpoint,
+            api_key=_key(self.host) or "none",  # the client refuses an empty one; servers without keys ignore it
+            max_retries=0,  # its own also repeat what failed for good (500)
+            timeout=openai.Timeout(timeout_s, connect=CONNECT_S),
+        )
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._starting = threading.Lock()
+
+    def answer(self, image: Image.Image, question: str, arms: Sequence[Arm], options: Options) -> Iterator[Answers]:
+        """See `engines.Engine`. What goes wrong with an arm is that arm's `error`, with the text so far kept.
+
+        `tokens` counts the pieces of text that came while an answer streams, and is the server's own count (the end
+        token included) once it has ended; servers that send no usage leave the pieces.
+        """
+        began = time.perf_counter()
+        url = self._data_url(image, options)
+        latest = {arm.key: Answer(arm.key) for arm in arms}
+        news: SimpleQueue[bool] = SimpleQueue()
+
+        def tell(answer: Answer) -> None:
+            latest[answer.arm] = answer
+            news.put(True)
+
+        asking = self._start(self._ask(url, question, arms, options, began, tell))
+        asking.add_done_callback(lambda _: news.put(False))
+        try:
+            going = True
+            while going:
+                going = news.get()
+                while going and not news.empty():  # a slow reader skips to the newest state
+                    going = news.get()
+                if not going:
+                    asking.result()  # raises what no arm could turn into its sentence: a mistake of this file
+                yield tuple(latest[arm.key] for arm in arms)
+        finally:
+            asking.cancel()
+
+    def answer_many(
+        self, items: Sequence[tuple[Image.Image, str]], arms: Sequence[Arm], options: Options
+    ) -> list[Answers]:
+        """See `engines.Engine`. ITEMS questions at a time; the first failure ends it all, because an answer that never
+        came must not be scored as a wrong one."""
+        places = asyncio.Semaphore(ITEMS)
+
+        async def one(image: Image.Image, question: str) -> Answers:
+            async with places:
+                url = await asyncio.to_thread(self._data_url, image, options)
+                found: dict[str, Answer] = {}
+                await self._ask(url, question, arms, options, time.perf_counter(), lambda a: found.update({a.arm: a}))
+            for answer in found.values():
+                if answer.error and answer.error != NO_ADAPTER:
+                    raise EngineError(answer.error)
+            return tuple(found[arm.key] for arm in arms)
+
+        async def every() -> list[Answers]:
+            tasks = [asyncio.ensure_future(one(*item)) for item in items]
+            try:
+                return list(await asyncio.gather(*tasks))
+            finally:
+                for task in tasks:
+                    task.cancel()
+
+        asking = self._start(every())
+        try:
+            return asking.result()
+        finally:
+            asking.cancel()
+
+    def prompt_text(self, arm: Arm, question: str, options: Options) -> str:
+        """See `engines.Engine`. The template is the server's, so this is the last thing known on this side."""
+        sent = self._turns(arm, question, options, "data:image/png;base64,…")
+        return f"Sent to {self.host}, which puts it into the model's own chat template:\n" + json.dumps(
+            sent, indent=2, ensure_ascii=False
+        )
+
+    def use_adapter(self, name: str) -> None:
+        """Always raises EngineError: which adapters there are is the server's business."""
+        raise EngineError(
+            f"{self.host} decides which adapters it serves. Start the server with {name} (vLLM: --lora-modules), then "
+            "the app with --adapter-name."
+        )
+
+    def close(self) -> None:
+        """Close every connection and end the thread. An engine of a running app is never closed."""
+        if self._loop is not None:
+            self._start(self._client.close()).result()
+            self._loop.call_soon_threadsafe(self._loop.stop)
+
+    def _start(self, work: Any) -> "Future[Any]":
+        with self._starting:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(target=self._loop.run_forever, name="endpoint", daemon=True).start()
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def _data_url(self, image: Image.Image, options: Options) -> str:
+        """The chart as the model should see it, as PNG: what local processing does before the processor, done here."""
+        image = shrink(image, options.max_pixels) if options.max_pixels else image
+        image = fit_canvas(image, self._canvases)[0] if self._canvases else shrink(image, self._max_pixels)
+        file = BytesIO()
+        image.save(file, "PNG", compress_level=1)  # four times as fast as the default, a fifth larger
+        return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
+
+    def _turns(self, arm: Arm, question: str, options: Options, url: str) -> list[Message]:
+        """`chat.messages` as this protocol writes them: a system turn as plain text, the chart as a URL."""
+        turns: list[Message] = []
+        for turn in messages(arm, question, options.system if arm.key == "prompted" else None):
+            parts = [
+                {"type": "image_url", "image_url": {"url": url}} if part["type"] == "image" else part
+                for part in turn["content"]
+            ]
+            # not every server takes a list of parts for the system turn
+            turns.append({"role": turn["role"], "content": parts[0]["text"] if turn["role"] == "system" else parts})
+        return turns
+
+    async def _ask(
+        self,
+        url: str,
+        question: str,
+        arms: Sequence[Arm],
+        options: Options,
+        began: float,
+        tell: Callable[[Answer], None],
+    ) -> None:
+        await asyncio.gather(*(self._ask_arm(arm, url, question, options, began, tell) for arm in arms))
+
+    async def _ask_arm(
+        self, arm: Arm, url: str, question: str, options: Options, began: float, tell: Callable[[Answer], None]
+    ) -> None:
+        """Tell every state of one arm's answer; the last is `done`, with the sentence in `error` if it failed."""
+        model = self.adapter if arm.adapter else self._base_name
+        if model is None:
+            tell(Answer(arm.key, done=True, error=NO_ADAPTER, error_kind="no_adapter"))
+            return
+        latest = Answer(arm.key)
+
+        def keep(answer: Answer) -> None:
+            nonlocal latest
+            latest = answer
+            tell(answer)
+
+        sampling = (
+            {"temperature": 0.0} if options.temperature <= 0 else {"temperature": options.temperature, "top_p": 1.0}
+        )
+        request = {
+            "model": model,
+            "messages": self._turns(arm, question, options, url),
+            "max_tokens": options.max_new_tokens,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            **sampling,
+        }
+        try:
+            await asyncio.wait_for(self._stream(request, latest, began, keep), self._timeout_s)
+        except (openai.APIError, asyncio.TimeoutError, _Unreadable, _CutOff) as error:
+            kind, sentence = _failure(error, self.host, model, self._timeout_s, bool(latest.text))
+            seconds = time.perf_counter() - began
+            tell(replace(latest, total_s=seconds, done=True, error=sentence, error_kind=kind))
+
+    async def _stream(
+        self, request: dict[str, Any], answer: Answer, began: float, tell: Callable[[Answer], None]
+    ) -> None:
+        text, finished, usage, chunks = "", None, None, 0
+        async with await self._open(request) as stream:
+            async for chunk in _readable(stream):
+                chunks += 1
+                piece, ending, counted = _read(chunk)
+                finished, usage = ending or finished, counted or usage
+                if piece:
+                    text += piece
+                    first = answer.first_token_s or time.perf_counter() - began
+                    answer = replace(answer, text=text.strip(), tokens=answer.tokens + 1, first_token_s=first)
+                    tell(answer)
+        if not chunks:
+            raise _Unreadable
+        if finished is None:
+            raise _CutOff
+        total = time.perf_counter() - began
+        tell(replace(answer, tokens=answer.tokens if usage is None else usage, total_s=total, done=True))
+
+    async def _open(self, request: dict[str, Any]) -> Any:
+        """The stream, after at most RETRIES refusals; once it flows nothing is repeated."""
+        for attempt in range(RETRIES + 1):
+            try:
+                return await self._client.chat.completions.create(**request)
+            except openai.APIStatusError as error:
+                wait = _wait(error)
+                if error.status_code not in RETRIED or attempt == RETRIES or (wait or 0) > LONGEST_WAIT_S:
+                    raise
+                back_off = min(FIRST_WAIT_S * 2**attempt, LONGEST_WAIT_S) * random.uniform(0.75, 1.25)
+                await asyncio.sleep(back_off if wait is None else wait)
+        raise AssertionError("the last attempt returns or raises")
+
+
+class _Unreadable(Exception):
+    """A piece of the stream is no chat completion."""
+
+
+class _CutOff(Exception):
+    """The stream ended before the answer did."""
+
+
+async def _readable(stream: Any) -> AsyncIterator[Any]:
+    """The chunks; what is no JSON raises _Unreadable."""
+    try:
+        async for chunk in stream:
+            yield chunk
+    except (ValueError, TypeError, AttributeError) as error:
+        raise _Unreadable from error
+
+
+def _read(chunk: Any) -> tuple[str, str | None, int | None]:
+    """Text, reason of the end, number of tokens; the last is known in the last chunk. Raises _Unreadable."""
+    try:
+        usage = chunk.usage.completion_tokens if chunk.usage else None
+        if not chunk.choices:  # the chunk that only carries the usage
+            if usage is None and chunk.choices is None:
+                raise _Unreadable
+            return "", None, usage
+        return chunk.choices[0].delta.content or "", chunk.choices[0].finish_reason, usage
+    except (AttributeError, TypeError, KeyError, IndexError) as error:
+        raise _Unreadable from error
+
+
+def _failure(error: Exception, host: str, model: str, timeout_s: float, begun: bool) -> tuple[str, str]:
+    """One word for the operator's metrics and one sentence for the visitor; `begun`: there is text already."""
+    status = error.status_code if isinstance(error, openai.APIStatusError) else None
+    if isinstance(error, asyncio.TimeoutError | openai.APITimeoutError):
+        kind, told = "timeout", f"did not finish within {timeout_s:g} seconds. Ask again, or for a shorter answer."
+    elif isinstance(error, _CutOff) or (isinstance(error, openai.APIConnectionError) and begun):
+        kind, told = "cut_off", "broke off in the middle of the answer. Ask again."
+    elif isinstance(error, openai.APIConnectionError):
+        kind, told = "unreachable", "cannot be reached. Check that the server runs and that --endpoint is right."
+    elif isinstance(error, _Unreadable | openai.APIResponseValidationError):
+        kind, told = (
+            "unreadable",
+            "sent something that is no chat completion. Check --endpoint; it usually ends in /v1.",
+        )
+    elif isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
+        kind, told = "key", f"refused the key ({status}). Set {_key_variable(host)} to one that may use {model}."
+    elif isinstance(error, openai.RateLimitError):
+        kind, told = "busy", f"is busy ({status}). Ask again in {_wait(error) or 60:.0f} seconds."
+    elif status in RETRIED:
+        kind, told = "starting", f"is not ready ({status}). Its model may still be loading; ask again in a minute."
+    elif isinstance(error, openai.NotFoundError):
+        kind, told = "model", f"has no model {model!r} at this address ({status}){_said(error)}"
+    elif status is not None and status < 500:
+        kind, told = "refused", f"refused this question for the model {model!r} ({status}){_said(error)}"
+    else:
+        kind, told = "server", f"failed on this question ({status or 'while answering'}){_said(error)}"
+    return kind, f"The server at {host} {told}"
+
+
+def _said(error: Exception) -> str:
+    """What the server says about it, at most 200 characters of one line, as the end of a sentence."""
+    body = getattr(error, "body", None)
+    said = body.get("message") or body.get("detail") if isinstance(body, dict) else body
+    if not isinstance(said, str) or not said.strip():
+        return "."
+    return f": {said.strip().splitlines()[0][:200]}"
+
+
+def _wait(error: openai.APIStatusError) -> float | None:
+    """Seconds that the server asks to wait, None where it names none (or a date, which nobody uses here)."""
+    try:
+        return max(0.0, float(error.response.headers["retry-after"]))
+    except (KeyError, ValueError):
+        return None
+
+
+def _key_variable(host: str) -> str:
+    return "HF_TOKEN" if f".{host.partition(':')[0]}".endswith(HUB_HOSTS) else "OPENAI_API_KEY"
+
+
+def _key(host: str) -> str | None:
+    """From the environment only, and the Hub's token goes to nobody but the Hub."""
+    return os.environ.get(_key_variable(host))
+
+
+def _canvases(settings: Settings) -> list[tuple[int, int]] | None:
+    """The canvas sizes (width, height) that the base was trained on, where its config is on this machine."""
+    config = (BUNDLED_BASE if settings.base == "bundled" else Path(settings.base)) / "config.json"
+    if not config.is_file():
+        if settings.base == "bundled":
+            raise EngineError(f"The bundled model is missing from {BUNDLED_BASE}. Check out the repository completely.")
+        return None
+    return json.loads(config.read_text(encoding="utf-8")).get("chart_canvases")
+
+
+def _contract(settings: Settings) -> Contract | None:
+    """How the served adapter was trained, where `--adapter` says which one it is."""
+    if settings.adapter == "bundled" or (settings.adapter == "auto" and settings.base == "bundled"):
+        name = str(BUNDLED_ADAPTER)
+    elif settings.adapter in ("auto", "none"):
+        return None
+    else:
+        name = settings.adapter
+    try:
+        return read_contract(local_folder(name, settings.adapter_revision, (CONTRACT_FILE,), "adapter"))
+    except (HubError, ValueError) as error:
+        raise EngineError(str(error)) from None
+
+
+def _notes(host: str, settings: Settings, contract: Contract | None) -> tuple[str, ...]:
+    notes = [f"The server at {host} answers."]
+    if settings.adapter_name is None:
+        notes.append(NO_ADAPTER)
+    elif contract is None:
+        notes.append(
+            f"How {settings.adapter_name} was trained is not known here; our system message is assumed. --adapter with "
+            "its folder or Hub id reads it from there."
+        )
+    elif contract.min_pixels:
+        notes.append(
+            f"{settings.adapter_name} was trained on charts of at least {contract.min_pixels:,} pixels; enlarging "
+            "smaller ones is up to the server."
+        )
+    return tuple(notes)

@@ -39,7 +39,7 @@ class Example:
 
     id: "test/17", stable for a data set; chart: hash of the picture's bytes; gold: accepted answers, mostly one;
     kind: written by a person or by a machine; source: who published the chart, or what a bundled chart looks like;
-    read: the encoded picture.
+    read: the encoded picture; file_name: what the data set calls the picture, where it says so.
     """
 
     id: str
@@ -49,6 +49,7 @@ class Example:
     kind: Kind
     source: str
     read: Callable[[], bytes] = field(repr=False, compare=False)
+    file_name: str = ""
 
     def load_image(self) -> Image.Image:
         """The chart in RGB. Raises images.ChartError with the reason when it cannot be decoded."""
@@ -160,6 +161,7 @@ def _open_bundled(folder: Path, split: str) -> Split:
                 kind=_kind(row["human_or_machine"]),
                 source=row["kind"],
                 read=picture.read_bytes,
+                file_name=row["image"],
             )
         )
     return Split("bundled", split, tuple(examples))
@@ -182,6 +184,7 @@ def _open_hub_layout(dataset: str, split: str) -> Split:
                 kind=_kind(row[kind_column]),
                 source=publisher(path),
                 read=_Picture(pictures, columns["image"], index),
+                file_name=path,
             )
         )
     return Split(dataset, split, tuple(examples))

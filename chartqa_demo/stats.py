@@ -116,6 +116,8 @@ def _clustered_interval(
     """(low, high, standard error) of the mean gain per question when charts are drawn with replacement."""
     if len(asked) < 2:
         return None, None, 0.0
+    if not gains.any():
+        return 0.0, 0.0, 0.0
     result = bootstrap(
         (gains, asked),
         lambda gain, count, axis: gain.sum(axis=axis) / count.sum(axis=axis),

@@ -1,0 +1,141 @@
+"""Questions in batches through an engine: how many at once, in which order, and what to do with those that fail."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from PIL import Image
+
+from chartqa_demo.arms import Arm
+from chartqa_demo.dataset import Example
+from chartqa_demo.engines import Answers, Engine, EngineError, Options, OutOfMemory
+from chartqa_demo.images import ChartError
+from chartqa_demo.results import Item
+
+FIRST_BATCH, LARGEST_BATCH = 8, 64  # questions; times three arms in the engine's batch
+WORTH_GROWING = 1.1  # a batch that is not this much faster per question than a smaller one is large enough
+GIVE_UP_AFTER = 10  # questions in a row that fail alone: then it is not the questions
+
+Ask = Callable[[Sequence[tuple[Image.Image, str]], Sequence[Arm], Options], list[Answers]]
+
+
+class EvaluationError(RuntimeError):
+    """The evaluation cannot start or go on; the message is one sentence with the way out."""
+
+
+@dataclass
+class Batch:
+    """How many questions go into the engine at once: doubled while that is faster per question, halved when they do
+    not fit into memory, and never beyond what did not fit."""
+
+    size: int = FIRST_BATCH
+    limit: int = LARGEST_BATCH
+    best: float = 0.0
+    asked: int = 0
+    seconds: float = 0.0
+
+    @property
+    def per_question_s(self) -> float | None:
+        """Seconds of the engine per question so far; None before the first answer."""
+        return self.seconds / self.asked if self.asked else None
+
+    def worked(self, asked: int, seconds: float) -> None:
+        """A batch of `asked` questions took `seconds`."""
+        self.asked, self.seconds = self.asked + asked, self.seconds + seconds
+        speed = asked / max(seconds, 1e-9)
+        if asked >= self.size and speed > WORTH_GROWING * self.best:
+            self.size = min(2 * self.size, self.limit)
+        self.best = max(self.best, speed)
+
+    def did_not_fit(self, asked: int) -> None:
+        """A batch of `asked` questions ran out of memory."""
+        self.size = self.limit = max(1, asked // 2)
+
+
+@dataclass
+class Questioner:
+    """One pass over the questions of an evaluation. See `evaluate.run` for the fields."""
+
+    engine: Engine | None
+    arms: Sequence[Arm]
+    options: Options
+    stop: threading.Event
+    chunk_s: float | None
+    ask: Ask | None
+    batch: Batch = field(default_factory=Batch)
+    failed_in_a_row: int = 0
+
+    def ask_all(self, examples: Sequence[Example]) -> Iterator[list[Item]]:
+        """Items as their batches finish. Charts of one size come together, large ones first, so that a batch that
+        does not fit shows early; questions about one chart stay together, because the engine looks at it once."""
+        if self.engine is None:
+            yield [_item(one) for one in examples]
+            return
+        sizes = {one.chart: one.image_size() for one in examples}
+        queue = deque(sorted(examples, key=lambda one: (-_area(sizes[one.chart]), sizes[one.chart], one.chart)))
+        while queue and not self.stop.is_set():
+            loaded, broken = [], []
+            for example in [queue.popleft() for _ in range(min(self._batch_size(), len(queue)))]:
+                try:
+                    loaded.append((example, example.load_image()))
+                except (ChartError, OSError) as error:
+                    broken.append(_item(example, error=str(error)))
+            if broken:
+                yield broken
+            yield from self._ask(loaded)
+
+    def _batch_size(self) -> int:
+        each = self.batch.per_question_s
+        if self.chunk_s is None or each is None:
+            return self.batch.size
+        return max(1, min(self.batch.size, int(self.chunk_s / max(each, 1e-9))))
+
+    def _ask(self, loaded: Sequence[tuple[Example, Image.Image]]) -> Iterator[list[Item]]:
+        if not loaded or self.stop.is_set() or self.engine is None:
+            return
+        ask = self.ask or self.engine.answer_many
+        began = time.monotonic()
+        try:
+            answers = ask([(image, one.question) for one, image in loaded], self.arms, self.options)
+        except EngineError as error:
+            if isinstance(error, OutOfMemory):
+                self.batch.did_not_fit(len(loaded))
+            if len(loaded) == 1:
+                yield [self._failed(loaded[0][0], error)]
+                return
+            half = len(loaded) // 2
+            yield from self._ask(loaded[:half])
+            yield from self._ask(loaded[half:])
+            return
+        seconds = time.monotonic() - began
+        self.failed_in_a_row = 0
+        self.batch.worked(len(loaded), seconds)
+        yield [_item(one, given, seconds / len(loaded)) for (one, _), given in zip(loaded, answers, strict=True)]
+
+    def _failed(self, example: Example, error: EngineError) -> Item:
+        self.failed_in_a_row += 1
+        if self.failed_in_a_row >= GIVE_UP_AFTER:
+            raise EvaluationError(f"The last {GIVE_UP_AFTER} questions all failed, so the model is at fault: {error}")
+        return _item(example, error=str(error))
+
+
+def _item(example: Example, answers: Answers = (), seconds: float | None = None, error: str | None = None) -> Item:
+    return Item(
+        id=example.id,
+        chart=example.chart,
+        question=example.question,
+        gold=example.gold,
+        kind=example.kind,
+        source=example.source,
+        answers={answer.arm: answer.text for answer in answers if answer.error is None},
+        tokens={answer.arm: answer.tokens for answer in answers if answer.error is None},
+        failures={answer.arm: answer.error for answer in answers if answer.error is not None},
+        error=error,
+        seconds=seconds,
+    )
+
+
+def _area(size: tuple[int, int]) -> int:
+    return size[0] * size[1]

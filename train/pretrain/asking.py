@@ -62,7 +62,13 @@ def ask_inverse(asker: Asker) -> None:
     name = asker.table.categories[cell[0]]
     wording = words.INVERSE[asker.timed]
     sentence = asker.rng.choice(words.INVERSE_SENTENCE).format_map(fields)
+    fields["v"] = in_words(asker, fields["v"])
     asker.ask("inverse", wording, fields, name, sentence, [cell], human=asker.rng.random() < 0.3)
+
+
+def in_words(asker: Asker, spoken: str) -> str:
+    """`15%` as `15 percent`, often."""
+    return spoken.replace("%", " percent") if asker.rng.random() < 0.5 else spoken
 
 
 def ask_extreme(asker: Asker) -> None:
@@ -83,6 +89,7 @@ def ask_extreme(asker: Asker) -> None:
     if human or fields["w"] == "most":
         fields["w"] = asker.rng.choice(words.BIG_ADJECTIVES if largest else words.SMALL_ADJECTIVES)
     fields["v"] = asker.say(order[0]) if order[0] in asker.exact else "the " + ("top" if largest else "bottom")
+    fields |= {"top": "leading", "first": "first"} if largest else {"top": "lowest ranked", "first": "last"}
     wording = (words.EXTREME_HUMAN if human else words.EXTREME)[asker.timed]
     sentence = asker.rng.choice(words.EXTREME_SENTENCE).format_map(fields)
     asker.ask("argmax" if largest else "argmin", wording, fields, fields["c"], sentence, row, human)
@@ -108,6 +115,73 @@ def ask_limit(asker: Asker) -> None:
     sentence = asker.rng.choice(words.LIMIT_SENTENCE).format_map(fields)
     gold = asker.plain(cell)
     asker.ask("max" if largest else "min", wording, fields, gold, sentence, [cell], human, asker.say(cell))
+
+
+def ask_limit_of_all(asker: Asker) -> None:
+    """The largest or smallest value of all series."""
+    cells = list(asker.height)
+    if not asker.many or asker.table.kind == "scatter" or any(cell not in asker.exact for cell in cells):
+        return
+    largest = asker.rng.random() < 0.6
+    cell = asker.ranked(cells, largest)[0]
+    fields = asker.fields(cell)
+    fields |= {"of": "", "w": asker.rng.choice(words.BIG_ADJECTIVES if largest else words.SMALL_ADJECTIVES)}
+    fields["kind"] = "point" if asker.table.kind == "line" else asker.kind
+    sentence = f"The {fields['w']} value is {fields['v']}, {fields['at']}."
+    gold = asker.plain(cell)
+    asker.ask("max" if largest else "min", words.LIMIT_ALL, fields, gold, sentence, [cell], True, asker.say(cell))
+
+
+def ask_missing(asker: Asker) -> None:
+    """The value left out of a series read in order."""
+    row = asker.exact_row()
+    if row is None or not 4 <= len(row) <= 9 or asker.table.kind in ("scatter", "pie", "donut"):
+        return
+    hidden = asker.rng.choice(row)
+    numbers = [asker.plain(cell) for cell in row]
+    asked = ["__" if cell == hidden else number for cell, number in zip(row, numbers, strict=True)]
+    fields = asker.fields(hidden)
+    fields["x"] = ", ".join(asked)
+    sentence = f"The missing value is {fields['v']}, {fields['at']}."
+    asker.ask("missing", words.MISSING, fields, asker.plain(hidden), sentence, row, True, asker.say(hidden))
+
+
+def ask_average_compare(asker: Asker) -> None:
+    """Whether one value lies above the average, or the average above the median."""
+    row = asker.exact_row()
+    if row is None or len(row) > 8 or len(row) < 3 or asker.table.kind == "scatter":
+        return
+    values = sorted(map(asker.value, row))
+    mean, spread = sum(values) / len(values), values[-1] - values[0]
+    cell = asker.rng.choice(row)
+    fields = asker.fields(cell)
+    shown = asker.spoken(asker.table.figures.derived(mean, 2))
+    if asker.rng.random() < 0.35 and len(row) % 2:
+        median = values[len(values) // 2]
+        if abs(mean - median) > 0.04 * spread:
+            gold = "Yes" if mean > median else "No"
+            sentence = f"{gold}, the average is {shown} and the median is {asker.spoken(asker.table.figures.plain(median))}."
+            asker.ask("compare_average", words.MEAN_OVER_MEDIAN, fields, gold, sentence, row, True)
+    elif abs(mean - asker.value(cell)) > 0.04 * spread:
+        gold = "Yes" if asker.value(cell) > mean else "No"
+        sentence = f"{gold}, {fields['c']} is at {fields['v']} and the average is {shown}."
+        asker.ask("compare_average", words.OVER_MEAN, fields, gold, sentence, row, True)
+
+
+def ask_colour_of_extreme(asker: Asker) -> None:
+    """The colour of the largest or smallest bar or slice, or of the series with the largest value."""
+    names, cells = asker.colour_names(), list(asker.height)
+    if names is None or len(cells) < 2:
+        return
+    largest = asker.rng.random() < 0.65
+    order = asker.ranked(cells, largest)
+    if not asker.apart(order[0], order[1]):
+        return
+    fields = asker.fields(order[0])
+    name = names[order[0][0] if asker.plot.coloured == "category" else order[0][1]]
+    fields["w"] = asker.rng.choice(words.BIG_ADJECTIVES if largest else words.SMALL_ADJECTIVES)
+    sentence = f"The {fields['w']} {asker.kind} is {name}."
+    asker.ask("colour_of_extreme", words.COLOUR_OF_EXTREME, fields, name, sentence, cells, True)
 
 
 def ask_rank(asker: Asker) -> None:
@@ -305,8 +379,6 @@ def ask_sum_ends(asker: Asker) -> None:
         return
     largest = asker.rng.random() < 0.5
     order = asker.ranked(row, largest)
-    if not asker.apart(order[1], order[2]):
-        return
     fields = asker.fields(order[0])
     fields["w"] = asker.rng.choice(words.BIG_ADJECTIVES if largest else words.SMALL_ADJECTIVES)
     gold = asker.table.figures.derived(asker.value(order[0]) + asker.value(order[1]))
@@ -397,7 +469,7 @@ def ask_above(asker: Asker) -> None:
     above = asker.rng.random() < 0.6
     number = cut if above else len(order) - cut
     fields["n"] = asker.table.figures.derived(limit, 2)
-    fields["v"] = asker.spoken(fields["n"])
+    fields["v"] = in_words(asker, asker.spoken(fields["n"]))
     fields["w"] = asker.rng.choice(("above", "more than", "greater than", "over") if above else ("below", "less than", "under"))
     if number == 1 and asker.rng.random() < 0.5:
         name = asker.table.categories[(upper if above else lower)[0]]
@@ -425,7 +497,8 @@ def ask_list(asker: Asker) -> None:
     if asker.many and table.kind != "scatter" and asker.rng.random() < 0.6:
         fields["x"] = "series" if table.series_noun == "series" else {"country": "countries", "company": "companies", "city": "cities", "industry": "industries"}.get(table.series_noun, table.series_noun + "s")
         gold = f"[{', '.join(table.series)}]"
-        asker.ask("legend", words.LEGEND, fields, gold, f"The legend shows {listing(table.series)}.", [], False, ", ".join(table.series))
+        wording = words.LEGEND_TWO if len(table.series) == 2 and asker.rng.random() < 0.4 else words.LEGEND
+        asker.ask("legend", wording, fields, gold, f"The legend shows {listing(table.series)}.", [], False, ", ".join(table.series))
     elif asker.count <= 9:
         gold = f"[{', '.join(table.categories)}]"
         sentence = f"The {table.plural} are {listing(table.categories)}."
@@ -533,5 +606,6 @@ def ask_same(asker: Asker) -> None:
 OTHERS = {
     ask_value: 12, ask_value_human: 10, ask_inverse: 8, ask_extreme: 9, ask_limit: 6, ask_rank: 6, ask_count: 6, ask_count_series: 3, ask_colour: 7,
     ask_compare: 8, ask_sum_compare: 2, ask_difference: 8, ask_change: 4, ask_sum: 5, ask_sum_ends: 3, ask_total: 2, ask_ratio: 5, ask_average: 5,
-    ask_range: 4, ask_above: 6, ask_list: 4, ask_title: 4, ask_first: 3, ask_median: 2, ask_top_series: 6, ask_gap: 3, ask_same: 3, ask_position: 2,
+    ask_range: 4, ask_above: 6, ask_list: 4, ask_title: 4, ask_first: 3, ask_median: 2, ask_top_series: 6, ask_gap: 3, ask_same: 3, ask_position: 2, ask_limit_of_all: 3,
+    ask_missing: 1.5, ask_average_compare: 2.5, ask_colour_of_extreme: 2,
 }  # fmt: skip

@@ -75,6 +75,8 @@ def plan_upright(plot: Plot, area: Box, headroom: float, zero: bool) -> tuple[Bo
     left, top, right, bottom = area
     numbers = look.value_axis or not table.labelled or table.readable
     low, high = extent(plot)
+    if not zero:
+        low -= 0.06 * (high - low)
     height = (bottom - top) * 0.8
     ticks = int(min(10, max(3, height / (look.size * plot.rng.uniform(2.2, 4.5)))))
     room = height * (0.94 if table.labelled and table.kind not in ("stacked", "area") else 0.99) - headroom
@@ -104,7 +106,7 @@ def draw_columns(plot: Plot, area: Box, headroom: float) -> None:
     left, top, right, bottom = box
     count, series = len(table.categories), len(table.series)
     slot = (right - left) / count
-    names = plan_names(plot, slot, (bottom - top) * 0.42)
+    names = plan_names(plot, slot, (bottom - top) * 0.42, left)
     x_title = look.axis_titles and look.name != "statista" and plot.rng.random() < 0.5
     bottom -= names.height + (look.size * 1.5 if x_title else 0)
     box = (left, top, right, bottom)
@@ -225,9 +227,10 @@ def draw_rows(plot: Plot, area: Box) -> None:
             small = plot.font("small")
             canvas.text((left + right) / 2 + 30, area[3] - 3, table.axis_title, small, look.ink, "mb", "axis")
             bottom -= look.size * 1.5
-    top, bottom = top + 3, bottom - 2
+    heads = stacked and look.heads and plot.look.legend == "heads"
+    top, bottom = top + 3 + (look.size * 2.8 if heads else 0), bottom - 2
     slot = (bottom - top) / count
-    font = plot.font()
+    font = Font(look.bold, look.size) if look.names_bold else plot.font()
     if slot < font.size * 1.05:
         font = Font(font.name, max(6.0, slot / 1.05))
     above = look.names_above or (look.name == "pew" and slot > 3.2 * font.size and plot.rng.random() < 0.15)
@@ -240,7 +243,8 @@ def draw_rows(plot: Plot, area: Box) -> None:
     low, high = extent(plot)
     wide = max(labels.width(table.figures.printed(cell)) for row in table.values for cell in row if cell is not None)
     left += names + 9
-    right -= 8 + (wide * 0.5 if low < 0 else 0)
+    beside = left - 5  # where the names end
+    right -= 8
     if table.labelled and not stacked:
         right -= wide + 2 if not numbers else wide * 0.6
     if table.full and stacked:
@@ -249,10 +253,14 @@ def draw_rows(plot: Plot, area: Box) -> None:
         ticks = int(min(9, max(3, (right - left) / (len(table.figures.tick(high, 0)) * look.size * 0.6 + plot.rng.uniform(20, 50)))))
         scale = make_scale(plot.rng, low, high, ticks, zero=True, tight=not numbers or plot.rng.random() < 0.3)
     if not numbers and not stacked:
-        scale.high = max(high, 0.0)
-        scale.low = min(low * 1.25, 0.0)
+        scale.high, scale.low = max(high, 0.0), min(low, 0.0)
     elif not numbers:
         scale.high = max(high, 0.01)
+    if table.labelled and low < 0:
+        # The label of the longest negative bar goes between its end and the names.
+        left += max(0.0, (wide + 8 - (right - left) * scale.share(low)) / (1 - scale.share(low)))
+    if table.labelled and not stacked and high > 0:
+        right = min(right, left + (canvas.width - wide - 9 - left) / max(scale.share(high), 0.2))
     box = (left, top, right, bottom)
     draw_upright_grid(plot, box, scale, numbers, top_numbers)
     fill = slot * (min(look.bar_fill, 0.52) if above else look.bar_fill)
@@ -281,11 +289,37 @@ def draw_rows(plot: Plot, area: Box) -> None:
         elif look.names_left:
             canvas.lines(area[0] + 4, middle, wrapped[category], font, look.ink, "lm", "category")
         else:
-            canvas.lines(min(left, zero_x if low >= 0 else left) - 5, middle, wrapped[category], font, look.ink, "rm", "category")
+            canvas.lines(beside, middle, wrapped[category], font, look.ink, "rm", "category")
+    if heads:
+        write_heads(plot, left, right, scale, top - 3)
     if look.left_line or low < 0:
         canvas.line(((zero_x, top), (zero_x, bottom)), look.ink, 0.9)
     if look.frame:
         canvas.line(((left, top), (right, top), (right, bottom), (left, bottom), (left, top)), look.ink, 0.8)
+
+
+def write_heads(plot: Plot, left: float, right: float, scale: Scale, y: float) -> None:
+    """Series names over the segments of the first row, each in its colour, pushed apart sideways."""
+    canvas, look, table = plot.canvas, plot.look, plot.table
+    font = plot.font()
+    base, reach = 0.0, left - 6
+    for index, name in enumerate(table.series):
+        value = table.values[index][0] or 0.0
+        middle = left + (right - left) * scale.share(base + value / 2)
+        base += value
+        lines = font.wrap(name, 40, 2)
+        half = max(map(font.width, lines)) / 2
+        middle = min(max(middle, reach + half + 4), canvas.width - half - 2)
+        reach = middle + half
+        colour = plot.colours[index % len(plot.colours)][0]
+        canvas.lines(middle, y, lines, font, darker(colour), "mb", "series")
+
+
+def darker(colour: Colour) -> Colour:
+    """A colour for text on white: as it is, or darkened when it is light."""
+    light = 0.3 * colour[0] + 0.59 * colour[1] + 0.11 * colour[2]
+    factor = min(1.0, 140 / max(1.0, light))
+    return round(colour[0] * factor), round(colour[1] * factor), round(colour[2] * factor)
 
 
 def label_row(plot: Plot, bar: Box, label: str, font: Font, colour: Colour, stacked: bool) -> str | None:

@@ -33,6 +33,7 @@ def make_chart(seed: int, held_out: bool = False, density: float | None = None) 
     drawn = rng.choice((0.7, 0.8, 0.9, 1.15, 1.25, 1.43, 1.43, 1.43, 1.5, 1.7, 2.0)) if rng.random() < 0.34 else 1.0
     look = choose_look(rng, kind)
     table = make_table(random.Random(space + " table"), kind, look, held_out)
+    fit_height(rng, table, look)
     write_headline(random.Random(space + " words"), table, look, held_out)
     plot = draw_chart(random.Random(space + " drawing"), table, look, drawn if density is None else density)
     questions = write_questions(random.Random(space + " questions"), plot)
@@ -40,6 +41,17 @@ def make_chart(seed: int, held_out: bool = False, density: float | None = None) 
         plot.canvas.finish(), cast(Kind, kind), look.name, table.title, table.categories, table.series, table.values,
         table.text(), any(mark.shown for mark in plot.marks), plot.canvas.texts, plot.marks, questions,
     )  # fmt: skip
+
+
+def fit_height(rng: random.Random, table: Table, look: Look) -> None:
+    """Most charts of level bars are as tall as their rows need; a pie is not much taller than wide."""
+    rows = len(table.categories) * (len(table.series) if table.kind == "grouped_h" else 1)
+    if table.kind in ("hbar", "grouped_h", "stacked_h") and rng.random() < (0.85 if look.name == "pew" else 0.35 if look.name != "statista" else 0.0):
+        row = look.size * rng.uniform(1.7, 3.0) * (0.75 if table.kind == "grouped_h" else 1.0)
+        need = round(rows * row + 30 + look.size * (9 if look.name == "pew" else 6))
+        look.height = min(look.height, max(need, round(look.width / 2.2)))
+    elif table.kind in ("pie", "donut"):
+        look.height = min(look.height, round(look.width * rng.uniform(0.75, 1.15)))
 
 
 def choose_colours(rng: random.Random, table: Table, look: Look) -> tuple[list[tuple[Colour, str]], str]:
@@ -63,10 +75,12 @@ def draw_chart(rng: random.Random, table: Table, look: Look, density: float) -> 
     area = draw_header(plot, area)
     area = draw_notes(plot, area)
     kind, headroom = table.kind, 0.0
+    if kind == "stacked_h" and look.heads and table.labelled and sum(bool(row[0]) for row in table.values) == len(table.series):
+        look.legend = "heads"
     legend = kind in ("pie", "donut") and rng.random() < (0.75 if look.name in ("spreadsheet", "slides") else 0.3)
     if legend:
         area, _ = draw_legend(plot, area, table.categories, "category")
-    elif len(table.series) > 1 and kind != "scatter" and not (look.legend == "direct" and kind == "line"):
+    elif len(table.series) > 1 and kind != "scatter" and look.legend != "heads" and not (look.legend == "direct" and kind == "line"):
         area, headroom = draw_legend(plot, area, table.series, "series")
     if kind in ("bar", "grouped", "stacked"):
         draw_columns(plot, area, headroom)

@@ -84,6 +84,17 @@ def draw_header(plot: Plot, area: Box) -> Box:
     """Title and subtitle; returns what is left of `area`."""
     canvas, look, table = plot.canvas, plot.look, plot.table
     left, top, right, bottom = area
+    full = right
+    if look.rules:
+        canvas.line(((left, top), (right, top)), look.ink, 1)
+        top += 3
+    if look.logo:
+        canvas.rectangle((right - 30, top + 2, right - 2, top + 20), (0, 33, 71))
+        canvas.rectangle((right - 30, top + 19, right - 2, top + 21), (206, 38, 30))
+        tiny = Font(look.font, 5.2)
+        canvas.text(right - 16, top + 8, "Our World", tiny, (255, 255, 255), "mm", "ornament")
+        canvas.text(right - 16, top + 14, "in Data", tiny, (255, 255, 255), "mm", "ornament")
+        right -= 34
     x = left + 4 if look.title_anchor == "l" else (left + right) / 2
     if table.title:
         font = Font(look.title_font, look.title_size)
@@ -98,7 +109,7 @@ def draw_header(plot: Plot, area: Box) -> Box:
         lines = font.wrap(table.subtitle, right - left - 10)
         box = canvas.lines(x, top + 1, lines, font, look.muted, look.title_anchor + "t", "subtitle")
         top = box[3] + look.size * 0.4
-    return left, top + 2, right, bottom
+    return left, top + 2, full, bottom
 
 
 def draw_notes(plot: Plot, area: Box) -> Box:
@@ -125,6 +136,9 @@ def draw_notes(plot: Plot, area: Box) -> Box:
     if look.name == "pew" and notes:
         bold = Font(look.bold, look.small_size)
         bottom -= 4
+        if look.rules:
+            canvas.line(((left, bottom + 3), (right, bottom + 3)), look.ink, 1)
+            bottom -= 3
         box = canvas.text(left + 4, bottom, notes[-1], bold, look.ink, "lb", "note")
         bottom = box[1] - 3
         notes = notes[:-1]
@@ -221,19 +235,22 @@ def draw_inside_legend(plot: Plot, box: Box, names: list[str]) -> None:
 
 @dataclass(slots=True)
 class NameRow:
-    """How the names below a plot are written: flat, turned by degrees, or every `every`th; `height` is what they take."""
+    """How the names below a plot are written: flat, turned by degrees, or every `every`th from `first` on; `height` is
+    what they take."""
 
     height: float
     lines: list[list[str]]
     degrees: int
     every: int
     font: Font
+    first: int = 0
 
 
-def plan_names(plot: Plot, slot: float, tallest: float) -> NameRow:
-    """How to write the category names below slots of `slot` px so that none overlap, in at most `tallest` px."""
+def plan_names(plot: Plot, slot: float, tallest: float, left: float) -> NameRow:
+    """How to write the category names below slots of `slot` px, the first from `left` on, so that none overlap, in at
+    most `tallest` px."""
     look, names = plot.look, plot.table.categories
-    font = plot.font()
+    font = Font(look.bold, look.size) if look.names_bold else plot.font()
     if max(font.width(name) for name in names) <= slot - 3:
         return NameRow(look.size * 1.5 + 3, [[name] for name in names], 0, 1, font)
     if slot > 26:
@@ -243,9 +260,17 @@ def plan_names(plot: Plot, slot: float, tallest: float) -> NameRow:
             return NameRow(look.size * (LINE * most + 0.4) + 3, wrapped, 0, 1, font)
     if plot.table.about == "time" and len(names) >= 8 and plot.table.kind in ("line", "area") and look.turn != 90:
         every = math.ceil((max(font.width(name) for name in names) + 5) / slot)
-        if every <= 5:
-            return NameRow(look.size * 1.5 + 3, [[name] for name in names], 0, every, font)
+        if every <= 10:
+            first = 0
+            if every > 1 and all(name.isdigit() for name in names):
+                every = next(step for step in (2, 5, 10) if step >= every)
+                gap = int(names[1]) - int(names[0])
+                first = next((index for index in range(every) if int(names[index]) % (every * gap) == 0), 0)
+            return NameRow(look.size * 1.5 + 3, [[name] for name in names], 0, every, font, first)
     degrees = look.turn if slot > font.size * 0.9 else 90
+    along = math.cos(math.radians(degrees))
+    if any(font.width(name) * along > left + slot * (index + 0.5) for index, name in enumerate(names[:4])):
+        degrees = 90
     if slot < font.size * 0.95:
         font = Font(look.font, max(6.5, slot / 0.95))
     need = max(font.width(name) for name in names) * math.sin(math.radians(degrees)) + font.size * 1.2
@@ -261,7 +286,7 @@ def draw_names(plot: Plot, row: NameRow, left: float, slot: float, y: float, col
     """Writes the category names below height `y`, the first one centred in the slot that starts at `left`."""
     canvas, look = plot.canvas, plot.look
     for index, lines in enumerate(row.lines):
-        if index % row.every:
+        if (index - row.first) % row.every:
             continue
         x = left + slot * (index + 0.5)
         ink = plot.colours[index % len(plot.colours)][0] if colours else look.ink

@@ -1,7 +1,7 @@
 """Line, area and scatter charts."""
 
-from train.pretrain.bars import colour_of, draw_frame_lines, draw_level_grid, plan_upright
-from train.pretrain.drawing import Font
+from train.pretrain.bars import colour_of, darker, draw_frame_lines, draw_level_grid, plan_upright
+from train.pretrain.drawing import Colour, Font
 from train.pretrain.frames import Plot, Scale, draw_inside_legend, draw_names, make_scale, plan_names
 from train.pretrain.truth import Box
 
@@ -18,44 +18,51 @@ def draw_lines(plot: Plot, area: Box, headroom: float) -> None:
     box, scale, numbers = plan_upright(plot, area, headroom, zero)
     left, top, right, bottom = box
     slot = (right - left) / count
-    names = plan_names(plot, slot, (bottom - top) * 0.42)
+    if look.edge and count > 2 or table.kind == "area" and count > 1:
+        pad = 0.04 * (right - left) if look.frame or table.kind != "area" else 0.0
+        right -= 0 if direct else max(0.0, font.width(table.categories[-1]) / 2 - pad - 4)
+        slot = (right - left - 2 * pad) / (count - 1)
+        start = left + pad
+    else:
+        start = left + slot / 2
+    names = plan_names(plot, slot, (bottom - top) * 0.42, start - slot / 2)
     bottom -= names.height
     box = (left, top, right, bottom)
+    xs = [start + slot * index for index in range(count)]
+    bands, look.bands = look.bands, look.bands and start > left + slot * 0.4
     draw_level_grid(plot, box, scale, numbers)
+    look.bands = bands
     if look.vertical_grid and look.grid != "none" and look.name == "matplotlib":
-        for index in range(count):
-            x = left + slot * (index + 0.5)
+        for x in xs:
             plot.canvas.line(((x, top), (x, bottom)), look.grid_colour, 0.7)
     draw_frame_lines(plot, box, scale)
     if look.tick_marks:
-        for index in range(0, count, names.every):
-            x = left + slot * (index + 0.5)
+        for x in xs[names.first :: names.every]:
             plot.canvas.line(((x, bottom), (x, bottom + 3)), look.ink, 0.8)
     if table.kind == "area":
-        ends = draw_areas(plot, box, scale)
+        ends = draw_areas(plot, box, scale, xs)
     else:
-        ends = draw_strokes(plot, box, scale)
-    draw_names(plot, names, left, slot, bottom)
+        ends = draw_strokes(plot, box, scale, xs)
+    draw_names(plot, names, start - slot / 2, slot, bottom)
     if direct:
         write_direct(plot, ends, right)
     elif headroom and series > 1:
         draw_inside_legend(plot, box, table.series)
 
 
-def draw_strokes(plot: Plot, box: Box, scale: Scale) -> list[tuple[float, float]]:
-    """The lines, their markers and value labels; returns where each line ends."""
+def draw_strokes(plot: Plot, box: Box, scale: Scale, xs: list[float]) -> list[tuple[float, float]]:
+    """The lines through `xs`, their markers and value labels; returns where each line ends."""
     canvas, look, table, rng = plot.canvas, plot.look, plot.table, plot.rng
-    left, top, right, bottom = box
+    _, top, right, bottom = box
     count, series = len(table.categories), len(table.series)
-    slot = (right - left) / count
     font = plot.font("label")
     ends_only = series > 2 or (series == 2 and count > 8) or (look.name == "pew" and count > 4 and rng.random() < 0.5)
     points: list[list[tuple[float, float] | None]] = []
     for row in table.values:
         points.append(
             [
-                None if cell is None else (left + slot * (index + 0.5), bottom - (bottom - top) * scale.share(cell))
-                for index, cell in enumerate(row)
+                None if cell is None else (x, bottom - (bottom - top) * scale.share(cell))
+                for x, cell in zip(xs, row, strict=True)
             ]
         )
     marker = look.marker if look.marker or any(None in row for row in points) is False else 2.2
@@ -82,7 +89,8 @@ def draw_strokes(plot: Plot, box: Box, scale: Scale) -> list[tuple[float, float]
             if table.labelled and value is not None and (not ends_only or category in (0, count - 1)):
                 others = [other[category] for other in points if other is not row and other[category] is not None]
                 lowest = all(other is not None and other[1] < y for other in others) and bool(others)
-                shown = label_point(plot, x, y, table.figures.printed(value), font, lowest, box)
+                ink = darker(colour) if look.coloured_labels and series > 1 else look.ink
+                shown = label_point(plot, x, y, table.figures.printed(value), font, ink, lowest, box)
             size = max(2.0, marker)
             plot.mark(category, index, shown, (x - size, y - size, x + size, y + size), (x, y), scale.share(value or 0.0))
     return [next((point for point in reversed(row) if point), (right, bottom)) for row in points]
@@ -96,7 +104,7 @@ def stairs(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
     return found
 
 
-def label_point(plot: Plot, x: float, y: float, label: str, font: Font, below: bool, box: Box) -> str | None:
+def label_point(plot: Plot, x: float, y: float, label: str, font: Font, ink: Colour, below: bool, box: Box) -> str | None:
     """Prints a value above a point (below it where `below`), or on the other side where that is taken."""
     canvas, look = plot.canvas, plot.look
     half, high = font.width(label) / 2, font.size * 0.72
@@ -105,12 +113,12 @@ def label_point(plot: Plot, x: float, y: float, label: str, font: Font, below: b
         if edge > box[3] and under:
             continue
         if canvas.clear((x - half, edge - high, x + half, edge), 0.5):
-            canvas.text(x, edge, label, font, look.ink, "mb", "value")
+            canvas.text(x, edge, label, font, ink, "mb", "value")
             return label
     return None
 
 
-def draw_areas(plot: Plot, box: Box, scale: Scale) -> list[tuple[float, float]]:
+def draw_areas(plot: Plot, box: Box, scale: Scale, xs: list[float]) -> list[tuple[float, float]]:
     """Areas stacked from the bottom; returns the middle of each at the right."""
     canvas, table = plot.canvas, plot.table
     left, top, right, bottom = box
@@ -120,7 +128,6 @@ def draw_areas(plot: Plot, box: Box, scale: Scale) -> list[tuple[float, float]]:
     ends = []
     for index, row in enumerate(table.values):
         upper = [low + (cell or 0.0) for low, cell in zip(base, row, strict=True)]
-        xs = [left + slot * (category + 0.5) for category in range(count)]
         above = [bottom - (bottom - top) * scale.share(value) for value in upper]
         under = [bottom - (bottom - top) * scale.share(value) for value in base]
         outline = [*zip(xs, above, strict=True), *reversed(list(zip(xs, under, strict=True)))]
@@ -153,7 +160,12 @@ def write_direct(plot: Plot, ends: list[tuple[float, float]], right: float) -> N
             break
     for index, y in zip(order, heights, strict=True):
         x = max(end[0] for end in ends) + look.marker + 5
-        plot.canvas.text(x, y, table.series[index], font, plot.colours[index % len(plot.colours)][0], "lm", "series")
+        colour = darker(plot.colours[index % len(plot.colours)][0])
+        if look.boxed_names:
+            edge = (x - 1, y - look.size * 0.62, x + font.width(table.series[index]) + 5, y + look.size * 0.62)
+            plot.canvas.rectangle(edge, (255, 255, 255), (205, 205, 205))
+            x, colour = x + 2, look.ink
+        plot.canvas.text(x, y, table.series[index], font, colour, "lm", "series")
 
 
 def draw_scatter(plot: Plot, area: Box) -> None:

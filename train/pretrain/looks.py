@@ -43,7 +43,7 @@ SWATCHES = {
     name: [(rgb("#" + entry.split(" ", 1)[0]), entry.split(" ", 1)[1]) for entry in text.split(",")]
     for name, text in PALETTES.items()
 }
-LOOKS = {"statista": 30, "pew": 15, "owid": 13, "oecd": 8, "matplotlib": 12, "spreadsheet": 13, "slides": 9}
+LOOKS = {"statista": 34, "pew": 15, "owid": 13, "oecd": 8, "matplotlib": 12, "spreadsheet": 13, "slides": 9}
 
 
 @dataclass(slots=True)
@@ -53,7 +53,8 @@ class Look:
     legend: top, bottom, right, inside or direct (names beside the lines); swatch: square, dot or line; grid: solid,
     dashed or none; value_axis: whether the value axis has numbers even where labels are printed; label_inside: value
     labels lie inside the bars; each_colour: bars of one series have a colour each; turn: degrees of category names
-    that do not fit; colours: (colour, its name) in order of use."""
+    that do not fit; colours: (colour, its name) in order of use; rules: lines above and below everything; heads:
+    series names stand over the segments of the first row; edge: lines reach from edge to edge of the plot."""
 
     name: str
     width: int
@@ -102,6 +103,14 @@ class Look:
     notes_shown: bool
     names_above: bool
     names_left: bool
+    names_bold: bool = False
+    rules: bool = False
+    logo: bool = False
+    coloured_labels: bool = False
+    heads: bool = False
+    edge: bool = False
+    long_ticks: bool = False
+    boxed_names: bool = False
 
 
 def shade(rng: random.Random, low: int, high: int) -> Colour:
@@ -185,7 +194,8 @@ def pew(rng: random.Random, look: Look, kind: str) -> None:
     if not tall:
         look.width = max(look.width, look.height)
     family = rng.choice(("HarbourSans", "HarbourSans", "OpenSans", "RobotoCondensed", "Meadow"))
-    look.size = rng.choice((8, 8.5, 9, 9.5, 10, 11, 12))
+    look.size = rng.choice((8, 8.5, 9, 9.5, 10, 11, 12, 13))
+    look.rules, look.coloured_labels, look.heads = rng.random() < 0.7, rng.random() < 0.55, rng.random() < 0.4
     look.font, look.bold, look.title_font, look.label_size = f"{family}-Regular", f"{family}-Bold", f"{family}-Bold", look.size
     look.title_size, look.small_size = look.size + rng.choice((1.5, 2, 3, 4)), max(6.8, look.size - rng.choice((1, 1.5, 2)))
     look.italic = rng.choice(("HarbourSerif-Italic", "HarbourSerif-Italic", "HarbourSans-Italic"))
@@ -217,6 +227,7 @@ def owid(rng: random.Random, look: Look, kind: str) -> None:
     look.labelled_share = 0.85 if kind in ("hbar", "stacked_h", "grouped_h") else 0.1
     look.axis_line, look.left_line, look.value_axis, look.vertical_grid = True, False, True, True
     look.marker, look.line_width, look.bar_fill = rng.choice((0, 1.2, 1.5, 1.5, 2)), rng.choice((1.2, 1.5)), rng.uniform(0.65, 0.85)
+    look.logo, look.names_bold, look.edge, look.long_ticks = rng.random() < 0.85, rng.random() < 0.4, rng.random() < 0.75, rng.random() < 0.5
 
 
 def oecd(rng: random.Random, look: Look, kind: str) -> None:
@@ -234,7 +245,8 @@ def oecd(rng: random.Random, look: Look, kind: str) -> None:
     look.each_colour, look.labelled_share, look.value_axis = rng.random() < 0.5, 0.35, True
     look.legend, look.swatch = rng.choice(("top", "bottom", "right", "direct")), rng.choice(("line", "dot", "square"))
     look.axis_line, look.marker, look.line_width = rng.random() < 0.6, rng.choice((0, 1.5, 2, 2.5)), rng.choice((1.2, 1.5, 2))
-    look.turn, look.separator = rng.choice((45, 45, 90)), rng.choice((" ", " ", ","))
+    look.turn, look.separator, look.edge = rng.choice((45, 45, 90)), rng.choice((" ", " ", ",")), rng.random() < 0.6
+    look.boxed_names = look.legend == "direct" and rng.random() < 0.7
 
 
 def matplotlib(rng: random.Random, look: Look, kind: str) -> None:
@@ -254,7 +266,7 @@ def matplotlib(rng: random.Random, look: Look, kind: str) -> None:
     if style > 0.8:
         look.panel, look.grid_colour, look.grid, look.vertical_grid = rng.choice(((234, 234, 242), (229, 229, 229))), (255, 255, 255), "solid", True
         look.axis_line, look.left_line = False, False
-    look.bar_fill = rng.choice((0.8, 0.8, 0.6, 0.7))
+    look.bar_fill, look.edge = rng.choice((0.8, 0.8, 0.6, 0.7)), rng.random() < 0.5
 
 
 def spreadsheet(rng: random.Random, look: Look, kind: str) -> None:
@@ -290,4 +302,4 @@ def slides(rng: random.Random, look: Look, kind: str) -> None:
         shuffled(rng, look, "slides", "dark", "economist", "seaborn")
     look.grid, look.labelled_share, look.value_axis = rng.choice(("none", "none", "solid", "dashed")), 0.75, rng.random() < 0.4
     look.legend, look.axis_titles, look.label_bold = rng.choice(("top", "bottom", "right")), rng.random() < 0.2, rng.random() < 0.5
-    look.bar_fill = rng.uniform(0.5, 0.8)
+    look.bar_fill, look.line_width = rng.uniform(0.5, 0.8), rng.choice((2, 2.5, 3, 3.5))

@@ -14,14 +14,16 @@ def draw_pie(plot: Plot, area: Box, legend: bool) -> None:
     values = [value for value in table.values[0] if value is not None]
     font, labels = plot.font(), plot.font("label")
     shown = [table.figures.printed(value) for value in values] if table.labelled else [""] * len(values)
-    style = "legend" if legend else rng.choice(("outside", "outside", "joined"))
-    names = [f"{name}{', ' if rng.random() < 0.0 else ' '}{label}" if style == "joined" else name for name, label in zip(table.categories, shown, strict=True)]
+    style = "legend" if legend else "joined" if rng.random() < (0.85 if look.name == "statista" else 0.3) else "outside"
+    names = [f"{name} {label}" if style == "joined" else name for name, label in zip(table.categories, shown, strict=True)]
     widest = 0.0 if legend else max(min(font.width(name), 0.26 * (right - left)) for name in names)
     radius = min((bottom - top) / 2 - (4 if legend else font.size * 1.6), (right - left) / 2 - widest - 12)
     if legend and min(values) < 0.05 * sum(values):
         radius -= labels.size * 1.3
     radius = max(radius, 30.0)
     x, y = (left + right) / 2, (top + bottom) / 2
+    if look.name == "statista" and not legend:
+        font = Font(look.bold, look.size)
     total, start = sum(values), rng.choice((-90.0, -90.0, -90.0, 0.0, rng.uniform(0, 360)))
     edge = look.background if rng.random() < 0.7 else plot.colours[0][0]
     angles = []
@@ -48,7 +50,7 @@ def draw_pie(plot: Plot, area: Box, legend: bool) -> None:
             plot.mark(index, 0, label, box, anchor, share)
             continue
         if label:
-            fits = share * 2 * math.pi * where > labels.width(label) * 0.85 and share * 2 * math.pi * where > labels.size * 1.2
+            fits = labels.width(label) < radius * 0.8 and share * 2 * math.pi * where > labels.width(label) * 0.85 and share * 2 * math.pi * where > labels.size * 1.2
             if fits and (not hole or radius * (1 - hole) > labels.width(label) + 2):
                 colour = plot.colours[index % len(plot.colours)][0]
                 canvas.text(*anchor, label, labels, readable_on(colour), "mm", "value")

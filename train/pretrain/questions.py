@@ -105,6 +105,7 @@ class Asker:
             "noun": table.noun, "plural": table.plural, "kind": self.kind, "ctx": self.context(), "v": self.say(cell), "n": self.plain(cell),
         }  # fmt: skip
         owner = table.who or (fields["c"] if table.about == "owner" else fields["s"] if self.many else "the group")
+        fields["am"] = ("an " if fields["m"][0] in "aeiouAEIO" else "a ") + fields["m"]
         fields["open"] = "How high was the value" if table.kind == "scatter" else table.measure.opener.replace("{who}", owner)
         return fields
 

@@ -204,7 +204,9 @@ def step_decimals(step: float) -> int:
 def pick_figures(rng: random.Random, unit: Unit, decimals: int, look: Look, labelled: bool) -> Figures:
     """The chart's number format."""
     prefix, suffix = rng.choice(unit.printed if labelled else PLAIN)
-    tick_suffix = "%" if unit.percent and (suffix == "%" or rng.random() < 0.5) else suffix if len(suffix) == 1 and rng.random() < 0.5 else ""
+    tick_suffix = ""
+    if suffix == "%" or unit.percent and rng.random() < 0.4 or look.long_ticks and suffix or len(suffix) == 1 and rng.random() < 0.5:
+        tick_suffix = suffix or "%"
     tick_prefix = prefix if prefix and rng.random() < 0.7 else ""
     strip = decimals > 0 and rng.random() < (0.9 if look.name == "statista" else 0.6)
     return Figures(
@@ -234,7 +236,7 @@ def size_of(rng: random.Random, kind: str, look: Look) -> tuple[int, int]:
     if kind in ("pie", "donut"):
         return rng.choices(range(2, 9), (10, 20, 24, 18, 10, 6, 3))[0], 1
     if kind == "scatter":
-        return rng.randint(4, 12), 2
+        return rng.randint(5, 13), 2
     if kind in ("grouped", "grouped_h", "stacked", "stacked_h"):
         series = rng.choices((2, 3, 4, 5), (48, 30, 16, 6))[0]
         if kind == "grouped" and look.width < 380:
@@ -285,10 +287,10 @@ def make_table(rng: random.Random, kind: str, look: Look, held_out: bool) -> Tab
     if time:
         categories, noun, plural = times(rng, count)
         about = "time"
-    elif not full and rng.random() < 0.07 and count <= 9 or "group" in measure.about and rng.random() < 0.3 and 3 <= count <= 8:
+    elif kind != "scatter" and (not full and rng.random() < 0.07 and count <= 9 or "group" in measure.about and rng.random() < 0.3 and 3 <= count <= 8):
         categories, noun, plural = ranges(rng, max(3, count))
         about = "group"
-    elif "answer" in measure.about and rng.random() < 0.25:
+    elif kind != "scatter" and "answer" in measure.about and rng.random() < 0.25:
         categories, noun, plural, about = list(rng.choice(SCALES)), "answer", "answers", "answer"
     else:
         categories, names = pick_names(rng, measure.about, count, held_out, longest)
@@ -351,7 +353,10 @@ def fill_values(rng: random.Random, table: Table, look: Look) -> None:
         rows = [[cell * largest for cell in row] for row in make_values(rng, kind, table.about == "time", series_count, count)]
         if kind in ("stacked", "stacked_h", "area"):
             rows = [[cell / series_count for cell in row] for row in rows]
-        if table.measure.negative and kind in ("bar", "hbar", "grouped", "grouped_h", "line") and rng.random() < 0.55:
+        if table.measure.negative and table.about == "time" and rng.random() < 0.5:
+            shift = rng.uniform(0.1, 0.8) * largest
+            rows = [[cell - shift for cell in row] for row in rows]
+        elif table.measure.negative and kind in ("bar", "hbar", "grouped", "grouped_h", "line") and rng.random() < 0.55:
             rows = [[-0.7 * cell if rng.random() < 0.3 else cell for cell in row] for row in rows]
     table.figures = pick_figures(rng, unit, decimals, look, table.labelled)
     table.labelled = table.labelled and label_fits(rng, kind, look, max(map(max, rows)), table.figures, count, series_count)

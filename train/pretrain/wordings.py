@@ -45,13 +45,13 @@ VALUE_COLOUR = (
     "How much is the {x} {kind} in {c}?",
 )  # fmt: skip
 VALUE_SLICE = (
-    "What is the value of the {x} {kind}?", "What's the value of the {x} {kind}?", "How much does the {x} {kind} show?", "What percentage does the {x} {kind} represent?",
+    "What is the value of the {x} {kind}?", "What's the value of the {x} {kind}?", "How much does the {x} {kind} show?", "What value does the {x} {kind} represent?",
 )  # fmt: skip
 PLACE = ("What is the value of the {w} {kind}?", "What's the value of {w} {kind}?", "What is the value of the {w} {kind}{of}?")
 
 INVERSE = {
-    "time": ("In which {noun} was the {m} {v}{of}?", "In which {noun} the value{of} is {n}?", "When was the {m}{of} {v}?", "Which {noun} had a {m} of {v}{of}?", "In what {noun} did the {m}{of} reach {v}?"),
-    "": ("Which {noun} has the value {n}{of}?", "Which {noun} had a {m} of {v}{of}?", "Which {noun} has a value of {n}{of}?", "What {noun} had {v}{of}?", "Which {noun} accounted for {v}{of}?", "Which {noun} is at {v}{of}?"),
+    "time": ("In which {noun} was the {m} {v}{of}?", "In which {noun} the value{of} is {n}?", "When was the {m}{of} {v}?", "Which {noun} had {am} of {v}{of}?", "In what {noun} did the {m}{of} reach {v}?"),
+    "": ("Which {noun} has the value {n}{of}?", "Which {noun} had {am} of {v}{of}?", "Which {noun} has a value of {n}{of}?", "What {noun} had {v}{of}?", "Which {noun} accounted for {v}{of}?", "Which {noun} is at {v}{of}?"),
 }  # fmt: skip
 INVERSE_SENTENCE = ("{c} had a value of {v}{of}.", "It was {v}{of} in the case of {c}.", "{c}, with {v}{of}.")
 
@@ -62,7 +62,7 @@ EXTREME = {
     ),
     "": (
         "Which {noun} had the {w} {m}{of}?", "Which {noun} has the {w} {m}{of}{ctx}?", "What {noun} had the {w} {m}{of}{ctx}?", "Which {noun} has the {w} value{of}?",
-        "What was the {noun} with the {w} {m}{of}?", "Which {noun} had the {w} {m}{of}{ctx}?",
+        "What was the {noun} with the {w} {m}{of}?", "What was the {top} {noun}{of}{ctx}?", "Which {noun} ranked {first}{of}?",
     ),
 }  # fmt: skip
 EXTREME_HUMAN = {
@@ -139,7 +139,7 @@ TREND = (
 )  # fmt: skip
 TREND_YES = ("Did the {m}{of} {w} from {c} to {d}?", "Has the {m}{of} {w}d between {c} and {d}?")
 ABOVE = (
-    "How many {plural} have a value {w} {n}{of}?", "How many {plural} had a {m} {w} {v}{of}?", "How many {kind}s are {w} {n}{of}?", "How many {kind}s have a value {w} {n}{of}?",
+    "How many {plural} have a value {w} {n}{of}?", "How many {plural} had {am} {w} {v}{of}?", "How many {kind}s are {w} {n}{of}?", "How many {kind}s have a value {w} {n}{of}?",
     "In how many {plural} is the value {w} {n}{of}?",
 )  # fmt: skip
 ABOVE_SENTENCE = ("{x} of the {plural} have a value {w} {n}{of}.", "{x} {plural} are {w} {n}{of}.")
@@ -158,3 +158,9 @@ GAP = ("In which {noun} is the difference between {s} and {r} the {w}?", "Which 
 SAME = ("Which two {plural} have the same value{of}?", "Which two {plural} share the same value{of}?")
 AXIS_TITLE = ("What is shown on the value axis?", "What does the {w}-axis represent?", "What is the label of the {w}-axis?", "What is the unit of the {w}-axis?")
 KIND = ("What type of chart is this?", "What kind of chart is shown?", "Which type of graph is used?")
+LIMIT_ALL = ("What is the {w} value in the chart?", "What is the value of the {w} {kind}?", "What's the {w} value of all {kind}s?", "What is the {w} {m} shown?")
+MISSING = ("Find the missing value: {x}.", "Find missing data{of}: {x}", "Which value is missing{of}: {x}?")
+MEAN_OVER_MEDIAN = ("Is the average of all the values{of} greater than the median?", "Is the mean value{of} higher than the median value?")
+OVER_MEAN = ("Is the value of {c} greater than the average of all the values{of}?", "Is {c} above the average{of}?", "Is {c} higher than the average of all {kind}s{of}?")
+COLOUR_OF_EXTREME = ("What is the color of the {w} {kind}?", "Which color {kind} has the {w} value?", "Which color represents the {w} value?", "What color is the {w} {kind}?")
+LEGEND_TWO = ("Which two {x} are being compared in the chart?", "Which two {x} are shown in the legend?", "What are the two {x} compared in the graph?")

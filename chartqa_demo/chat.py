@@ -4,6 +4,7 @@ The notebook that this project began from trains its adapter with a system messa
 `training_row` is `messages` plus the gold answer, so that mistake cannot be made here.
 """
 
+from collections.abc import Collection
 from typing import Any
 
 from chartqa_demo.arms import Arm
@@ -11,28 +12,33 @@ from chartqa_demo.arms import Arm
 Message = dict[str, Any]
 
 
-def plain_text(question: str) -> str:
-    """A visitor's question as text only: no character sequence in it is read as a special token.
+def plain_text(text: str, special_tokens: Collection[str] = ()) -> str:
+    """A visitor's words as text only: no character sequence in them is read as a special token.
 
     Qwen2-VL's special tokens are all written `<|name|>` and its processor replaces `<|image_pad|>` wherever it
     finds it in the rendered prompt. A space after each `<` that a `|` follows breaks every such token and keeps
-    the question readable.
+    the words readable. `special_tokens` are those of another family's tokenizer ("[IMG]", "<image>"), broken alike.
     """
-    return question.replace("<|", "< |").strip()
+    text = text.replace("<|", "< |")
+    for token in special_tokens:
+        if len(token) > 1 and token in text:
+            text = text.replace(token, f"{token[0]} {token[1:]}")
+    return text.strip()
 
 
-def messages(arm: Arm, question: str, system: str | None = None) -> list[Message]:
+def messages(arm: Arm, question: str, system: str | None = None, special_tokens: Collection[str] = ()) -> list[Message]:
     """The conversation that `arm` receives, ending with the visitor's turn.
 
     The image is a bare placeholder: the caller hands the pixels to the processor (or the data set to the trainer).
     `system` replaces the arm's own system message (the page's editable prompt); an arm without a system message
     of ours never gets one, because "pretrained" has to stay what the model does by itself.
     """
-    text = arm.system if system is None or arm.system is None else system.strip()
+    wanted = arm.system if system is None or arm.system is None else system
     turns: list[Message] = []
-    if text:
-        turns.append({"role": "system", "content": [{"type": "text", "text": plain_text(text)}]})
-    turns.append({"role": "user", "content": [{"type": "image"}, {"type": "text", "text": plain_text(question)}]})
+    if wanted and wanted.strip():
+        turns.append({"role": "system", "content": [{"type": "text", "text": plain_text(wanted, special_tokens)}]})
+    asked = {"type": "text", "text": plain_text(question, special_tokens)}
+    turns.append({"role": "user", "content": [{"type": "image"}, asked]})
     return turns
 
 

@@ -8,6 +8,7 @@ import trl
 from peft import LoraConfig, get_peft_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
+    AutoModelForImageTextToText,
     GenerationConfig,
     Qwen2Tokenizer,
     Qwen2VLConfig,
@@ -30,9 +31,7 @@ def build_tokenizer() -> Qwen2Tokenizer:
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    bpe.train_from_iterator(
-        CORPUS, trainers.BpeTrainer(vocab_size=400, initial_alphabet=alphabet, show_progress=False)
-    )
+    bpe.train_from_iterator(CORPUS, trainers.BpeTrainer(vocab_size=400, initial_alphabet=alphabet, show_progress=False))
     learned = json.loads(bpe.to_str())["model"]
     merges = [tuple(pair) if not isinstance(pair, str) else tuple(pair.split(" ")) for pair in learned["merges"]]
     tokenizer = Qwen2Tokenizer(vocab=learned["vocab"], merges=merges)
@@ -96,8 +95,8 @@ def build_tiny(folder: Path, seed: int = 0) -> Path:
 
 
 def build_tiny_adapter(base: Path, folder: Path, seed: int = 1, targets: str | list[str] | None = None) -> Path:
-    """Save a LoRA adapter with random (not zero) B matrices for the tiny base, so that it changes the answers."""
-    model = Qwen2VLForConditionalGeneration.from_pretrained(base, dtype=torch.float32)
+    """Save a LoRA adapter with random (not zero) B matrices for a tiny base, so that it changes the answers."""
+    model = AutoModelForImageTextToText.from_pretrained(base, dtype=torch.float32)
     torch.manual_seed(seed)
     lora = LoraConfig(r=4, lora_alpha=8, target_modules=targets or ["q_proj", "v_proj"], task_type="CAUSAL_LM")
     adapted = get_peft_model(model, lora)

@@ -4,7 +4,7 @@ The one thing that would surprise: PEFT only warns when an adapter's keys do not
 base. `load_adapter` compares every weight in memory with the file instead.
 """
 
-import json
+import re
 import warnings
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -12,18 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel, get_peft_model_state_dict
+from peft import LoraConfig, PeftModel, get_peft_model_state_dict
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, AutoProcessor, BitsAndBytesConfig
 
 from chartqa_demo.contract import Contract
 from chartqa_demo.engines import EngineError
 from chartqa_demo.hub import MODEL_FILES, HubError, local_folder
-from chartqa_demo.settings import BUNDLED_BASE, HUB_BASE, Settings
+from chartqa_demo.settings import BUNDLED_BASE, HUB_BASE, MAX_PIXELS, Settings
 
 BF16_BYTES = 20 * 2**30  # 16.6 GB of weights, three arms' cache and the vision tower's activations
 NF4_BYTES = 9 * 2**30
-MAX_PIXELS = 1280 * 28 * 28  # the 7B repository's own limit is 16,384 image tokens, far beyond any ChartQA chart
 
 # Adapters trained before transformers 4.52 name the layers as the model did then.
 OLD_KEYS = {r"^model\.layers\.": "model.language_model.layers.", r"^visual\.": "model.visual."}
@@ -108,53 +108,86 @@ def quantization(kind: str) -> BitsAndBytesConfig:
     )
 
 
-def set_pixel_limits(processor: Any, settings: Settings, contract: Contract | None) -> None:
-    """Explicit settings, else what the adapter was trained with, else the processor's own under MAX_PIXELS."""
-    size = dict(processor.image_processor.size)
-    least = settings.min_pixels or (contract and contract.min_pixels) or size["shortest_edge"]
-    most = settings.max_pixels or (contract and contract.max_pixels) or min(size["longest_edge"], MAX_PIXELS)
-    processor.image_processor.size = {"shortest_edge": min(least, most), "longest_edge": most}
+def set_pixel_limits(processor: Any, settings: Settings, contract: Contract | None) -> int | None:
+    """Explicit settings, else what the adapter was trained with, else the processor's own under MAX_PIXELS.
+
+    Families whose processor does not count in pixels keep its size; for them the limit to which charts have to be
+    shrunk beforehand is returned.
+    """
+    images = processor.image_processor
+    least = settings.min_pixels or (contract.min_pixels if contract else None)
+    most = settings.max_pixels or (contract.max_pixels if contract else None)
+    if "merge_size" not in images.to_dict():  # the Qwen-VL processors, whose size is an area and not an edge
+        return most
+    own = dict(images.size)
+    most = most or min(own["longest_edge"], MAX_PIXELS)
+    images.size = {"shortest_edge": min(least or own["shortest_edge"], most), "longest_edge": most}
+    return None
 
 
 def load_adapter(model: Any, folder: Path, name: str = "chartqa") -> PeftModel:
     """The model with the LoRA adapter in `folder` on it, in eval mode; `name` is its name inside the model.
 
-    Raises EngineError when the folder is no LoRA adapter in safetensors, when it changes the vision tower (its rows
-    are image patches, so one batch cannot mix arms there), when shapes do not fit the base, and when any weight of
-    the file did not end up in the model or any adapter weight of the model is not in the file.
+    Raises EngineError when the folder is no LoRA adapter in safetensors, when it changes anything but the language
+    model (the vision tower's rows are image patches, so one batch could not mix arms there), when a shape does not
+    fit the base, and when any weight of the file did not end up in the model or any adapter weight of the model is
+    not in the file. The model is then as it was.
     """
     weights, config = folder / "adapter_model.safetensors", folder / "adapter_config.json"
     if not config.is_file() or not weights.is_file():
         raise EngineError(f"{folder} is not an adapter: it needs adapter_config.json and adapter_model.safetensors.")
-    described = json.loads(config.read_text(encoding="utf-8"))
-    if described.get("peft_type") != "LORA":
-        raise EngineError(f"The adapter in {folder} is of type {described.get('peft_type')}; only LORA can be served.")
-    saved = load_file(weights)
-    if any(".visual." in key for key in saved):
-        raise EngineError(
-            f"The adapter in {folder} changes the vision tower. Train with target modules of the language model only, "
-            "so that the three arms can share one batch and one look at the chart."
-        )
+    try:
+        described, saved = LoraConfig.from_pretrained(str(folder)), load_file(weights)
+    except (OSError, ValueError, TypeError, SafetensorError) as error:
+        raise EngineError(f"The adapter in {folder} cannot be read: {_first_line(error)}") from error
+    if described.peft_type != "LORA":
+        raise EngineError(f"The adapter in {folder} is of type {described.peft_type}; only LORA can be served.")
+    wrapped = isinstance(model, PeftModel)
+    _check_fits(model.get_base_model() if wrapped else model, saved, folder, described.base_model_name_or_path)
+    described.inference_mode = True
+    adapted = model if wrapped else PeftModel(model, described, adapter_name=name, autocast_adapter_dtype=False)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("error", message="Found missing adapter keys")
-            if isinstance(model, PeftModel):
-                model.load_adapter(str(folder), name, key_mapping=OLD_KEYS, torch_device="cpu")
-                adapted = model
-            else:
-                adapted = PeftModel.from_pretrained(
-                    model, str(folder), adapter_name=name, key_mapping=OLD_KEYS, torch_device="cpu"
-                )
-    except (RuntimeError, ValueError, KeyError, UserWarning) as error:
-        raise EngineError(
-            f"The adapter in {folder} does not fit this base model; it says it was trained on "
-            f"{described.get('base_model_name_or_path')!r}. ({_first_line(error)})"
-        ) from error
-    _check_all_set(adapted, saved, name, folder)
-    for key, weight in adapted.named_parameters():  # PEFT keeps float32 LoRA weights and casts at every layer
-        if f".{name}." in key and "lora_" in key:
+            adapted.load_adapter(
+                str(folder), name, key_mapping=OLD_KEYS, torch_device="cpu", autocast_adapter_dtype=False
+            )
+        _check_all_set(adapted, saved, name, folder)
+    except Exception as error:
+        if wrapped:
+            adapted.delete_adapter(name)
+        else:
+            adapted.unload()
+        if isinstance(error, EngineError):
+            raise
+        raise EngineError(f"The adapter in {folder} does not fit this base model: {_first_line(error)}") from error
+    for key, weight in adapted.named_parameters():
+        if f".{name}." in key and "lora_" in key:  # in the precision of the base: no casts at every layer
             weight.data = weight.data.to(adapted.device, model.dtype)
     return adapted.eval()
+
+
+def _check_fits(base: Any, saved: dict[str, torch.Tensor], folder: Path, trained_on: str | None) -> None:
+    """Every matrix of the file belongs to a linear layer of the language model and has its shape."""
+    modules = dict(base.named_modules())
+    decoder = next(name for name, module in modules.items() if module is base.get_decoder())
+    for key, weight in saved.items():
+        place, _, kind = key.removesuffix(".weight").rpartition(".")
+        place = place.removeprefix("base_model.model.")
+        for old, new in OLD_KEYS.items():
+            place = re.sub(old, new, place)
+        module = modules.get(place)
+        if module is not None and not place.startswith(decoder):
+            raise EngineError(
+                f"The adapter in {folder} changes {place}, which is outside the language model (in the vision tower, "
+                "say). Train the language model only: the three arms share one look at the chart."
+            )
+        side = {"lora_A": (1, "in_features"), "lora_B": (0, "out_features")}.get(kind)
+        if module is None or side is None or weight.shape[side[0]] != getattr(module, side[1], None):
+            raise EngineError(
+                f"The adapter in {folder} does not fit this base model: {key} {tuple(weight.shape)} has no "
+                f"counterpart. It says it was trained on {trained_on}."
+            )
 
 
 def _check_all_set(adapted: PeftModel, saved: dict[str, torch.Tensor], name: str, folder: Path) -> None:
@@ -169,8 +202,8 @@ def _check_all_set(adapted: PeftModel, saved: dict[str, torch.Tensor], name: str
     )
     if lost:
         raise EngineError(
-            f"The adapter in {folder} does not fit this base model: {len(lost)} of {len(expected)} weights have no "
-            f"counterpart, the first is {lost[0]}."
+            f"The adapter in {folder} does not fit this base model: {len(lost)} weights have no counterpart, "
+            f"the first is {lost[0]}."
         )
 
 

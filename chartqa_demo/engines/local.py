@@ -10,8 +10,8 @@ import hashlib
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -65,44 +65,42 @@ class LocalEngine:
         self.adapter: str | None = None
         self.contract: Contract | None = None
         self.arms: tuple[Arm, ...] = ARMS
+        self.parallel = 1
         self.notes = choice.notes
         self.vision_passes = 0
         self.shares_vision = can_share(model)
         self.mixes_many = self.shares_vision and has_grid(model)
+        if not self.shares_vision:
+            self.notes += (
+                "This family can neither share a vision pass nor mix arms in one batch: the chart is looked at once "
+                "per arm, and the adapter answers after the other two.",
+            )
+        self._base_notes = self.notes
+        self._special_tokens = tuple(processor.tokenizer.get_added_vocab())
         begin = processor.tokenizer.bos_token
         self._template_begins = begin is not None and self.prompt_text(ARMS[0], "", Options()).startswith(begin)
-        self._base_notes = choice.notes
         self._settings = settings
         self._lock = threading.Lock()
         self._looks: OrderedDict[str, Look] = OrderedDict()
         self._loaded = 0
         self._name = ""  # the adapter's name inside the model
-        set_pixel_limits(processor, settings, None)
+        self._shrink_to = set_pixel_limits(processor, settings, None)
 
     def answer(self, image: Image.Image, question: str, arms: Sequence[Arm], options: Options) -> Iterator[Answers]:
         """See `engines.Engine`. Times count from the call, waiting for another visitor's answer included."""
         began = time.perf_counter()
         served = [arm for arm in arms if self._serves(arm)]
         image = shrink(image, options.max_pixels) if options.max_pixels else image
+        found: dict[str, Answer] = {}
         with self._lock, _readable_failures():
-            texts = [self.prompt_text(arm, question, options) for arm in served]
-            inputs = self._inputs([image] * len(served), texts)
-            generation = self._generation(options) | self._adapter_names(served)
-
-            def generate(streamer: Any, stopping: Any) -> None:
-                with torch.inference_mode():
-                    self.model.generate(
-                        **inputs,
-                        streamer=streamer,
-                        stopping_criteria=StoppingCriteriaList([stopping]),
-                        **generation,
-                    )
-
-            # closing: the lock must not be free before the generation's thread has ended
-            with closing(stream(generate, len(served), self._end_ids())) as steps:
-                for rows in steps:
-                    found = {arm.key: self._answer(arm, row, began) for arm, row in zip(served, rows, strict=True)}
-                    yield tuple(found.get(arm.key) or _no_adapter(arm) for arm in arms)
+            for group in self._batches(served):
+                texts = [self.prompt_text(arm, question, options) for arm in group]
+                generate = self._generate([image] * len(group), texts, group, options)
+                # closing: the lock must not be free before the generation's thread has ended
+                with closing(stream(generate, len(group), self._end_ids())) as steps:
+                    for rows in steps:
+                        found |= {arm.key: self._answer(arm, row, began) for arm, row in zip(group, rows, strict=True)}
+                        yield tuple(found.get(arm.key) or self._waiting(arm) for arm in arms)
 
     def answer_many(
         self, items: Sequence[tuple[Image.Image, str]], arms: Sequence[Arm], options: Options
@@ -119,23 +117,24 @@ class LocalEngine:
                 items = [(shrink(image, options.max_pixels), question) for image, question in items]
             rows = [(image, self.prompt_text(arm, question, options)) for image, question in items for arm in served]
             images, texts = [image for image, _ in rows], [text for _, text in rows]
-            names = self._adapter_names(served * len(items))
             if self.mixes_many:
                 looks = [self._look(image) for image in images]
-                prompts = [self._token_ids(text, each) for text, each in zip(texts, looks, strict=True)]
                 token_rows = greedy_answers(
                     self.model,
-                    prompts,
+                    [self._token_ids(text, each) for text, each in zip(texts, looks, strict=True)],
                     looks,
                     self.base.config.image_token_id,
-                    names.get("adapter_names"),
+                    self._adapter_names(served * len(items)).get("adapter_names"),
                     options.max_new_tokens,
                     self._end_ids(),
                 )
             else:
-                inputs = self._inputs(images, texts)
-                out = self.model.generate(**inputs, **self._generation(options), **names)
-                token_rows = self._until_end(out[:, inputs["input_ids"].shape[1] :].tolist())
+                token_rows: list[list[int]] = [[] for _ in rows]
+                for group in self._batches(served):
+                    mine = [i for i in range(len(rows)) if served[i % len(served)] in group]
+                    generate = self._generate([images[i] for i in mine], [texts[i] for i in mine], group, options)
+                    for i, tokens in zip(mine, self._until_end(generate(None, None)), strict=True):
+                        token_rows[i] = tokens
         seconds = time.perf_counter() - began
         answers = self.processor.tokenizer.batch_decode(token_rows, skip_special_tokens=True)
         found = [
@@ -152,7 +151,7 @@ class LocalEngine:
         """See `engines.Engine`. One `<|image_pad|>` stands for the chart's image tokens."""
         # The page's editable message is an experiment with the prompted arm; an adapter keeps its training's.
         system = options.system if arm.key == "prompted" else None
-        turns = messages(arm, question, system)
+        turns = messages(arm, question, system, self._special_tokens)
         return self.processor.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
 
     def use_adapter(self, name: str) -> None:
@@ -175,13 +174,14 @@ class LocalEngine:
         with self._lock:
             new = f"adapter{self._loaded}"
             model = load_adapter(self.model, folder, new)
+            model.set_adapter(new)
             if self._loaded:
                 model.delete_adapter(self._name)
             self.model, self._name, self._loaded = model, new, self._loaded + 1
             self.adapter = "bundled" if folder == BUNDLED_ADAPTER else name
             self.contract = contract
             self.notes = self._base_notes + _contract_notes(contract, self.base_name, name)
-            set_pixel_limits(self.processor, self._settings, contract)
+            self._shrink_to = set_pixel_limits(self.processor, self._settings, contract)
             self._looks.clear()
             system = contract.system if contract else None
             self.arms = tuple(replace(a, system=system) if a.adapter and system else a for a in ARMS)
@@ -192,6 +192,34 @@ class LocalEngine:
 
     def _serves(self, arm: Arm) -> bool:
         return not arm.adapter or self.adapter is not None
+
+    def _waiting(self, arm: Arm) -> Answer:
+        return Answer(arm.key) if self._serves(arm) else _no_adapter(arm)
+
+    def _batches(self, served: Sequence[Arm]) -> list[list[Arm]]:
+        """The arms that one `generate` can answer together: all, where the family allows mixed batches."""
+        if self.shares_vision or self.adapter is None:
+            return [list(served)]
+        # mllama's cross-attention sees the chart's tiles as rows, so PEFT cannot tell the arms apart there
+        return [group for on in (False, True) if (group := [arm for arm in served if arm.adapter is on])]
+
+    def _generate(
+        self, images: Sequence[Image.Image], texts: Sequence[str], group: Sequence[Arm], options: Options
+    ) -> Callable[[Any, Any], list[list[int]]]:
+        """A call of `generate` on these rows, made ready; `group` are the arms of the first rows and repeats."""
+        inputs = self._inputs(images, texts)
+        arms = list(group) * (len(texts) // len(group))
+        mixed = self.adapter is not None and len(self._batches(self.arms)) == 1
+        settings = self._generation(options) | (self._adapter_names(arms) if mixed else {})
+        base_only = self.adapter is not None and not mixed and not group[0].adapter
+
+        def generate(streamer: Any, stopping: Any) -> list[list[int]]:
+            criteria = StoppingCriteriaList([stopping] if stopping else [])
+            with torch.inference_mode(), self.model.disable_adapter() if base_only else nullcontext():
+                out = self.model.generate(**inputs, streamer=streamer, stopping_criteria=criteria, **settings)
+            return out[:, inputs["input_ids"].shape[1] :].tolist()
+
+        return generate
 
     def _inputs(self, images: Sequence[Image.Image], texts: Sequence[str]) -> dict[str, Any]:
         """Everything `generate` takes for these rows, left-padded, on the model's device."""
@@ -207,9 +235,10 @@ class LocalEngine:
                 "image_grid_thw": torch.cat([each.grid for each in looks if each.grid is not None]),
                 "mm_encoder_outputs": encoder_outputs(looks),
             }
+        charts = [shrink(image, self._shrink_to) if self._shrink_to else image for image in images]
         batch = self.processor(
             text=list(texts),
-            images=[[image] for image in images],
+            images=[[chart] for chart in charts],
             padding=True,
             return_tensors="pt",
             add_special_tokens=not self._template_begins,

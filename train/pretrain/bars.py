@@ -80,7 +80,11 @@ def plan_upright(plot: Plot, area: Box, headroom: float, zero: bool) -> tuple[Bo
     height = (bottom - top) * 0.8
     ticks = int(min(10, max(3, height / (look.size * plot.rng.uniform(2.2, 4.5)))))
     room = height * (0.94 if table.labelled and table.kind not in ("stacked", "area") else 0.99) - headroom
-    high_needed = low + (high - low) * height / max(room, height * 0.5) if low < 0 or not zero else high * height / max(room, height * 0.5)
+    high_needed = (
+        low + (high - low) * height / max(room, height * 0.5)
+        if low < 0 or not zero
+        else high * height / max(room, height * 0.5)
+    )
     if table.full and table.kind in ("stacked", "area"):
         high_needed = 100.0
     scale = make_scale(plot.rng, low, high_needed, ticks, zero, plot.rng.random() < 0.3 and not table.full)
@@ -142,11 +146,15 @@ def draw_columns(plot: Plot, area: Box, headroom: float) -> None:
                 base += value
             shown = None
             if table.labelled:
-                shown = label_column(plot, bar, table.figures.printed(value), font, colour, stacked, turn_labels, value < 0)
+                shown = label_column(
+                    plot, bar, table.figures.printed(value), font, colour, stacked, turn_labels, value < 0
+                )
             anchor = ((bar[0] + bar[2]) / 2, (y + foot) / 2 if stacked else y)
             plot.mark(category, index, shown, bar, anchor, value / (scale.high - scale.low))
     draw_frame_lines(plot, box, scale)
-    draw_names(plot, names, left, slot, bottom, look.name == "oecd" and plot.coloured == "category" and plot.rng.random() < 0.5)
+    draw_names(
+        plot, names, left, slot, bottom, look.name == "oecd" and plot.coloured == "category" and plot.rng.random() < 0.5
+    )
     if x_title:
         title = table.noun.capitalize()
         canvas.text((left + right) / 2, area[3] - look.size * 0.5, title, plot.font("small"), look.ink, "mm", "axis")
@@ -209,7 +217,9 @@ def draw_upright_grid(plot: Plot, box: Box, scale: Scale, numbers: bool, top_num
             continue
         last = x + half
         at = min(x, canvas.width - half - 2)
-        canvas.text(at, top - 5 if top_numbers else bottom + 4, label, font, look.ink, "mb" if top_numbers else "mt", "tick")
+        canvas.text(
+            at, top - 5 if top_numbers else bottom + 4, label, font, look.ink, "mb" if top_numbers else "mt", "tick"
+        )
 
 
 def draw_rows(plot: Plot, area: Box) -> None:
@@ -235,7 +245,9 @@ def draw_rows(plot: Plot, area: Box) -> None:
         font = Font(font.name, max(6.0, slot / 1.05))
     above = look.names_above or (look.name == "pew" and slot > 3.2 * font.size and plot.rng.random() < 0.15)
     most = 0.36 * (right - left)
-    wrapped = [[name] if above else font.wrap(name, most, max(1, int(slot / (font.size * 1.2)))) for name in table.categories]
+    wrapped = [
+        [name] if above else font.wrap(name, most, max(1, int(slot / (font.size * 1.2)))) for name in table.categories
+    ]
     names = 0.0 if above else max(font.width(line) for lines in wrapped for line in lines)
     labels = plot.font("label")
     if table.labelled and not stacked:
@@ -250,7 +262,14 @@ def draw_rows(plot: Plot, area: Box) -> None:
     if table.full and stacked:
         scale = Scale(0.0, 100.0, [0, 20, 40, 60, 80, 100] if plot.rng.random() < 0.6 else [0, 25, 50, 75, 100], 0)
     else:
-        ticks = int(min(9, max(3, (right - left) / (len(table.figures.tick(high, 0)) * look.size * 0.6 + plot.rng.uniform(20, 50)))))
+        ticks = int(
+            min(
+                9,
+                max(
+                    3, (right - left) / (len(table.figures.tick(high, 0)) * look.size * 0.6 + plot.rng.uniform(20, 50))
+                ),
+            )
+        )
         scale = make_scale(plot.rng, low, high, ticks, zero=True, tight=not numbers or plot.rng.random() < 0.3)
     if not numbers and not stacked:
         scale.high, scale.low = max(high, 0.0), min(low, 0.0)
@@ -281,7 +300,9 @@ def draw_rows(plot: Plot, area: Box) -> None:
             canvas.rectangle((min(foot, x), bar[1], max(foot, x), bar[3]), colour)
             if stacked:
                 base += value
-            shown = label_row(plot, bar, table.figures.printed(value), labels, colour, stacked) if table.labelled else None
+            shown = (
+                label_row(plot, bar, table.figures.printed(value), labels, colour, stacked) if table.labelled else None
+            )
             anchor = ((foot + x) / 2 if stacked else x, (bar[1] + bar[3]) / 2)
             plot.mark(category, index, shown, bar, anchor, value / (scale.high - scale.low))
         if above:

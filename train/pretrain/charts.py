@@ -14,9 +14,7 @@ from train.pretrain.questions import write_questions
 from train.pretrain.tables import Table, make_table
 from train.pretrain.truth import Chart
 
-Kind = Literal[
-    "bar", "hbar", "grouped", "grouped_h", "stacked", "stacked_h", "line", "area", "pie", "donut", "scatter"
-]
+Kind = Literal["bar", "hbar", "grouped", "grouped_h", "stacked", "stacked_h", "line", "area", "pie", "donut", "scatter"]
 KINDS = dict(zip(get_args(Kind), (18, 18, 12, 6, 6, 9, 18, 2, 7, 2, 2), strict=True))
 
 
@@ -38,15 +36,27 @@ def make_chart(seed: int, held_out: bool = False, density: float | None = None) 
     plot = draw_chart(random.Random(space + " drawing"), table, look, drawn if density is None else density)
     questions = write_questions(random.Random(space + " questions"), plot)
     return Chart(
-        plot.canvas.finish(), cast(Kind, kind), look.name, table.title, table.categories, table.series, table.values,
-        table.text(), any(mark.shown for mark in plot.marks), plot.canvas.texts, plot.marks, questions,
-    )  # fmt: skip
+        plot.canvas.finish(),
+        cast(Kind, kind),
+        look.name,
+        table.title,
+        table.categories,
+        table.series,
+        table.values,
+        table.text(),
+        any(mark.shown for mark in plot.marks),
+        plot.canvas.texts,
+        plot.marks,
+        questions,
+    )
 
 
 def fit_height(rng: random.Random, table: Table, look: Look) -> None:
     """Most charts of level bars are as tall as their rows need; a pie is not much taller than wide."""
     rows = len(table.categories) * (len(table.series) if table.kind == "grouped_h" else 1)
-    if table.kind in ("hbar", "grouped_h", "stacked_h") and rng.random() < (0.85 if look.name == "pew" else 0.35 if look.name != "statista" else 0.0):
+    if table.kind in ("hbar", "grouped_h", "stacked_h") and rng.random() < (
+        0.85 if look.name == "pew" else 0.35 if look.name != "statista" else 0.0
+    ):
         row = look.size * rng.uniform(1.7, 3.0) * (0.75 if table.kind == "grouped_h" else 1.0)
         need = round(rows * row + 30 + look.size * (9 if look.name == "pew" else 6))
         look.height = min(look.height, max(need, round(look.width / 2.2)))
@@ -56,7 +66,9 @@ def fit_height(rng: random.Random, table: Table, look: Look) -> None:
 
 def choose_colours(rng: random.Random, table: Table, look: Look) -> tuple[list[tuple[Colour, str]], str]:
     """The colours in order of use, and whether they tell the series or the categories apart."""
-    if table.kind in ("pie", "donut") or (len(table.series) == 1 and table.kind in ("bar", "hbar") and look.each_colour):
+    if table.kind in ("pie", "donut") or (
+        len(table.series) == 1 and table.kind in ("bar", "hbar") and look.each_colour
+    ):
         return look.colours, "category"
     if table.kind in ("bar", "hbar") and rng.random() < 0.05:
         colours = [look.colours[0]] * len(table.categories)
@@ -75,12 +87,22 @@ def draw_chart(rng: random.Random, table: Table, look: Look, density: float) -> 
     area = draw_header(plot, area)
     area = draw_notes(plot, area)
     kind, headroom = table.kind, 0.0
-    if kind == "stacked_h" and look.heads and table.labelled and sum(bool(row[0]) for row in table.values) == len(table.series):
+    if (
+        kind == "stacked_h"
+        and look.heads
+        and table.labelled
+        and sum(bool(row[0]) for row in table.values) == len(table.series)
+    ):
         look.legend = "heads"
     legend = kind in ("pie", "donut") and rng.random() < (0.75 if look.name in ("spreadsheet", "slides") else 0.3)
     if legend:
         area, _ = draw_legend(plot, area, table.categories, "category")
-    elif len(table.series) > 1 and kind != "scatter" and look.legend != "heads" and not (look.legend == "direct" and kind == "line"):
+    elif (
+        len(table.series) > 1
+        and kind != "scatter"
+        and look.legend != "heads"
+        and not (look.legend == "direct" and kind == "line")
+    ):
         area, headroom = draw_legend(plot, area, table.series, "series")
     if kind in ("bar", "grouped", "stacked"):
         draw_columns(plot, area, headroom)

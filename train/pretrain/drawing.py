@@ -246,7 +246,9 @@ class Canvas:
             size = font.size * scale
             face, _ = raster(font.name, max(4.0, round(size * 2) / 2))
             picture = Image.new("L", (math.ceil(face.getlength(text)) + 4, math.ceil(1.5 * size) + 2))
-            ImageDraw.Draw(picture).text((2, picture.height / 2 + CAP_HALF * size), text, font=face, fill=255, anchor="ls")
+            ImageDraw.Draw(picture).text(
+                (2, picture.height / 2 + CAP_HALF * size), text, font=face, fill=255, anchor="ls"
+            )
             if degrees in (90, 270):
                 picture = picture.transpose(Image.Transpose.ROTATE_90 if degrees == 90 else Image.Transpose.ROTATE_270)
             else:

@@ -26,21 +26,45 @@ UNITS = {
     "usd": Unit("U.S. dollars", "$", "", (("", ""), ("", ""), ("$", "")), 1.0, 5.2, (0, 0, 0, 2)),
     "usd_small": Unit("U.S. dollars", "$", "", (("", ""), ("", ""), ("$", "")), 0.8, 2.5, (2, 2, 2, 1)),
     "usd_million": Unit(
-        "million U.S. dollars", "$", " million", (("", ""), ("", ""), ("", ""), ("$", "M"), ("$", "")), 1.3, 5.0,
+        "million U.S. dollars",
+        "$",
+        " million",
+        (("", ""), ("", ""), ("", ""), ("$", "M"), ("$", "")),
+        1.3,
+        5.0,
         (0, 1, 1, 2, 2),
     ),
     "usd_billion": Unit(
-        "billion U.S. dollars", "$", " billion", (("", ""), ("", ""), ("", ""), ("$", "B"), ("$", "")), 0.7, 3.5,
+        "billion U.S. dollars",
+        "$",
+        " billion",
+        (("", ""), ("", ""), ("", ""), ("$", "B"), ("$", "")),
+        0.7,
+        3.5,
         (0, 1, 1, 2, 2),
     ),
-    "eur_million": Unit("million euros", "€", " million", (("", ""), ("", ""), ("€", "M"), ("€", "")), 1.3, 4.9, (0, 1, 1, 2)),
+    "eur_million": Unit(
+        "million euros", "€", " million", (("", ""), ("", ""), ("€", "M"), ("€", "")), 1.3, 4.9, (0, 1, 1, 2)
+    ),
     "eur_billion": Unit("billion euros", "€", " billion", (("", ""), ("", ""), ("€", "")), 0.7, 3.4, (0, 1, 1, 2)),
-    "gbp_million": Unit("million GBP", "£", " million", (("", ""), ("", ""), ("£", "m"), ("£", "")), 1.3, 4.9, (0, 0, 1, 2)),
+    "gbp_million": Unit(
+        "million GBP", "£", " million", (("", ""), ("", ""), ("£", "m"), ("£", "")), 1.3, 4.9, (0, 0, 1, 2)
+    ),
     "count": Unit("", "", "", PLAIN, 1.0, 6.9, (0,)),
     "count_small": Unit("", "", "", PLAIN, 0.8, 3.6, (0,)),
     "thousand": Unit("thousands", "", " thousand", (("", ""), ("", ""), ("", "K"), ("", "k")), 1.0, 4.6, (0, 0, 1, 2)),
-    "million": Unit("millions", "", " million", (("", ""), ("", ""), ("", "M"), ("", " million")), 0.6, 3.3, (0, 1, 1, 2, 2)),
-    "tonnes": Unit("million tonnes", "", " million tonnes", (("", ""), ("", ""), ("", " Mt"), ("", " million tonnes")), 0.8, 3.6, (0, 1, 2)),
+    "million": Unit(
+        "millions", "", " million", (("", ""), ("", ""), ("", "M"), ("", " million")), 0.6, 3.3, (0, 1, 1, 2, 2)
+    ),
+    "tonnes": Unit(
+        "million tonnes",
+        "",
+        " million tonnes",
+        (("", ""), ("", ""), ("", " Mt"), ("", " million tonnes")),
+        0.8,
+        3.6,
+        (0, 1, 2),
+    ),
     "tonnes_small": Unit("metric tons", "", " metric tons", (("", ""), ("", ""), ("", " t")), 1.0, 6.5, (0, 0, 1)),
     "per_thousand": Unit("per 1,000 inhabitants", "", " per 1,000 inhabitants", PLAIN, 0.8, 2.5, (1, 1, 2)),
     "per_100k": Unit("per 100,000 people", "", " per 100,000 people", PLAIN, 0.8, 3.0, (0, 1, 1, 2)),
@@ -55,7 +79,7 @@ UNITS = {
     "score": Unit("score", "", " points", PLAIN, 0.7, 2.0, (0, 1, 2, 2)),
     "ratio": Unit("", "", "", PLAIN, 0.0, 1.2, (1, 2, 2)),
     "km": Unit("kilometers", "", " km", (("", ""), ("", " km")), 1.0, 4.3, (0, 0, 1)),
-}  # fmt: skip
+}
 
 
 def group_thousands(digits: str, separator: str) -> str:

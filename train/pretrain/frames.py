@@ -60,14 +60,18 @@ class Scale:
 def make_scale(rng: random.Random, low: float, high: float, most: int, zero: bool, tight: bool = False) -> Scale:
     """A round axis that holds `low` to `high` with up to `most` numbers; from zero where `zero`; ending at the
     largest value rather than at a number where `tight`."""
-    if zero or low > 0 and low < 0.4 * high:
+    if zero or (low > 0 and low < 0.4 * high):
         low = min(low, 0.0)
     high = max(high, 0.0) if high <= 0 else high
     if high <= low:
         high = low + 1
     rough = (high - low) / max(2, most)
     power = 10.0 ** math.floor(math.log10(rough))
-    step = next(step * power for step in (1, 2, 2.5, 5, 10, 20) if step * power >= rough * 0.999 and not (step == 2.5 and power == 1.0))
+    step = next(
+        step * power
+        for step in (1, 2, 2.5, 5, 10, 20)
+        if step * power >= rough * 0.999 and not (step == 2.5 and power == 1.0)
+    )
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     ticks = [round(index * step, 10) for index in range(first, last + 1)]
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))

@@ -6,23 +6,62 @@ from train.pretrain.looks import Look
 from train.pretrain.tables import Table
 from train.pretrain.words import words
 
-ADULTS = ("U.S. adults", "adults", "respondents", "Americans", "internet users", "parents", "registered voters", "workers")
+ADULTS = (
+    "U.S. adults",
+    "adults",
+    "respondents",
+    "Americans",
+    "internet users",
+    "parents",
+    "registered voters",
+    "workers",
+)
 SAYINGS = (
-    "who say {} is important to them", "who say they trust {}", "who have heard about {}", "saying that {} is a very big problem",
-    "who are concerned about {}", "who say they use {}", "who have a favorable view of {}", "who say {} has improved",
-)  # fmt: skip
+    "who say {} is important to them",
+    "who say they trust {}",
+    "who have heard about {}",
+    "saying that {} is a very big problem",
+    "who are concerned about {}",
+    "who say they use {}",
+    "who have a favorable view of {}",
+    "who say {} has improved",
+)
 VERDICTS = (
-    "{} see {} differently", "{} differ in views of {}", "Many {} worry about {}", "Most {} say {} matters",
-    "{} less positive about {} than before", "Views of {1} among {0}", "Few {} trust {}", "How {} see {}", "{} divided over {}",
-)  # fmt: skip
+    "{} see {} differently",
+    "{} differ in views of {}",
+    "Many {} worry about {}",
+    "Most {} say {} matters",
+    "{} less positive about {} than before",
+    "Views of {1} among {0}",
+    "Few {} trust {}",
+    "How {} see {}",
+    "{} divided over {}",
+)
 REMARKS = (
-    "Don't know responses not shown.", "Figures may not add to 100% due to rounding.", "No answer not shown.",
-    "Values are rounded.", "Estimates.", "Data for the last year are provisional.", "Respondents could name several answers.",
-)  # fmt: skip
+    "Don't know responses not shown.",
+    "Figures may not add to 100% due to rounding.",
+    "No answer not shown.",
+    "Values are rounded.",
+    "Estimates.",
+    "Data for the last year are provisional.",
+    "Respondents could name several answers.",
+)
 SOURCES = (
-    "World Bank", "OECD", "Eurostat", "UN Population Division", "IMF", "own calculations", "annual reports", "Ministry of Finance",
-    "national statistics office", "company data", "WHO", "International Energy Agency", "Census Bureau", "survey of adults",
-)  # fmt: skip
+    "World Bank",
+    "OECD",
+    "Eurostat",
+    "UN Population Division",
+    "IMF",
+    "own calculations",
+    "annual reports",
+    "Ministry of Finance",
+    "national statistics office",
+    "company data",
+    "WHO",
+    "International Energy Agency",
+    "Census Bureau",
+    "survey of adults",
+)
 
 
 def capital(text: str) -> str:
@@ -45,7 +84,9 @@ def write_headline(rng: random.Random, table: Table, look: Look, held_out: bool)
     first, last = table.categories[0], table.categories[-1]
     title = topic(table)
     if table.second:
-        title = f"{capital(table.measure.name)} and {table.second[0].name}" + (f" in {table.place}" if table.place and table.place != "worldwide" else "")
+        title = f"{capital(table.measure.name)} and {table.second[0].name}" + (
+            f" in {table.place}" if table.place and table.place != "worldwide" else ""
+        )
     draw = rng.random()
     if table.about == "time":
         if draw < 0.35:
@@ -61,18 +102,29 @@ def write_headline(rng: random.Random, table: Table, look: Look, held_out: bool)
         issue = rng.choice(words("reason", held_out)).lower()
         if rng.random() < 0.6:
             title = capital(rng.choice(VERDICTS).format(people, issue))
-        table.subtitle = f"% of {rng.choice(ADULTS)} {rng.choice(SAYINGS).format(issue)}" if table.unit.percent else table.axis_title
+        table.subtitle = (
+            f"% of {rng.choice(ADULTS)} {rng.choice(SAYINGS).format(issue)}" if table.unit.percent else table.axis_title
+        )
         if rng.random() < 0.3:
             table.subtitle += " ..."
     elif look.name == "owid":
         table.subtitle = rng.choice(
-            ("{} is measured in {}.", "Shown is {} in {}.", "{} per year, measured in {}.", "Estimates of {} in {}, not adjusted for inflation.")
+            (
+                "{} is measured in {}.",
+                "Shown is {} in {}.",
+                "{} per year, measured in {}.",
+                "Estimates of {} in {}, not adjusted for inflation.",
+            )
         ).format(table.measure.name, table.unit.name or "total numbers")
         table.subtitle = capital(table.subtitle)
     elif look.name == "oecd":
-        table.subtitle = capital(table.unit.name or "Total") + rng.choice((", {}", ", {}", "")).format(table.when or last if table.about == "time" else table.when or "latest")
+        table.subtitle = capital(table.unit.name or "Total") + rng.choice((", {}", ", {}", "")).format(
+            table.when or last if table.about == "time" else table.when or "latest"
+        )
     else:
-        table.subtitle = rng.choice((table.axis_title, f"in {table.unit.name}" if table.unit.name else "", "By " + table.noun, table.when))
+        table.subtitle = rng.choice(
+            (table.axis_title, f"in {table.unit.name}" if table.unit.name else "", "By " + table.noun, table.when)
+        )
     if look.title_shown:
         table.title = title.upper() if rng.random() < 0.02 else title
     if not look.subtitle_shown:
@@ -85,10 +137,16 @@ def write_notes(rng: random.Random, table: Table, look: Look) -> None:
     """The lines below the plot."""
     source = f"Source: {rng.choice(SOURCES)}" + (f", {rng.randint(2005, 2023)}" if rng.random() < 0.4 else "")
     if look.name == "statista":
-        table.notes = ["Additional Information", f"© Statista {rng.choice((2019, 2020, 2021, 2021, 2022))}", "Show source"]
+        table.notes = [
+            "Additional Information",
+            f"© Statista {rng.choice((2019, 2020, 2021, 2021, 2022))}",
+            "Show source",
+        ]
     elif look.name == "pew":
         table.notes = [f"Note: {rng.choice(REMARKS)}"] if rng.random() < 0.7 else []
-        table.notes += [f"Source: Survey of U.S. adults conducted {rng.choice(('Jan.', 'March', 'July', 'Oct.'))} {rng.randint(1, 28)}, {rng.randint(2008, 2022)}."]
+        table.notes += [
+            f"Source: Survey of U.S. adults conducted {rng.choice(('Jan.', 'March', 'July', 'Oct.'))} {rng.randint(1, 28)}, {rng.randint(2008, 2022)}."
+        ]
         table.notes += ["PEW RESEARCH CENTER"]
     elif look.name == "owid":
         table.notes = [source] + (["OurWorldInData.org"] if rng.random() < 0.4 else []) + ["CC BY"]

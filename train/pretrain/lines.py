@@ -13,12 +13,17 @@ def draw_lines(plot: Plot, area: Box, headroom: float) -> None:
     direct = look.legend == "direct" and series > 1
     font = plot.font()
     if direct:
-        area = (area[0], area[1], area[2] - min(0.3 * (area[2] - area[0]), max(map(font.width, table.series)) + 6), area[3])
+        area = (
+            area[0],
+            area[1],
+            area[2] - min(0.3 * (area[2] - area[0]), max(map(font.width, table.series)) + 6),
+            area[3],
+        )
     zero = table.kind == "area" or plot.rng.random() < 0.5
     box, scale, numbers = plan_upright(plot, area, headroom, zero)
     left, top, right, bottom = box
     slot = (right - left) / count
-    if look.edge and count > 2 or table.kind == "area" and count > 1:
+    if (look.edge and count > 2) or (table.kind == "area" and count > 1):
         pad = 0.04 * (right - left) if look.frame or table.kind != "area" else 0.0
         right -= 0 if direct else max(0.0, font.width(table.categories[-1]) / 2 - pad - 4)
         slot = (right - left - 2 * pad) / (count - 1)
@@ -92,7 +97,9 @@ def draw_strokes(plot: Plot, box: Box, scale: Scale, xs: list[float]) -> list[tu
                 ink = darker(colour) if look.coloured_labels and series > 1 else look.ink
                 shown = label_point(plot, x, y, table.figures.printed(value), font, ink, lowest, box)
             size = max(2.0, marker)
-            plot.mark(category, index, shown, (x - size, y - size, x + size, y + size), (x, y), scale.share(value or 0.0))
+            plot.mark(
+                category, index, shown, (x - size, y - size, x + size, y + size), (x, y), scale.share(value or 0.0)
+            )
     return [next((point for point in reversed(row) if point), (right, bottom)) for row in points]
 
 
@@ -104,7 +111,9 @@ def stairs(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
     return found
 
 
-def label_point(plot: Plot, x: float, y: float, label: str, font: Font, ink: Colour, below: bool, box: Box) -> str | None:
+def label_point(
+    plot: Plot, x: float, y: float, label: str, font: Font, ink: Colour, below: bool, box: Box
+) -> str | None:
     """Prints a value above a point (below it where `below`), or on the other side where that is taken."""
     canvas, look = plot.canvas, plot.look
     half, high = font.width(label) / 2, font.size * 0.72
@@ -204,7 +213,18 @@ def draw_scatter(plot: Plot, area: Box) -> None:
     for index, (x, y) in enumerate(places):
         name = table.categories[index]
         wide, high = font.width(name), font.size * 0.72
-        spots = ((x + radius + 3, y + high / 2), (x - radius - 3 - wide, y + high / 2), (x - wide / 2, y - radius - 3), (x - wide / 2, y + radius + 3 + high))
-        free = [spot for spot in spots if spot[0] > left and spot[0] + wide < canvas.width - 2 and canvas.clear((spot[0], spot[1] - high, spot[0] + wide, spot[1]))]
+        spots = (
+            (x + radius + 3, y + high / 2),
+            (x - radius - 3 - wide, y + high / 2),
+            (x - wide / 2, y - radius - 3),
+            (x - wide / 2, y + radius + 3 + high),
+        )
+        free = [
+            spot
+            for spot in spots
+            if spot[0] > left
+            and spot[0] + wide < canvas.width - 2
+            and canvas.clear((spot[0], spot[1] - high, spot[0] + wide, spot[1]))
+        ]
         spot = (free or list(spots))[0]
         canvas.text(*spot, name, font, look.ink, "lb", "category")

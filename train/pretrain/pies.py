@@ -15,7 +15,9 @@ def draw_pie(plot: Plot, area: Box, legend: bool) -> None:
     font, labels = plot.font(), plot.font("label")
     shown = [table.figures.printed(value) for value in values] if table.labelled else [""] * len(values)
     style = "legend" if legend else "joined" if rng.random() < (0.85 if look.name == "statista" else 0.3) else "outside"
-    names = [f"{name} {label}" if style == "joined" else name for name, label in zip(table.categories, shown, strict=True)]
+    names = [
+        f"{name} {label}" if style == "joined" else name for name, label in zip(table.categories, shown, strict=True)
+    ]
     widest = 0.0 if legend else max(min(font.width(name), 0.26 * (right - left)) for name in names)
     radius = min((bottom - top) / 2 - (4 if legend else font.size * 1.6), (right - left) / 2 - widest - 12)
     if legend and min(values) < 0.05 * sum(values):
@@ -50,7 +52,11 @@ def draw_pie(plot: Plot, area: Box, legend: bool) -> None:
             plot.mark(index, 0, label, box, anchor, share)
             continue
         if label:
-            fits = labels.width(label) < radius * 0.8 and share * 2 * math.pi * where > labels.width(label) * 0.85 and share * 2 * math.pi * where > labels.size * 1.2
+            fits = (
+                labels.width(label) < radius * 0.8
+                and share * 2 * math.pi * where > labels.width(label) * 0.85
+                and share * 2 * math.pi * where > labels.size * 1.2
+            )
             if fits and (not hole or radius * (1 - hole) > labels.width(label) + 2):
                 colour = plot.colours[index % len(plot.colours)][0]
                 canvas.text(*anchor, label, labels, readable_on(colour), "mm", "value")
@@ -58,7 +64,9 @@ def draw_pie(plot: Plot, area: Box, legend: bool) -> None:
                 far = radius + labels.size * 0.9
                 spot = (x + far * along, y + far * down)
                 wide = labels.width(label) / 2
-                if canvas.clear((spot[0] - wide, spot[1] - labels.size * 0.4, spot[0] + wide, spot[1] + labels.size * 0.4)):
+                if canvas.clear(
+                    (spot[0] - wide, spot[1] - labels.size * 0.4, spot[0] + wide, spot[1] + labels.size * 0.4)
+                ):
                     canvas.text(*spot, label, labels, look.ink, "mm", "value")
                 else:
                     label = None
@@ -67,12 +75,22 @@ def draw_pie(plot: Plot, area: Box, legend: bool) -> None:
                 plot.mark(index, 0, label, box, anchor, share)
                 continue
         if not legend:
-            place_outside(plot, x, y, radius, middle, font.wrap(names[index], 0.26 * (right - left), 3), font, index, None)
+            place_outside(
+                plot, x, y, radius, middle, font.wrap(names[index], 0.26 * (right - left), 3), font, index, None
+            )
         plot.mark(index, 0, label, box, anchor, share)
 
 
 def place_outside(
-    plot: Plot, x: float, y: float, radius: float, angle: float, lines: list[str], font: Font, index: int, label: str | None
+    plot: Plot,
+    x: float,
+    y: float,
+    radius: float,
+    angle: float,
+    lines: list[str],
+    font: Font,
+    index: int,
+    label: str | None,
 ) -> None:
     """Writes a slice's name, and its value where `label` ends the one line, outside the pie, moved until it is free."""
     canvas, look = plot.canvas, plot.look
@@ -88,7 +106,11 @@ def place_outside(
     high = font.size * 1.24 * len(lines)
     for shift in (0, 1, -1, 2, -2, 3, -3, 4, -4, 5, -5):
         spot = py + shift * font.size * 0.8
-        box = (px, spot - high / 2, px + wide, spot + high / 2) if side == "l" else (px - wide, spot - high / 2, px, spot + high / 2)
+        box = (
+            (px, spot - high / 2, px + wide, spot + high / 2)
+            if side == "l"
+            else (px - wide, spot - high / 2, px, spot + high / 2)
+        )
         if canvas.clear(box):
             py = spot
             break

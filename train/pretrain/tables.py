@@ -205,12 +205,28 @@ def pick_figures(rng: random.Random, unit: Unit, decimals: int, look: Look, labe
     """The chart's number format."""
     prefix, suffix = rng.choice(unit.printed if labelled else PLAIN)
     tick_suffix = ""
-    if suffix == "%" or unit.percent and rng.random() < 0.4 or look.long_ticks and suffix or len(suffix) == 1 and rng.random() < 0.5:
+    if (
+        suffix == "%"
+        or (unit.percent
+        and rng.random() < 0.4)
+        or (look.long_ticks
+        and suffix)
+        or (len(suffix) == 1
+        and rng.random() < 0.5)
+    ):
         tick_suffix = suffix or "%"
     tick_prefix = prefix if prefix and rng.random() < 0.7 else ""
     strip = decimals > 0 and rng.random() < (0.9 if look.name == "statista" else 0.6)
     return Figures(
-        decimals, strip or not labelled, look.separator, prefix, suffix, tick_prefix, tick_suffix, unit.before, unit.after
+        decimals,
+        strip or not labelled,
+        look.separator,
+        prefix,
+        suffix,
+        tick_prefix,
+        tick_suffix,
+        unit.before,
+        unit.after,
     )
 
 
@@ -247,16 +263,24 @@ def size_of(rng: random.Random, kind: str, look: Look) -> tuple[int, int]:
         series = rng.choices((1, 2, 3, 4, 5), (40, 25, 18, 11, 6))[0]
         if kind == "area":
             series = max(2, series)
-        return rng.choices((rng.randint(2, 4), rng.randint(5, 9), rng.randint(10, 15), rng.randint(16, 24)), (12, 48, 30, 10))[0], series
-    return rng.choices((rng.randint(3, 6), rng.randint(6, 10), rng.randint(10, 14), rng.randint(14, 20)), (36, 40, 17, 7))[0], 1
+        return rng.choices(
+            (rng.randint(2, 4), rng.randint(5, 9), rng.randint(10, 15), rng.randint(16, 24)), (12, 48, 30, 10)
+        )[0], series
+    return rng.choices(
+        (rng.randint(3, 6), rng.randint(6, 10), rng.randint(10, 14), rng.randint(14, 20)), (36, 40, 17, 7)
+    )[0], 1
 
 
-def label_fits(rng: random.Random, kind: str, look: Look, largest: float, figures: Figures, count: int, series: int) -> bool:
+def label_fits(
+    rng: random.Random, kind: str, look: Look, largest: float, figures: Figures, count: int, series: int
+) -> bool:
     """Whether printed value labels have room beside, above or in the marks."""
     label = len(figures.printed(largest)) * CHARACTER * look.label_size
     across = (look.width - 60) / count
     if kind in ("bar", "line"):
-        return label < across * (1.0 if kind == "bar" else 1.15) or (look.turned_labels and kind == "bar" and look.label_size < across)
+        return label < across * (1.0 if kind == "bar" else 1.15) or (
+            look.turned_labels and kind == "bar" and look.label_size < across
+        )
     if kind == "grouped":
         return label < across / series * 0.92
     if kind in ("stacked", "area"):
@@ -271,8 +295,17 @@ def label_fits(rng: random.Random, kind: str, look: Look, largest: float, figure
 def make_table(rng: random.Random, kind: str, look: Look, held_out: bool) -> Table:
     """A table for a chart of `kind` in `look`, without its title and notes (`headlines.write_headline`)."""
     count, series_count = size_of(rng, kind, look)
-    full = kind in ("pie", "donut") and rng.random() < 0.88 or kind in ("stacked", "stacked_h", "area") and rng.random() < (0.7 if kind == "stacked_h" else 0.35)
-    measures = [measure for measure in MEASURES if (UNITS[measure.unit].percent and not measure.negative) == full] if full or rng.random() < 0.6 else list(MEASURES)
+    full = (
+        (kind in ("pie", "donut")
+        and rng.random() < 0.88)
+        or (kind in ("stacked", "stacked_h", "area")
+        and rng.random() < (0.7 if kind == "stacked_h" else 0.35))
+    )
+    measures = (
+        [measure for measure in MEASURES if (UNITS[measure.unit].percent and not measure.negative) == full]
+        if full or rng.random() < 0.6
+        else list(MEASURES)
+    )
     if kind in ("pie", "donut", "area", "stacked", "stacked_h", "scatter"):
         measures = [measure for measure in measures if not measure.negative]
     time = rng.random() < {"line": 0.92, "area": 1.0, "bar": 0.42, "grouped": 0.35, "stacked": 0.45}.get(kind, 0.07)
@@ -287,7 +320,14 @@ def make_table(rng: random.Random, kind: str, look: Look, held_out: bool) -> Tab
     if time:
         categories, noun, plural = times(rng, count)
         about = "time"
-    elif kind != "scatter" and (not full and rng.random() < 0.07 and count <= 9 or "group" in measure.about and rng.random() < 0.3 and 3 <= count <= 8):
+    elif kind != "scatter" and (
+        (not full
+        and rng.random() < 0.07
+        and count <= 9)
+        or ("group" in measure.about
+        and rng.random() < 0.3
+        and 3 <= count <= 8)
+    ):
         categories, noun, plural = ranges(rng, max(3, count))
         about = "group"
     elif kind != "scatter" and "answer" in measure.about and rng.random() < 0.25:
@@ -297,7 +337,10 @@ def make_table(rng: random.Random, kind: str, look: Look, held_out: bool) -> Tab
         noun, plural, about = names.noun, names.plural, names.about
     count = len(categories)
     if series_count == 1:
-        series, series_noun = [measure.name.capitalize() if measure.name[:2] not in ("GD", "CO") else measure.name], "series"
+        series, series_noun = (
+            [measure.name.capitalize() if measure.name[:2] not in ("GD", "CO") else measure.name],
+            "series",
+        )
     elif kind == "scatter":
         series, series_noun = ["", ""], "series"
     elif full and rng.random() < 0.75:
@@ -316,9 +359,24 @@ def make_table(rng: random.Random, kind: str, look: Look, held_out: bool) -> Tab
     if about != "time" and series_noun != "year" and rng.random() < 0.85:
         when = str(rng.randint(1995, 2024))
     table = Table(
-        kind, measure, unit, Figures(0, True, "", "", "", "", "", "", ""), categories, noun, plural, about, series,
-        series_noun, [], False, False, full, who, place, when,
-    )  # fmt: skip
+        kind,
+        measure,
+        unit,
+        Figures(0, True, "", "", "", "", "", "", ""),
+        categories,
+        noun,
+        plural,
+        about,
+        series,
+        series_noun,
+        [],
+        False,
+        False,
+        full,
+        who,
+        place,
+        when,
+    )
     fill_values(rng, table, look)
     return table
 
@@ -337,7 +395,9 @@ def fill_values(rng: random.Random, table: Table, look: Look) -> None:
     always = kind in ("pie", "donut") and rng.random() < 0.97
     table.labelled = always or (kind not in ("scatter", "area") and rng.random() < look.labelled_share)
     if table.full:
-        decimals = rng.choice((0, 0, 0, 1)) if kind in ("stacked", "stacked_h", "area") else rng.choice((0, 0, 0, 1, 1, 2))
+        decimals = (
+            rng.choice((0, 0, 0, 1)) if kind in ("stacked", "stacked_h", "area") else rng.choice((0, 0, 0, 1, 1, 2))
+        )
         if kind in ("pie", "donut"):
             rows = [shares(rng, count, 100, decimals)]
         else:
@@ -350,7 +410,10 @@ def fill_values(rng: random.Random, table: Table, look: Look) -> None:
         rng.shuffle(rows[1])
         rows[0] = [cell * largest for cell in rows[0]]
     else:
-        rows = [[cell * largest for cell in row] for row in make_values(rng, kind, table.about == "time", series_count, count)]
+        rows = [
+            [cell * largest for cell in row]
+            for row in make_values(rng, kind, table.about == "time", series_count, count)
+        ]
         if kind in ("stacked", "stacked_h", "area"):
             rows = [[cell / series_count for cell in row] for row in rows]
         if table.measure.negative and table.about == "time" and rng.random() < 0.5:
@@ -359,13 +422,19 @@ def fill_values(rng: random.Random, table: Table, look: Look) -> None:
         elif table.measure.negative and kind in ("bar", "hbar", "grouped", "grouped_h", "line") and rng.random() < 0.55:
             rows = [[-0.7 * cell if rng.random() < 0.3 else cell for cell in row] for row in rows]
     table.figures = pick_figures(rng, unit, decimals, look, table.labelled)
-    table.labelled = table.labelled and label_fits(rng, kind, look, max(map(max, rows)), table.figures, count, series_count)
-    table.readable = not table.labelled or kind == "line" and series_count > 1
+    table.labelled = table.labelled and label_fits(
+        rng, kind, look, max(map(max, rows)), table.figures, count, series_count
+    )
+    table.readable = not table.labelled or (kind == "line" and series_count > 1)
     if kind == "scatter":
         fill_scatter(rng, table, rows, look)
         return
     if table.readable and not (table.full and kind in ("pie", "donut")):
-        total = max(sum(column) for column in zip(*rows, strict=True)) if kind in ("stacked", "stacked_h", "area") else largest
+        total = (
+            max(sum(column) for column in zip(*rows, strict=True))
+            if kind in ("stacked", "stacked_h", "area")
+            else largest
+        )
         step = max(readable_step(total, rng), 10.0**-2)
         decimals = step_decimals(step)
         table.figures = pick_figures(rng, unit, decimals, look, table.labelled)
@@ -383,7 +452,9 @@ def fill_values(rng: random.Random, table: Table, look: Look) -> None:
 
 def fill_scatter(rng: random.Random, table: Table, rows: list[list[float]], look: Look) -> None:
     """Two readable measures per point; the series are named after them."""
-    second = rng.choice([measure for measure in MEASURES if measure.unit != table.measure.unit and not measure.negative])
+    second = rng.choice(
+        [measure for measure in MEASURES if measure.unit != table.measure.unit and not measure.negative]
+    )
     unit = UNITS[second.unit]
     largest = min(10 ** rng.uniform(unit.smallest, unit.largest), 99.0 if unit.percent else math.inf)
     rows[1] = [cell * largest for cell in rows[1]]

@@ -28,7 +28,9 @@ def invented(rng: random.Random, held_out: bool) -> str:
     """A pronounceable name that nobody has, of the right part."""
     while True:
         name = "".join(
-            rng.choice("bcdfghjklmnprstvwz") + rng.choice("aeiou") + (rng.choice("nrslmtx") if rng.random() < 0.3 else "")
+            rng.choice("bcdfghjklmnprstvwz")
+            + rng.choice("aeiou")
+            + (rng.choice("nrslmtx") if rng.random() < 0.3 else "")
             for _ in range(rng.randint(1, 3))
         )
         if len(name) < 3:

@@ -145,7 +145,7 @@ def describe(
     """Everything that decides the answers, as JSON values; folders appear by name, so a record names no machine."""
     return {
         **about,
-        "model": engine.title if engine is not None else None,
+        "model": _title(engine) if engine is not None else None,
         "adapter": _name(engine.adapter) if engine is not None else None,
         "arms": {
             **{arm.key: {"title": arm.title, "system": arm.system, "adapter": arm.adapter} for arm in arms},
@@ -205,6 +205,11 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def _title(engine: Engine) -> str:
+    """The engine's title; of a local folder only its name."""
+    return engine.title.rsplit("/", 1)[-1] if engine.title.startswith(("/", ".", "~")) else engine.title
 
 
 def _name(folder_or_id: str | None) -> str | None:

@@ -1,0 +1,73 @@
+"""How much faster an evaluation is than asking one by one, and whether it gives the same answers.
+
+    python -m bench.evaluation --limit 60
+
+Both ways go through one engine in one run, first one by one as the page asks, then in the batches of
+`chartqa_demo.evaluate`; prints questions per second, their ratio, and every answer that differs.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tqdm import tqdm
+
+from chartqa_demo import evaluate
+from chartqa_demo.asking import EvaluationError
+from chartqa_demo.dataset import DatasetError, open_split, sample
+from chartqa_demo.engines import EngineError, Options
+from chartqa_demo.settings import SettingsError, add_engine_flags, settings_from
+
+
+def main() -> int:
+    """Exit code: 0 same answers, 1 some differ, 2 something a person has to change."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.evaluation", description="Evaluation in batches against asking one by one."
+    )
+    parser.add_argument("--limit", type=int, default=60, help="questions drawn from the split; default: 60")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the draw; default: 0")
+    add_engine_flags(parser)
+    flags = parser.parse_args()
+    try:
+        settings = settings_from(flags)
+        examples = sample(open_split(settings.dataset, settings.split), flags.limit, flags.seed)
+        from chartqa_demo.engines.local import load_engine
+
+        engine = load_engine(settings)
+        arms = [arm for arm in engine.arms if not arm.adapter or engine.adapter is not None]
+        options = Options(max_new_tokens=settings.max_new_tokens)
+        list(engine.answer(examples[0].load_image(), "Warm up?", arms, options))  # first calls compile and allocate
+
+        began = time.perf_counter()
+        single = {}
+        for one in tqdm(examples, desc="One by one", unit="question"):
+            *_, last = engine.answer(one.load_image(), one.question, arms, options)
+            single[one.id] = {answer.arm: answer.text for answer in last}
+        alone = time.perf_counter() - began
+
+        with tempfile.TemporaryDirectory() as folder:
+            began = time.perf_counter()
+            results = evaluate.measure(engine, examples, arms, options, Path(folder) / "bench.jsonl")
+            batched = time.perf_counter() - began
+    except (SettingsError, DatasetError, EngineError, EvaluationError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+    different = [
+        f"{item.id} {arm}: one by one {single[item.id][arm]!r}, in a batch {item.answers.get(arm)!r}"
+        for item in results.items
+        for arm in single[item.id]
+        if item.answers.get(arm) != single[item.id][arm]
+    ]
+    print(f"{engine.title}, {len(examples)} questions, {len(arms)} arms")
+    print(f"one by one {len(examples) / alone:.2f} questions/s, batched {len(examples) / batched:.2f} questions/s")
+    print(f"ratio {alone / batched:.2f}")
+    print(f"answers that differ: {len(different)} of {len(examples) * len(arms)}")
+    print("\n".join(different))
+    return 1 if different else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -121,6 +121,20 @@ def open_split(dataset: str, split: str = "test") -> Split:
     return _open_hub_layout(dataset, split)
 
 
+def split_names(dataset: str) -> tuple[str, ...]:
+    """The splits of a data set, as its own files say. Raises DatasetError when they cannot be read."""
+    if dataset == "bundled":
+        return ("test",)
+    import datasets
+    from datasets.exceptions import DatasetNotFoundError
+
+    name = _name_or_folder(dataset)
+    try:
+        return tuple(map(str, datasets.get_dataset_split_names(name)))
+    except (DatasetNotFoundError, ConnectionError, ValueError, OSError) as error:
+        raise DatasetError(f"The splits of {dataset} could not be read: {_first_line(error)}") from error
+
+
 def sample(
     examples: Split | Sequence[Example], limit: int | None = None, seed: int = 0, kind: Kind | None = None
 ) -> list[Example]:
@@ -194,12 +208,7 @@ def _load_rows(dataset: str, split: str) -> Any:
     import datasets
     from datasets.exceptions import DatasetNotFoundError
 
-    local = Path(dataset).expanduser()
-    name = str(local.resolve()) if local.is_dir() else dataset
-    if not local.is_dir() and not re.fullmatch(r"[\w.-]+/[\w.-]+", dataset):
-        raise DatasetError(
-            f"“{dataset}” is neither bundled, nor a folder on this machine, nor a Hub id such as owner/name."
-        )
+    name = _name_or_folder(dataset)
     try:
         rows = datasets.load_dataset(name, split=split)
     except DatasetNotFoundError as error:
@@ -218,6 +227,17 @@ def _load_rows(dataset: str, split: str) -> Any:
         raise DatasetError(f"The split {split} of {dataset} could not be read: {_first_line(error)}") from error
     _column(rows.column_names, COLUMNS["image"], dataset)
     return rows.cast_column("image", datasets.Image(decode=False))
+
+
+def _name_or_folder(dataset: str) -> str:
+    folder = Path(dataset).expanduser()
+    if folder.is_dir():
+        return str(folder.resolve())
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", dataset):
+        raise DatasetError(
+            f"“{dataset}” is neither bundled, nor a folder on this machine, nor a Hub id such as owner/name."
+        )
+    return dataset
 
 
 @dataclass(frozen=True)

@@ -157,7 +157,7 @@ def test_the_columns_of_lmms_lab_are_read_too(tmp_path):
 
 
 def test_a_name_that_is_nothing_is_refused_in_a_sentence():
-    with pytest.raises(DatasetError, match="“no such thing” is neither bundled, nor a folder"):
+    with pytest.raises(DatasetError, match="^“no such thing” is neither bundled, nor a folder"):
         open_split("no such thing", "test")
 
 
@@ -206,3 +206,10 @@ def test_the_real_test_split_opens_and_every_chart_decodes():
     assert len({one.chart for one in split}) == 137
     assert {one.source for one in split} == {"Statista", "OECD", "Our World in Data", "Pew"}
     assert all(one.load_image().mode == "RGB" for one in sample(split, 20))
+
+
+def test_the_splits_of_a_data_set_are_listed(hub_folder):
+    assert dataset.split_names(str(hub_folder)) == ("test",)
+    assert dataset.split_names("bundled") == ("test",)
+    with pytest.raises(DatasetError, match="neither bundled, nor a folder"):
+        dataset.split_names("nothing here")

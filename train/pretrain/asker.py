@@ -8,6 +8,11 @@ from train.pretrain.truth import Question
 
 Cell = tuple[int, int]  # category, series
 MARK_NAMES = {"line": "line", "area": "area", "pie": "slice", "donut": "slice", "scatter": "point"}
+SYNONYMS = {
+    "dark blue": ("dark blue", "dark blue", "navy blue"),
+    "gray": ("gray", "gray", "grey"),
+    "light blue": ("light blue", "light blue", "sky blue"),
+}
 
 
 def listing(names: Sequence[str]) -> str:
@@ -198,6 +203,10 @@ class Asker:
         parts = self.count if self.plot.coloured == "category" else len(self.table.series)
         names = self.names[:parts]
         return names if len(set(names)) == parts == len(names) and parts > 1 and self.table.kind != "scatter" else None
+
+    def colour_word(self, name: str) -> str:
+        """A colour as one of the words that a question may use for it."""
+        return self.rng.choice(SYNONYMS.get(name, (name,)))
 
     def spoken(self, text: str) -> str:
         """Plain digits with the chart's unit."""

@@ -1,196 +1,29 @@
-"""Bar charts: upright and level; one series, grouped or stacked."""
+"""Level bars: one series, grouped or stacked."""
 
-from train.pretrain.drawing import Colour, Font, readable_on
-from train.pretrain.frames import (
-    Plot,
-    Scale,
-    draw_inside_legend,
-    draw_names,
-    make_scale,
-    plan_names,
-)
+from dataclasses import dataclass
+
+from train.pretrain.columns import SMALLEST_LABEL, colour_of, extent
+from train.pretrain.drawing import Colour, Font, darker, readable_on
+from train.pretrain.frames import Plot, Scale, make_scale
 from train.pretrain.truth import Box
 
-SMALLEST_LABEL = 6.4
 
+@dataclass(slots=True)
+class Rows:
+    """Where level bars go. beside: the x where their names end; above: names stand over their bars instead; names:
+    the lines of each; numbers: the value axis has numbers, at the top where `on_top`; heads: series names stand over
+    the first row."""
 
-def extent(plot: Plot) -> tuple[float, float]:
-    """The smallest and largest value that the value axis has to hold."""
-    table = plot.table
-    if table.kind in ("stacked", "stacked_h", "area"):
-        sums = [sum(cell or 0.0 for cell in column) for column in zip(*table.values, strict=True)]
-        return 0.0, max(sums)
-    cells = [cell for row in table.values for cell in row if cell is not None]
-    return min(cells), max(cells)
-
-
-def colour_of(plot: Plot, category: int, series: int) -> Colour:
-    """The colour of one cell's mark."""
-    return plot.colours[(category if plot.coloured == "category" else series) % len(plot.colours)][0]
-
-
-def draw_level_grid(plot: Plot, box: Box, scale: Scale, numbers: bool) -> None:
-    """Horizontal grid lines and the value axis' numbers and line, for an upright chart."""
-    canvas, look, figures = plot.canvas, plot.look, plot.table.figures
-    left, top, right, bottom = box
-    if look.panel:
-        canvas.rectangle(box, look.panel)
-    if look.bands:
-        slot = (right - left) / len(plot.table.categories)
-        for index in range(0, len(plot.table.categories), 2):
-            canvas.rectangle((left + slot * index, top, left + slot * (index + 1), bottom), (250, 250, 250))
-    font = plot.font()
-    for tick in scale.ticks if numbers else ():
-        y = bottom - (bottom - top) * scale.share(tick)
-        if look.grid == "solid":
-            canvas.line(((left, y), (right, y)), look.grid_colour, 0.8)
-        elif look.grid == "dashed":
-            canvas.dashes((left, y), (right, y), look.grid_colour, 0.8, 2.5)
-        if look.tick_marks:
-            canvas.line(((left - 3, y), (left, y)), look.ink, 0.8)
-        label = figures.tick(tick, scale.decimals)
-        if look.axis_right:
-            canvas.text(right + 5, y, label, font, look.ink, "lm", "tick")
-        else:
-            canvas.text(left - 5, y, label, font, look.ink, "rm", "tick")
-    if look.left_line and numbers:
-        x = right if look.axis_right else left
-        canvas.line(((x, top), (x, bottom)), look.ink, 0.8)
-
-
-def draw_frame_lines(plot: Plot, box: Box, scale: Scale) -> None:
-    """The category axis and, where the look has one, the frame around the plot."""
-    canvas, look = plot.canvas, plot.look
-    left, top, right, bottom = box
-    if look.axis_line or scale.low < 0:
-        y = bottom - (bottom - top) * scale.share(max(0.0, scale.low))
-        canvas.line(((left, y), (right, y)), look.ink, 0.9)
-    if look.frame:
-        canvas.line(((left, top), (right, top), (right, bottom), (left, bottom), (left, top)), look.ink, 0.8)
-
-
-def plan_upright(plot: Plot, area: Box, headroom: float, zero: bool) -> tuple[Box, Scale, bool]:
-    """Plot box, value axis and whether it is numbered, for an upright chart; draws the axis title."""
-    canvas, look, table = plot.canvas, plot.look, plot.table
-    left, top, right, bottom = area
-    numbers = look.value_axis or not table.labelled or table.readable
-    low, high = extent(plot)
-    if not zero:
-        low -= 0.06 * (high - low)
-    height = (bottom - top) * 0.8
-    ticks = int(min(10, max(3, height / (look.size * plot.rng.uniform(2.2, 4.5)))))
-    room = height * (0.94 if table.labelled and table.kind not in ("stacked", "area") else 0.99) - headroom
-    high_needed = (
-        low + (high - low) * height / max(room, height * 0.5)
-        if low < 0 or not zero
-        else high * height / max(room, height * 0.5)
-    )
-    if table.full and table.kind in ("stacked", "area"):
-        high_needed = 100.0
-    scale = make_scale(plot.rng, low, high_needed, ticks, zero, plot.rng.random() < 0.3 and not table.full)
-    font = plot.font()
-    labels = [table.figures.tick(tick, scale.decimals) for tick in scale.ticks] if numbers else []
-    gutter = max((font.width(label) for label in labels), default=0.0) + (9 if labels else 4)
-    if look.axis_titles and numbers and table.axis_title:
-        title = table.axis_title
-        small = plot.font("small")
-        if small.width(title) > (bottom - top) * 0.95:
-            title = title[: max(8, int((bottom - top) * 0.9 / small.size / 0.5))].rsplit(" ", 1)[0]
-        canvas.turned(left + look.size * 0.8, (top + bottom) / 2 - 8, title, small, look.ink, 90, "m", "axis")
-        left += look.size * 1.6
-    left += 4 if look.axis_right else gutter
-    right -= gutter + 2 if look.axis_right else 6
-    return (left, top + look.size * 0.6 + 2, right, bottom), scale, numbers
-
-
-def draw_columns(plot: Plot, area: Box, headroom: float) -> None:
-    """Upright bars in `area`: kinds bar, grouped, stacked."""
-    canvas, look, table = plot.canvas, plot.look, plot.table
-    box, scale, numbers = plan_upright(plot, area, headroom, zero=True)
-    left, top, right, bottom = box
-    count, series = len(table.categories), len(table.series)
-    slot = (right - left) / count
-    names = plan_names(plot, slot, (bottom - top) * 0.42, left)
-    x_title = look.axis_titles and look.name != "statista" and plot.rng.random() < 0.5
-    bottom -= names.height + (look.size * 1.5 if x_title else 0)
-    box = (left, top, right, bottom)
-    draw_level_grid(plot, box, scale, numbers)
-    stacked = table.kind == "stacked"
-    fill = slot * (look.bar_fill if count > 2 else look.bar_fill * 0.8)
-    each = fill if stacked else fill / series
-    gap = 0.0 if stacked or series == 1 or plot.rng.random() < 0.4 else min(1.5, each * 0.12)
-    font = plot.font("label")
-    wide = max(font.width(table.figures.printed(cell)) for row in table.values for cell in row if cell is not None)
-    room = slot * 0.98 if series == 1 or stacked else each * 1.04
-    turn_labels = False
-    if table.labelled and wide > room:
-        smaller = look.label_size * room / wide
-        if smaller >= max(SMALLEST_LABEL, look.label_size * 0.82):
-            font = Font(font.name, smaller)
-        else:
-            turn_labels = True
-    zero_y = bottom - (bottom - top) * scale.share(0.0)
-    for category in range(count):
-        base = 0.0
-        for index in range(series):
-            value = table.values[index][category]
-            if value is None:
-                continue
-            x = left + slot * (category + 0.5) - fill / 2 + (0 if stacked else each * index)
-            y = bottom - (bottom - top) * scale.share(base + value)
-            foot = bottom - (bottom - top) * scale.share(base) if stacked else zero_y
-            bar = (x, y, x + each - gap, foot)
-            colour = colour_of(plot, category, index)
-            canvas.rectangle(bar, colour)
-            if stacked:
-                base += value
-            shown = None
-            if table.labelled:
-                shown = label_column(
-                    plot, bar, table.figures.printed(value), font, colour, stacked, turn_labels, value < 0
-                )
-            anchor = ((bar[0] + bar[2]) / 2, (y + foot) / 2 if stacked else y)
-            plot.mark(category, index, shown, bar, anchor, value / (scale.high - scale.low))
-    draw_frame_lines(plot, box, scale)
-    draw_names(
-        plot, names, left, slot, bottom, look.name == "oecd" and plot.coloured == "category" and plot.rng.random() < 0.5
-    )
-    if x_title:
-        title = table.noun.capitalize()
-        canvas.text((left + right) / 2, area[3] - look.size * 0.5, title, plot.font("small"), look.ink, "mm", "axis")
-    if headroom:
-        draw_inside_legend(plot, box, table.series)
-
-
-def label_column(
-    plot: Plot, bar: Box, label: str, font: Font, colour: Colour, stacked: bool, turned: bool, below: bool
-) -> str | None:
-    """Prints a value at an upright bar; None where there is no room."""
-    canvas, look = plot.canvas, plot.look
-    x, (_, y, _, foot) = (bar[0] + bar[2]) / 2, bar
-    size = font.size
-    if stacked:
-        if foot - y < size * 0.95 or font.width(label) > (bar[2] - bar[0]) * 1.5:
-            return None
-        inside = font.width(label) < bar[2] - bar[0] + 2
-        canvas.text(x, (y + foot) / 2, label, font, readable_on(colour) if inside else look.ink, "mm", "value")
-        return label
-    if turned:
-        long = font.width(label)
-        box = (x - size * 0.4, y - long - 4, x + size * 0.4, y - 2)
-        if below or not canvas.clear(box):
-            return None
-        canvas.turned(x, y - 3, label, font, look.ink, 90, "s", "value")
-        return label
-    if look.label_inside and foot - y > size * 1.8 and font.width(label) < bar[2] - bar[0] and not below:
-        canvas.text(x, y + 3, label, font, readable_on(colour), "mt", "value")
-        return label
-    half = font.width(label) / 2
-    edge = y + 3 + size * 0.72 if below else y - 3
-    if not canvas.clear((x - half, edge - size * 0.72, x + half, edge)):
-        return None
-    canvas.text(x, edge, label, font, look.ink, "mb", "value")
-    return label
+    box: Box
+    scale: Scale
+    beside: float
+    above: bool
+    names: list[list[str]]
+    name_font: Font
+    label_font: Font
+    numbers: bool
+    on_top: bool
+    heads: bool
 
 
 def draw_upright_grid(plot: Plot, box: Box, scale: Scale, numbers: bool, top_numbers: bool) -> None:
@@ -222,106 +55,120 @@ def draw_upright_grid(plot: Plot, box: Box, scale: Scale, numbers: bool, top_num
         )
 
 
-def draw_rows(plot: Plot, area: Box) -> None:
-    """Level bars in `area`: kinds hbar, grouped_h, stacked_h."""
-    canvas, look, table = plot.canvas, plot.look, plot.table
+def plan_rows(plot: Plot, area: Box) -> Rows:
+    """Names, fonts, value axis and plot box of level bars in `area`; draws the axis title."""
+    canvas, look, table, rng = plot.canvas, plot.look, plot.table, plot.rng
     left, top, right, bottom = area
-    count, series = len(table.categories), len(table.series)
-    stacked = table.kind == "stacked_h"
+    stacked, series = table.kind == "stacked_h", len(table.series)
     numbers = look.value_axis or not table.labelled or table.readable
-    top_numbers = numbers and plot.rng.random() < 0.06
+    on_top = numbers and rng.random() < 0.06
     if numbers:
-        bottom -= 0 if top_numbers else look.size * 1.5 + 3
-        top += look.size * 1.5 if top_numbers else 0
+        bottom -= 0 if on_top else look.size * 1.5 + 3
+        top += look.size * 1.5 if on_top else 0
         if look.axis_titles and table.axis_title:
-            small = plot.font("small")
-            canvas.text((left + right) / 2 + 30, area[3] - 3, table.axis_title, small, look.ink, "mb", "axis")
+            canvas.text(
+                (left + right) / 2 + 30, area[3] - 3, table.axis_title, plot.font("small"), look.ink, "mb", "axis"
+            )
             bottom -= look.size * 1.5
-    heads = stacked and look.heads and plot.look.legend == "heads"
+    heads = stacked and look.legend == "heads"
     top, bottom = top + 3 + (look.size * 2.8 if heads else 0), bottom - 2
-    slot = (bottom - top) / count
+    slot = (bottom - top) / len(table.categories)
     font = Font(look.bold, look.size) if look.names_bold else plot.font()
     if slot < font.size * 1.05:
         font = Font(font.name, max(6.0, slot / 1.05))
-    above = look.names_above or (look.name == "pew" and slot > 3.2 * font.size and plot.rng.random() < 0.15)
-    most = 0.36 * (right - left)
-    wrapped = [
-        [name] if above else font.wrap(name, most, max(1, int(slot / (font.size * 1.2)))) for name in table.categories
-    ]
-    names = 0.0 if above else max(font.width(line) for lines in wrapped for line in lines)
+    above = look.names_above or (look.name == "pew" and slot > 3.2 * font.size and rng.random() < 0.15)
+    lines = 1 if above else max(1, int(slot / (font.size * 1.2)))
+    names = [font.wrap(name, 0.36 * (right - left), lines) for name in table.categories]
     labels = plot.font("label")
     if table.labelled and not stacked:
         labels = Font(labels.name, max(SMALLEST_LABEL, min(labels.size, slot / series * (0.98 if series > 1 else 1.2))))
-    low, high = extent(plot)
     wide = max(labels.width(table.figures.printed(cell)) for row in table.values for cell in row if cell is not None)
-    left += names + 9
-    beside = left - 5  # where the names end
+    left += 9 + (0.0 if above else max(font.width(line) for lines in names for line in lines))
+    beside = left - 5
     right -= 8
     if table.labelled and not stacked:
-        right -= wide + 2 if not numbers else wide * 0.6
-    if table.full and stacked:
-        scale = Scale(0.0, 100.0, [0, 20, 40, 60, 80, 100] if plot.rng.random() < 0.6 else [0, 25, 50, 75, 100], 0)
-    else:
-        ticks = int(
-            min(
-                9,
-                max(
-                    3, (right - left) / (len(table.figures.tick(high, 0)) * look.size * 0.6 + plot.rng.uniform(20, 50))
-                ),
-            )
-        )
-        scale = make_scale(plot.rng, low, high, ticks, zero=True, tight=not numbers or plot.rng.random() < 0.3)
-    if not numbers and not stacked:
-        scale.high, scale.low = max(high, 0.0), min(low, 0.0)
-    elif not numbers:
-        scale.high = max(high, 0.01)
-    if table.labelled and low < 0:
+        right -= wide * 0.6 if numbers else wide + 2
+    scale = row_scale(plot, right - left, numbers)
+    if table.labelled and scale.low < 0:
         # The label of the longest negative bar goes between its end and the names.
-        left += max(0.0, (wide + 8 - (right - left) * scale.share(low)) / (1 - scale.share(low)))
-    if table.labelled and not stacked and high > 0:
-        right = min(right, left + (canvas.width - wide - 9 - left) / max(scale.share(high), 0.2))
-    box = (left, top, right, bottom)
-    draw_upright_grid(plot, box, scale, numbers, top_numbers)
-    fill = slot * (min(look.bar_fill, 0.52) if above else look.bar_fill)
-    each = fill if stacked else fill / series
+        share = scale.share(extent(plot)[0])
+        left += max(0.0, (wide + 8 - (right - left) * share) / (1 - share))
+    if table.labelled and not stacked and scale.high > 0:
+        right = min(right, left + (canvas.width - wide - 9 - left) / max(scale.share(extent(plot)[1]), 0.2))
+    return Rows((left, top, right, bottom), scale, beside, above, names, font, labels, numbers, on_top, heads)
+
+
+def row_scale(plot: Plot, width: float, numbers: bool) -> Scale:
+    """The value axis of level bars, `width` px long."""
+    table, rng = plot.table, plot.rng
+    low, high = extent(plot)
+    if table.full and table.kind == "stacked_h":
+        scale = Scale(0.0, 100.0, [0, 20, 40, 60, 80, 100] if rng.random() < 0.6 else [0, 25, 50, 75, 100], 0)
+    else:
+        room = len(table.figures.tick(high, 0)) * plot.look.size * 0.6 + rng.uniform(20, 50)
+        ticks = int(min(9, max(3, width / room)))
+        scale = make_scale(rng, low, high, ticks, zero=True, tight=not numbers or rng.random() < 0.3)
+    if not numbers:
+        scale.high, scale.low = max(high, 0.0), min(low, 0.0)
+    return scale
+
+
+def draw_rows(plot: Plot, area: Box) -> None:
+    """Level bars in `area`: kinds hbar, grouped_h, stacked_h."""
+    canvas, look, table = plot.canvas, plot.look, plot.table
+    rows = plan_rows(plot, area)
+    scale, (left, top, right, bottom) = rows.scale, rows.box
+    draw_upright_grid(plot, rows.box, scale, rows.numbers, rows.on_top)
+    slot = (bottom - top) / len(table.categories)
+    fill = slot * (min(look.bar_fill, 0.52) if rows.above else look.bar_fill)
     zero_x = left + (right - left) * scale.share(0.0)
-    for category in range(count):
-        middle = top + slot * (category + (0.68 if above else 0.5))
-        base = 0.0
-        for index in range(series):
-            value = table.values[index][category]
-            if value is None:
-                continue
-            y = middle - fill / 2 + (0 if stacked else each * index)
-            foot = left + (right - left) * scale.share(base) if stacked else zero_x
-            x = left + (right - left) * scale.share(base + value)
-            bar = (foot, y, x, y + each - (1 if each > 6 and series > 1 and not stacked else 0))
-            colour = colour_of(plot, category, index)
-            canvas.rectangle((min(foot, x), bar[1], max(foot, x), bar[3]), colour)
-            if stacked:
-                base += value
-            shown = (
-                label_row(plot, bar, table.figures.printed(value), labels, colour, stacked) if table.labelled else None
-            )
-            anchor = ((foot + x) / 2 if stacked else x, (bar[1] + bar[3]) / 2)
-            plot.mark(category, index, shown, bar, anchor, value / (scale.high - scale.low))
-        if above:
-            canvas.text(left, middle - fill / 2 - 3, table.categories[category], font, look.ink, "lb", "category")
+    for category, lines in enumerate(rows.names):
+        middle = top + slot * (category + (0.68 if rows.above else 0.5))
+        draw_row(plot, rows, category, middle - fill / 2, fill)
+        if rows.above:
+            canvas.text(left, middle - fill / 2 - 3, " ".join(lines), rows.name_font, look.ink, "lb", "category")
         elif look.names_left:
-            canvas.lines(area[0] + 4, middle, wrapped[category], font, look.ink, "lm", "category")
+            canvas.lines(area[0] + 4, middle, lines, rows.name_font, look.ink, "lm", "category")
         else:
-            canvas.lines(beside, middle, wrapped[category], font, look.ink, "rm", "category")
-    if heads:
+            canvas.lines(rows.beside, middle, lines, rows.name_font, look.ink, "rm", "category")
+    if rows.heads:
         write_heads(plot, left, right, scale, top - 3)
-    if look.left_line or low < 0:
+    if look.left_line or scale.low < 0:
         canvas.line(((zero_x, top), (zero_x, bottom)), look.ink, 0.9)
     if look.frame:
         canvas.line(((left, top), (right, top), (right, bottom), (left, bottom), (left, top)), look.ink, 0.8)
 
 
+def draw_row(plot: Plot, rows: Rows, category: int, top: float, fill: float) -> None:
+    """The bars or segments of one category, from height `top` on, `fill` px high in all, with their labels."""
+    table, scale = plot.table, rows.scale
+    left, _, right, _ = rows.box
+    stacked, series = table.kind == "stacked_h", len(table.series)
+    each = fill if stacked else fill / series
+    gap = 1 if each > 6 and series > 1 and not stacked else 0
+    base = 0.0
+    for index in range(series):
+        value = table.values[index][category]
+        if value is None:
+            continue
+        y = top + (0 if stacked else each * index)
+        foot = left + (right - left) * scale.share(base)
+        x = left + (right - left) * scale.share(base + value)
+        colour = colour_of(plot, category, index)
+        plot.canvas.rectangle((min(foot, x), y, max(foot, x), y + each - gap), colour)
+        bar = (foot, y, x, y + each - gap)
+        shown = None
+        if table.labelled:
+            shown = label_row(plot, bar, table.figures.printed(value), rows.label_font, colour, stacked)
+        anchor = ((foot + x) / 2 if stacked else x, (bar[1] + bar[3]) / 2)
+        plot.mark(category, index, shown, bar, anchor, value / (scale.high - scale.low))
+        if stacked:
+            base += value
+
+
 def write_heads(plot: Plot, left: float, right: float, scale: Scale, y: float) -> None:
     """Series names over the segments of the first row, each in its colour, pushed apart sideways."""
-    canvas, look, table = plot.canvas, plot.look, plot.table
+    canvas, table = plot.canvas, plot.table
     font = plot.font()
     base, reach = 0.0, left - 6
     for index, name in enumerate(table.series):
@@ -334,13 +181,6 @@ def write_heads(plot: Plot, left: float, right: float, scale: Scale, y: float) -
         reach = middle + half
         colour = plot.colours[index % len(plot.colours)][0]
         canvas.lines(middle, y, lines, font, darker(colour), "mb", "series")
-
-
-def darker(colour: Colour) -> Colour:
-    """A colour for text on white: as it is, or darkened when it is light."""
-    light = 0.3 * colour[0] + 0.59 * colour[1] + 0.11 * colour[2]
-    factor = min(1.0, 140 / max(1.0, light))
-    return round(colour[0] * factor), round(colour[1] * factor), round(colour[2] * factor)
 
 
 def label_row(plot: Plot, bar: Box, label: str, font: Font, colour: Colour, stacked: bool) -> str | None:

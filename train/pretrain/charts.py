@@ -3,7 +3,8 @@
 import random
 from typing import Literal, cast, get_args
 
-from train.pretrain.bars import draw_columns, draw_rows
+from train.pretrain.bars import draw_rows
+from train.pretrain.columns import draw_columns
 from train.pretrain.drawing import Canvas, Colour
 from train.pretrain.frames import Plot, draw_header, draw_legend, draw_notes
 from train.pretrain.headlines import write_headline
@@ -11,7 +12,8 @@ from train.pretrain.lines import draw_lines, draw_scatter
 from train.pretrain.looks import Look, choose_look
 from train.pretrain.pies import draw_pie
 from train.pretrain.questions import write_questions
-from train.pretrain.tables import Table, make_table
+from train.pretrain.tables import Table
+from train.pretrain.topics import make_table
 from train.pretrain.truth import Chart
 
 Kind = Literal["bar", "hbar", "grouped", "grouped_h", "stacked", "stacked_h", "line", "area", "pie", "donut", "scatter"]

@@ -30,6 +30,13 @@ def readable_on(colour: Colour) -> Colour:
     return (255, 255, 255) if 0.3 * colour[0] + 0.59 * colour[1] + 0.11 * colour[2] < 150 else (25, 25, 25)
 
 
+def darker(colour: Colour) -> Colour:
+    """A colour for text on white: as it is, or darkened when it is light."""
+    light = 0.3 * colour[0] + 0.59 * colour[1] + 0.11 * colour[2]
+    factor = min(1.0, 140 / max(1.0, light))
+    return round(colour[0] * factor), round(colour[1] * factor), round(colour[2] * factor)
+
+
 @cache
 def advances(name: str) -> dict[str, float]:
     """Width of each character as a fraction of the font size, unhinted."""
@@ -230,7 +237,8 @@ class Canvas:
         pen, scale = ImageDraw.Draw(image), self.density
         pen.fontmode = "L"
         bitmap = pen.bitmap
-        for font, colour, line, at, baseline in self.written:
+        for font, colour, line, start, baseline in self.written:
+            at = start
             size, advance = font.size, font.advance
             face, glyphs = raster(font.name, max(4.0, round(size * scale * 2) / 2))
             base_pixel = round(baseline * scale)

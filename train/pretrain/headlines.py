@@ -64,6 +64,14 @@ SOURCES = (
 )
 
 
+DEFINITIONS = (
+    "{} is measured in {}.",
+    "Shown is {} in {}.",
+    "{} per year, measured in {}.",
+    "Estimates of {} in {}, not adjusted for inflation.",
+)
+
+
 def capital(text: str) -> str:
     """The first letter in upper case, the rest as it is."""
     return text[:1].upper() + text[1:]
@@ -76,55 +84,43 @@ def topic(table: Table) -> str:
     return capital(table.measure.name) + owner + place
 
 
-def write_headline(rng: random.Random, table: Table, look: Look, held_out: bool) -> None:
-    """Fills the table's title, subtitle, axis title and notes in the manner of its look."""
-    table.axis_title = table.measure.name if rng.random() < 0.4 else capital(table.measure.name)
-    if table.unit.name and table.unit.name not in table.axis_title:
-        table.axis_title += rng.choice((" in {}", " in {}", " ({})", ", {}")).format(table.unit.name)
-    first, last = table.categories[0], table.categories[-1]
+def pick_title(rng: random.Random, table: Table) -> str:
+    """A title of the usual kind: measure, owner, place, times."""
     title = topic(table)
     if table.second:
-        title = f"{capital(table.measure.name)} and {table.second[0].name}" + (
-            f" in {table.place}" if table.place and table.place != "worldwide" else ""
-        )
-    draw = rng.random()
+        place = f" in {table.place}" if table.place and table.place != "worldwide" else ""
+        title = f"{capital(table.measure.name)} and {table.second[0].name}{place}"
+    first, last, draw = table.categories[0], table.categories[-1], rng.random()
     if table.about == "time":
-        if draw < 0.35:
-            title += f" from {first} to {last}"
-        elif draw < 0.65:
-            title += f", {first} to {last}" if rng.random() < 0.5 else f", {first}-{last}"
+        if draw < 0.65:
+            title += rng.choice((" from {} to {}", " from {} to {}", ", {} to {}", ", {}-{}")).format(first, last)
     elif draw < 0.4:
-        title += f", by {table.noun}" if rng.random() < 0.7 else f" by {table.noun}"
+        title += rng.choice((", by {}", ", by {}", " by {}")).format(table.noun)
     if table.when and rng.random() < 0.55:
         title += rng.choice((" in {}", ", {}", " ({})")).format(table.when)
+    return title
+
+
+def write_headline(rng: random.Random, table: Table, look: Look, held_out: bool) -> None:
+    """Fills the table's title, subtitle, axis title and notes in the manner of its look."""
+    name, unit = table.measure.name, table.unit.name
+    table.axis_title = name if rng.random() < 0.4 else capital(name)
+    if unit and unit not in table.axis_title:
+        table.axis_title += rng.choice((" in {}", " in {}", " ({})", ", {}")).format(unit)
+    title = pick_title(rng, table)
     if look.name == "pew":
-        people = rng.choice(ADULTS)
         issue = rng.choice(words("reason", held_out)).lower()
         if rng.random() < 0.6:
-            title = capital(rng.choice(VERDICTS).format(people, issue))
-        table.subtitle = (
-            f"% of {rng.choice(ADULTS)} {rng.choice(SAYINGS).format(issue)}" if table.unit.percent else table.axis_title
-        )
-        if rng.random() < 0.3:
-            table.subtitle += " ..."
+            title = capital(rng.choice(VERDICTS).format(rng.choice(ADULTS), issue))
+        percent = f"% of {rng.choice(ADULTS)} {rng.choice(SAYINGS).format(issue)}"
+        table.subtitle = (percent if table.unit.percent else table.axis_title) + rng.choice(("", "", " ..."))
     elif look.name == "owid":
-        table.subtitle = rng.choice(
-            (
-                "{} is measured in {}.",
-                "Shown is {} in {}.",
-                "{} per year, measured in {}.",
-                "Estimates of {} in {}, not adjusted for inflation.",
-            )
-        ).format(table.measure.name, table.unit.name or "total numbers")
-        table.subtitle = capital(table.subtitle)
+        table.subtitle = capital(rng.choice(DEFINITIONS).format(name, unit or "total numbers"))
     elif look.name == "oecd":
-        table.subtitle = capital(table.unit.name or "Total") + rng.choice((", {}", ", {}", "")).format(
-            table.when or last if table.about == "time" else table.when or "latest"
-        )
+        when = table.when or (table.categories[-1] if table.about == "time" else "latest")
+        table.subtitle = capital(unit or "Total") + rng.choice((f", {when}", f", {when}", ""))
     else:
-        table.subtitle = rng.choice(
-            (table.axis_title, f"in {table.unit.name}" if table.unit.name else "", "By " + table.noun, table.when)
-        )
+        table.subtitle = rng.choice((table.axis_title, f"in {unit}" if unit else "", f"By {table.noun}", table.when))
     if look.title_shown:
         table.title = title.upper() if rng.random() < 0.02 else title
     if not look.subtitle_shown:
@@ -144,10 +140,9 @@ def write_notes(rng: random.Random, table: Table, look: Look) -> None:
         ]
     elif look.name == "pew":
         table.notes = [f"Note: {rng.choice(REMARKS)}"] if rng.random() < 0.7 else []
-        table.notes += [
-            f"Source: Survey of U.S. adults conducted {rng.choice(('Jan.', 'March', 'July', 'Oct.'))} {rng.randint(1, 28)}, {rng.randint(2008, 2022)}."
-        ]
-        table.notes += ["PEW RESEARCH CENTER"]
+        month, day, year = rng.choice(("Jan.", "March", "July", "Oct.")), rng.randint(1, 28), rng.randint(2008, 2022)
+        table.notes.append(f"Source: Survey of U.S. adults conducted {month} {day}, {year}.")
+        table.notes.append("PEW RESEARCH CENTER")
     elif look.name == "owid":
         table.notes = [source] + (["OurWorldInData.org"] if rng.random() < 0.4 else []) + ["CC BY"]
     else:

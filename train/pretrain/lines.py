@@ -1,7 +1,9 @@
 """Line, area and scatter charts."""
 
-from train.pretrain.bars import colour_of, darker, draw_frame_lines, draw_level_grid, plan_upright
-from train.pretrain.drawing import Colour, Font
+from itertools import pairwise
+
+from train.pretrain.columns import colour_of, draw_frame_lines, draw_level_grid, plan_upright
+from train.pretrain.drawing import Colour, Font, darker
 from train.pretrain.frames import Plot, Scale, draw_inside_legend, draw_names, make_scale, plan_names
 from train.pretrain.truth import Box
 
@@ -44,10 +46,7 @@ def draw_lines(plot: Plot, area: Box, headroom: float) -> None:
     if look.tick_marks:
         for x in xs[names.first :: names.every]:
             plot.canvas.line(((x, bottom), (x, bottom + 3)), look.ink, 0.8)
-    if table.kind == "area":
-        ends = draw_areas(plot, box, scale, xs)
-    else:
-        ends = draw_strokes(plot, box, scale, xs)
+    ends = draw_areas(plot, box, scale, xs) if table.kind == "area" else draw_strokes(plot, box, scale, xs)
     draw_names(plot, names, start - slot / 2, slot, bottom)
     if direct:
         write_direct(plot, ends, right)
@@ -159,7 +158,7 @@ def write_direct(plot: Plot, ends: list[tuple[float, float]], right: float) -> N
     heights = [ends[index][1] for index in order]
     for _ in range(20):
         moved = False
-        for above, (high, low) in enumerate(zip(heights, heights[1:], strict=False)):
+        for above, (high, low) in enumerate(pairwise(heights)):
             if low - high < step:
                 push = (step - low + high) / 2 + 0.01
                 heights[above] -= push

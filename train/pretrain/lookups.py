@@ -35,7 +35,7 @@ def ask_value_human(asker: Asker) -> None:
     wording, kind = words.VALUE_HUMAN, "value"
     if names and asker.rng.random() < 0.6:
         by_category = asker.plot.coloured == "category"
-        fields["x"] = names[cell[0] if by_category else cell[1]]
+        fields["x"] = asker.colour_word(names[cell[0] if by_category else cell[1]])
         wording, kind = (words.VALUE_SLICE if by_category else words.VALUE_COLOUR), "value_by_colour"
     asker.ask(kind, wording, fields, asker.plain(cell), sentence, [cell], human=True, short=asker.say(cell))
 

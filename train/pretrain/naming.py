@@ -74,7 +74,7 @@ def ask_colour(asker: Asker) -> None:
         sentence = f"{parts[index]} is shown in {names[index]}."
         asker.ask("colour", words.COLOUR, fields, names[index], sentence, [], True)
         return
-    fields["w"] = names[index]
+    fields["w"] = asker.colour_word(names[index])
     fields["noun"] = table.noun if asker.plot.coloured == "category" else table.series_noun
     sentence = f"The {names[index]} {asker.kind} represents {parts[index]}."
     asker.ask("which_colour", words.WHICH_COLOUR, fields, parts[index], sentence, [], True)

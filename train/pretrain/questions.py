@@ -11,7 +11,7 @@ from train.pretrain.asker import Asker
 from train.pretrain.frames import Plot
 from train.pretrain.truth import Question
 
-# What every chart is asked, then how often the rest is drawn. A writer adds nothing where the chart has no clear answer.
+# What every chart is asked, and how often the rest is drawn. A writer adds nothing where no answer is clear.
 ALWAYS = (
     *[lookups.ask_value] * 4,
     lookups.ask_value_human,

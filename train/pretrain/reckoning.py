@@ -24,13 +24,7 @@ def ask_difference(asker: Asker) -> None:
     names = f"{fields['c']} and {fields['d']}"
     if across:
         wording, names = words.DIFFERENCE_SERIES, f"{fields['s']} and {fields['r']}"
-        fields["at"] = (
-            fields["at"]
-            .removesuffix(asker.of(a[1]))
-            .split(" for " + fields["s"])[0]
-            .split(" in " + fields["s"])[0]
-            .split(" among " + fields["s"])[0]
-        )
+        fields["at"] = asker.place_of(a[0])
     working = f"{asker.plain(high)} - {asker.plain(low)} = {asker.spoken(gold)}"
     if asker.value(low) < 0:
         working = asker.spoken(gold)
@@ -113,7 +107,8 @@ def ask_sum_ends(asker: Asker) -> None:
     fields = asker.fields(order[0])
     fields["w"] = asker.rng.choice(words.BIG_ADJECTIVES if largest else words.SMALL_ADJECTIVES)
     gold = asker.table.figures.derived(asker.value(order[0]) + asker.value(order[1]))
-    sentence = f"The two {fields['w']} values are {asker.plain(order[0])} and {asker.plain(order[1])}, which add up to {asker.spoken(gold)}."
+    working = f"{asker.plain(order[0])} + {asker.plain(order[1])} = {asker.spoken(gold)}"
+    sentence = f"The sum of the two {fields['w']} values is {working}."
     asker.ask("sum", words.SUM_ENDS, fields, gold, sentence, order[:2], True, asker.spoken(gold))
 
 

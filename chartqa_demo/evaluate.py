@@ -29,7 +29,7 @@ from chartqa_demo.dataset import KINDS, DatasetError, Example, open_split, sampl
 from chartqa_demo.engines import Engine, EngineError, Options
 from chartqa_demo.metric import RULES
 from chartqa_demo.predictions import Recorded, read_predictions
-from chartqa_demo.results import Item, Results, ResultsError, open_record, read_results, table, write_summary
+from chartqa_demo.results import Item, Results, ResultsError, in_order, open_record, read_results, table, write_summary
 from chartqa_demo.settings import Settings, SettingsError, add_engine_flags, settings_from
 
 
@@ -91,7 +91,7 @@ def run(
         began, before = time.monotonic(), len(items)
 
         def progress(new: Sequence[Item]) -> Progress:
-            results = Results(record.settings, tuple(items))
+            results = in_order(record.settings, items)
             done = len(items) - before
             eta = (time.monotonic() - began) / done * (len(waiting) - done) if done else None
             return Progress(results, tuple(new), eta, questioner.batch.size, questioner.batch.per_question_s)
@@ -103,9 +103,7 @@ def run(
                 record.append(item)
             items.extend(new)
             yield progress(new)
-        order = {one.id: index for index, one in enumerate(examples)}
-        items.sort(key=lambda item: order[item.id])
-        write_summary(Results(record.settings, tuple(items)), path.with_suffix(".json"))
+        write_summary(in_order(record.settings, items), path.with_suffix(".json"))
 
 
 def measure(

@@ -152,6 +152,11 @@ def read_results(path: Path) -> Results:
     settings, items, _ = read_lines(path)
     if settings is None:
         raise ResultsError(f"{path} holds no evaluation: its first line is not the settings of one.")
+    return in_order(settings, items)
+
+
+def in_order(settings: Mapping[str, Any], items: Sequence[Item]) -> Results:
+    """The results with their items in the order of the sample, whatever the order in which they were answered."""
     order = {example_id: index for index, example_id in enumerate(settings["sample"])}
     return Results(settings, tuple(sorted(items, key=lambda item: order.get(item.id, len(order)))))
 

@@ -205,10 +205,25 @@ def test_answer_tokens_point_to_where_the_chart_prints_them(seed):
     answer = np.flatnonzero(row["weights"] == 1.0)
     pointing = [k for k in answer if row["copy"][k, 0] >= 0]
     pieces = [codec().tokenizer.decode([int(row["ids"][codec().layout.prefix + k])]) for k in pointing]
-    assert "".join(pieces) == question.short
-    for k, (x, y) in zip(pointing, label.centres, strict=True):
+    assert "".join(pieces) == question.gold  # the unit is not copied: its place differs
+    for k, (x, y) in zip(pointing, label.centres[:2], strict=True):
         assert row["copy"][k, 0] == cell_of(x * seen.scale, y * seen.scale, seen.portrait)
     assert set(row["mark"][answer, 0]) == {seen.cell(rows.middle(label))}
+
+
+def test_a_question_about_the_winner_points_to_the_winner_only():
+    chart = bar_chart(1)
+    seen = rows.Seen(chart)
+    asked = next(question for question in chart.questions if question.kind == "argmax")
+    every = Question("argmax", asked.text, asked.gold, asked.short, asked.sentence, marks=tuple(seen.points))
+    assert seen.rests_on(every) == seen.rests_on(asked)
+
+
+def test_thousands_separators_do_not_hide_a_figure():
+    text = Text("1,250", "value", (0, 0, 50, 10), [(10.0 * k, 5.0) for k in range(5)])
+    places: list = [None] * 12
+    rows._write(places, "is $1250 now", 0, *rows._figures(text))
+    assert [place and place[0] for place in places] == [None] * 4 + [0, 20, 30, 40] + [None] * 4
 
 
 def test_characters_are_where_they_are_printed():

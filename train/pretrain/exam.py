@@ -16,6 +16,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from chartqa_demo.arms import SYSTEM_MESSAGE
 from train.pretrain.model import Parameters, Reader
@@ -84,6 +85,12 @@ def _chunks(items: Sequence, size: int) -> Iterator[Sequence]:
         yield items[start : start + size]
 
 
+def _attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+    """Plain attention: the fast kernels do not take every mask of these shapes."""
+    with sdpa_kernel([SDPBackend.MATH]):
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=True)
+
+
 class _Prefix:
     """Keys and values of charts' prefixes, and the decoding of questions that continue them."""
 
@@ -105,7 +112,7 @@ class _Prefix:
 
         def attend(i: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             self.layers.append((k, v))
-            return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=True)
+            return _attention(q, k, v, mask)
 
         for i in range(reader.sizes.text_layers):
             x = reader.layer(p, i, x, reader.text_angles[portrait.long()], attend)
@@ -130,7 +137,7 @@ class _Prefix:
 
             def attend(i: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
                 keys[i][:, :, start:stop], values[i][:, :, start:stop] = k, v
-                return F.scaled_dot_product_attention(q, keys[i], values[i], attn_mask=mask, enable_gqa=True)
+                return _attention(q, keys[i], values[i], mask)
 
             for i in range(reader.sizes.text_layers):
                 x = reader.layer(self.p, i, x, reader.packed_angles(offsets), attend)

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer
@@ -59,13 +60,13 @@ def config(sizes: Sizes) -> Qwen2VLConfig:
         vision_start_token_id=special["<|vision_start|>"],
         vision_end_token_id=special["<|vision_end|>"],
         tie_word_embeddings=True,
-        chart_canvases=[list(size) for size in CANVASES],
+        chart_canvases=[list(size) for size in CANVASES],  # pyright: ignore[reportCallIssue]
     )
 
 
 def sizes_of(folder: Path) -> Sizes:
     """The sizes of an exported model."""
-    facts = Qwen2VLConfig.from_pretrained(folder)
+    facts: Any = Qwen2VLConfig.from_pretrained(folder)
     text, vision = facts.text_config, facts.vision_config
     return Sizes(
         vocabulary=text.vocab_size,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask
 
 from train.pretrain.layout import IMAGE_TOKENS, LONG_SIDE, SHORT_SIDE
 from train.pretrain.model import EMBEDDING, Parameters, Reader
@@ -71,7 +72,13 @@ def _look(scores: Tensor, cells: Tensor) -> Tensor:
 
 
 def total(
-    reader: Reader, p: Parameters, batch: dict[str, Tensor], mask: Tensor, fade: Tensor, look: Tensor, weights: Weights
+    reader: Reader,
+    p: Parameters,
+    batch: dict[str, Tensor],
+    mask: Tensor | BlockMask,
+    fade: Tensor,
+    look: Tensor,
+    weights: Weights,
 ) -> tuple[Tensor, Tensor]:
     """The loss and its parts (as `NAMES`). fade: factor of all training-only losses; look: factor of copy and mark."""
     image = reader.vision(p, batch["pixels"], batch["portrait"])

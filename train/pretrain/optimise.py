@@ -1,3 +1,4 @@
+# pyright: reportPrivateImportUsage=false
 """Muon for the hidden matrices, AdamW for the rest, an averaged copy, and the learning rate by wall clock."""
 
 from dataclasses import dataclass
@@ -34,9 +35,12 @@ class Rates:
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
-    """Newton-Schulz iteration towards the nearest orthogonal matrices [k, m, n], in bfloat16 (Jordan et al., Muon)."""
+    """Newton-Schulz iteration towards the nearest orthogonal matrices [k, m, n] (Jordan et al., Muon).
+
+    In bfloat16 on a GPU; a CPU multiplies float32 much faster.
+    """
     a, b, c = 3.4445, -4.7750, 2.0315
-    x = matrices.to(torch.bfloat16)
+    x = matrices.to(torch.bfloat16) if matrices.is_cuda else matrices
     tall = x.shape[-2] > x.shape[-1]
     if tall:
         x = x.mT

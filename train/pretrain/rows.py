@@ -5,6 +5,7 @@ start over, so a row trains exactly what one question alone would get.
 """
 
 import random
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -16,7 +17,7 @@ from torch import Tensor
 from chartqa_demo.arms import SYSTEM_MESSAGE
 from chartqa_demo.images import fit_canvas
 from train.pretrain.layout import CANVASES, IMAGE_TOKENS, LONG_SIDE, PATCH, SHORT_SIDE, Layout, cell_of
-from train.pretrain.tokenizer import CONCISE, TABLE_REQUEST, Prompts, prompts
+from train.pretrain.tokenizer import CONCISE, SPECIAL, TABLE_REQUEST, Prompts, prompts
 from train.pretrain.truth import Chart, Mark, Question, Text
 
 MakeChart = Callable[[int], Chart]
@@ -59,7 +60,7 @@ class Codec:
 
     def __init__(self, tokenizer: Tokenizer, length: int) -> None:
         self.tokenizer = tokenizer
-        self.prompts: Prompts = prompts(self.ids, tokenizer.token_to_id("<|im_end|>"))
+        self.prompts: Prompts = prompts(self.ids, SPECIAL.index("<|im_end|>"))
         self.layout = Layout(self.prompts.longest - IMAGE_TOKENS - 1, length)
 
     def ids(self, text: str) -> list[int]:
@@ -108,32 +109,40 @@ class Seen:
         Values count only where they belong to one of `marks`; equal numbers elsewhere are not the source.
         """
         places: list[Point | None] = [None] * len(answer)
-        for text in (*(self.labels[key] for key in marks if key in self.labels), *self.names):
-            start = answer.find(text.text) if text.text else -1
-            if start >= 0:
-                _write(places, text, start, answer)
+        for key in marks:
+            if key in self.labels:
+                _write(places, answer, 0, *_figures(self.labels[key]))
+        for text in self.names:
+            if text.text in answer:
+                _write(places, answer, 0, *_letters(text))
         return places
 
     def printed_table(self, table: str) -> list[Point | None]:
-        """The same for the data table: each line's labels in the order of the series, after its category."""
+        """The same for the data table: each line's category, and its figures in the order of the series."""
         places: list[Point | None] = [None] * len(table)
-        start = 0
         rows = {name: index for index, name in enumerate(self.chart.categories)}
         by_name = {text.text: text for text in reversed(self.names)}
+        start = 0
         for line in table.split("\n"):
             name = line.split(" | ")[0]
             if name in rows:
                 if name in by_name:
-                    _write(places, by_name[name], start, table)
+                    _write(places, table, start, *_letters(by_name[name]))
                 cursor = start + len(name)
-                for series in range(len(self.chart.series) or 1):
+                for series in range(max(1, len(self.chart.series))):
                     label = self.labels.get((rows[name], series))
-                    found = table.find(label.text, cursor, start + len(line)) if label else -1
-                    if label and found >= 0:
-                        _write(places, label, found, table)
-                        cursor = found + len(label.text)
+                    if label is not None:
+                        cursor = _write(places, table, cursor, *_figures(label), stop=start + len(line))
             start += len(line) + 1
         return places
+
+    def rests_on(self, question: Question) -> list[int]:
+        """The cells of the marks that an answer is read from: the winner only, where the answer names it."""
+        marks = [key for key in question.marks if key in self.points]
+        named = [key for key in marks if self.chart.categories[key[0]] == question.short]
+        if not named and len(self.chart.series) > 1:
+            named = [key for key in marks if self.chart.series[key[1]] == question.short]
+        return list(dict.fromkeys(self.cell(self.points[key]) for key in named or marks))
 
 
 def middle(text: Text) -> Point:
@@ -149,16 +158,42 @@ def _nearest(texts: Sequence[Text], point: Point) -> Text | None:
     return min(texts, key=distance, default=None)
 
 
-def _write(places: list[Point | None], text: Text, start: int, answer: str) -> None:
-    """Put the places of `text`, found at `start` of `answer`, unless it is part of a longer word or place taken."""
-    stop = start + len(text.text)
-    whole = (start == 0 or not answer[start - 1].isalnum()) and (stop == len(answer) or not answer[stop].isalnum())
-    if not whole or any(places[start:stop]):
-        return
+def _letters(text: Text) -> tuple[str, list[Point | None]]:
+    """A printed text and the place of each of its characters, None for spaces."""
     centres = iter(text.centres)
-    for k, character in enumerate(text.text, start):
-        if not character.isspace():
-            places[k] = next(centres, None)
+    return text.text, [None if character.isspace() else next(centres, None) for character in text.text]
+
+
+def _figures(text: Text) -> tuple[str, list[Point | None]]:
+    """A value label's digits, point and minus, as a table writes them, with their places."""
+    kept = [(c.replace("−", "-"), point) for c, point in zip(*_letters(text), strict=True) if c in "0123456789.-−"]
+    return "".join(c for c, _ in kept), [point for _, point in kept]
+
+
+def _write(
+    places: list[Point | None],
+    answer: str,
+    start: int,
+    needle: str,
+    points: list[Point | None],
+    stop: int | None = None,
+) -> int:
+    """Put the places of `needle` where `answer` has it as a whole word that is still free; returns where to go on.
+
+    Thousands separators of the answer are skipped.
+    """
+    if not needle:
+        return start
+    pattern = "[, ]?".join(map(re.escape, needle)) if needle[-1].isdigit() else re.escape(needle)
+    for found in re.finditer(rf"(?<![\w.]){pattern}(?!\w|\.\d)", answer[:stop]):
+        span = range(found.start(), found.end())
+        if found.start() < start or any(places[k] is not None for k in span):
+            continue
+        kept = [k for k in span if len(span) == len(needle) or answer[k] not in ", "]
+        for k, point in zip(kept, points, strict=True):
+            places[k] = point
+        return found.end()
+    return start
 
 
 def sum_question(rng: random.Random) -> Question:
@@ -229,7 +264,7 @@ def pack(
             points = [point for point in places[max(0, a - 1) : b - 1] if point is not None]
             for slot, point in enumerate((points[0], points[-1]) if points else ()):
                 row["copy"][first + k, slot] = seen.cell(point)
-        cells = [seen.cell(seen.points[key]) for key in question.marks if key in seen.points]
+        cells = seen.rests_on(question)
         if 0 < len(cells) <= LOOKS:
             row["mark"][first:stop, : len(cells)] = cells
         start = stop

@@ -4,6 +4,7 @@ import tempfile
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
@@ -50,7 +51,7 @@ def smoke(charts: int = 120, steps: int = 6) -> str:
         training.save("final", averaged=True)
         tensors, _ = checkpoint.load(out / "final")
         export.export(out / "model", TINY, tensors, tokenizer)
-        model = AutoModelForImageTextToText.from_pretrained(out / "model", dtype=torch.float32)
+        model: Any = AutoModelForImageTextToText.from_pretrained(out / "model", dtype=torch.float32)
         processor = AutoProcessor.from_pretrained(out / "model")
         chart = make_chart(7, held_out=True)
         question = chart.questions[0].text

@@ -63,7 +63,7 @@ class Progress:
 
 
 class Training:
-    """Parameters, optimiser and log of one leg on one device."""
+    """Parameters, optimiser and log of one leg on one device. look: factor of the copy and mark losses (0 to compare)."""
 
     def __init__(
         self,
@@ -86,6 +86,7 @@ class Training:
         self.parameters = initial(named, device)
         self.optimiser = Optimiser(self.parameters, settings.rates)
         self.progress = Progress(start[1] if start else None)
+        self.look = 1.0
         self.first_seed, self.first_charts = self.progress.next_seed, self.progress.charts
         if start:
             self._load(start[0])
@@ -112,7 +113,7 @@ class Training:
             mask = block_mask(layout, batch["segments"], batch["pads"], self.make_mask)
         done = min(1.0, self.progress.seconds / self.settings.fade_seconds)
         fade = torch.tensor(1.0 + (self.settings.faded - 1.0) * done, device=self.device)
-        look = torch.ones((), device=self.device)
+        look = torch.tensor(self.look, device=self.device)
         loss, parts = self.loss(self.reader, self.parameters, batch, mask, fade, look, weights)
         loss.backward()
         self.optimiser.step(factor)

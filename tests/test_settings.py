@@ -30,6 +30,10 @@ def test_an_empty_variable_is_no_setting() -> None:
         (["--max-pixels", "10"], {}, "at least 784"),
         (["--min-pixels", "90000", "--max-pixels", "80000"], {}, "larger than"),
         (["--max-new-tokens", "0"], {}, "at least 1"),
+        (["--endpoint", "localhost:8000", "--base-name", "a"], {}, "has to be an address such as http"),
+        (["--endpoint", "http://key@host/v1", "--base-name", "a"], {}, "must hold no password or key"),
+        (["--endpoint", "http://host/v1"], {}, "needs --base-name"),
+        (["--adapter-name", "chartqa"], {}, "names on a server"),
     ],
 )
 def test_a_wrong_setting_is_one_sentence(argv: list[str], environ: dict[str, str], sentence: str) -> None:

@@ -1,0 +1,203 @@
+"""Fine-tune an adapter, measure it against its base, publish it.
+
+    python -m train --config train/configs/qwen2-vl-7b-chartqa.yaml              # the recipe of record, one GPU
+    python -m train --config train/configs/qwen2-vl-7b-chartqa.yaml --dry_run    # the same, and nothing is pushed
+    python -m train --config train/configs/qwen2-vl-7b-chartqa.yaml --resume     # after Ctrl-C, a crash, a reboot
+    python -m train --config train/configs/qwen2-vl-7b-chartqa.yaml --push_only  # publish what is finished
+    python -m train --config train/configs/bundled.yaml                          # the bundled adapter, on a CPU
+    accelerate launch --config_file train/configs/fsdp_qlora.yaml -m train --config ...  # many GPUs
+
+Every key of the YAML file is a flag too, and the flag wins. `fine_tune` is the whole run, read from top to bottom.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+from trl.scripts.utils import TrlParser
+from trl.trainer.model_config import ModelConfig
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.utils import get_peft_config
+
+from chartqa_demo import evaluate
+from chartqa_demo.arms import ADAPTER, ARMS
+from chartqa_demo.asking import EvaluationError
+from chartqa_demo.contract import Contract
+from chartqa_demo.dataset import DatasetError
+from chartqa_demo.engines import EngineError, Options
+from chartqa_demo.hub import HubError
+from chartqa_demo.results import ResultsError, table
+from train import base as bases
+from train.card import write_card
+from train.data import DataError, open_data
+from train.progress import (
+    RunError,
+    cost,
+    forget_after,
+    last_save,
+    package_versions,
+    run_command,
+    run_name,
+    step_of,
+    trained,
+)
+from train.publish import RESULTS, PublishError, push, repository
+from train.recipe import Recipe
+from train.scoring import accuracy, answering, sample, training_engine
+from train.trainer import ChartTrainer, stop_gradients_at_vision, trains_vision
+
+# What a person can mend; everything else is a fault of the program and keeps its traceback.
+MENDABLE = (DataError, DatasetError, EngineError, EvaluationError, HubError, PublishError, ResultsError, RunError)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit code: 0 done, 2 something a person has to change, 130 interrupted."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        recipe, args, model_args = parse(arguments)
+        if recipe.push_only:
+            output = Path(str(args.output_dir))
+            print("Published:", push(output, repository(args.hub_model_id, output, args.hub_private_repo)))
+        else:
+            fine_tune(recipe, args, model_args, arguments)
+    except MENDABLE as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nStopped. The same command with --resume continues from the last save.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def parse(arguments: list[str]) -> tuple[Recipe, SFTConfig, ModelConfig]:
+    """The three parts of a configuration. Raises RunError for what does not go together."""
+    parts: Any = (Recipe, SFTConfig, ModelConfig)
+    parser = TrlParser(parts, prog="python -m train")
+    try:
+        recipe, args, model_args = parser.parse_args_and_config(arguments)
+    except (ValueError, FileNotFoundError) as error:
+        raise RunError(str(error)) from error
+    if args.hub_token:
+        raise RunError("A token given as a flag ends in logs and files: use `hf auth login` or HF_TOKEN.")
+    if not model_args.model_name_or_path:
+        raise RunError("Which base model? Give --config with a file of train/configs/, or --model_name_or_path.")
+    if not model_args.use_peft:
+        raise RunError("The product of a run is a LoRA adapter: set use_peft: true.")
+    return recipe, args, model_args
+
+
+def fine_tune(  # noqa: PLR0912, PLR0915 (a run is one story, told from top to bottom)
+    recipe: Recipe, args: SFTConfig, model_args: ModelConfig, arguments: list[str]
+) -> None:
+    """One run: train, keep the best save, compare the three arms on held-out charts, write the card, push."""
+
+    # ------------------------------------------------------------------------------------------------------------
+    # Where: a save to go on from, the run's name in trackio, a repository that will take the result
+    output = Path(str(args.output_dir))
+    state = PartialState()
+    with state.main_process_first():
+        checkpoint = last_save(output, recipe.resume)
+        args.run_name = run_name(output, arguments, args.run_name, recipe.resume)
+    pushing = args.push_to_hub and not recipe.dry_run
+    repo_id = repository(args.hub_model_id, output, args.hub_private_repo) if pushing else None
+    args.push_to_hub = False  # the trainer would push every save; here one adapter is pushed, once it is measured
+    if not pushing:
+        args.trackio_space_id = None
+
+    # ------------------------------------------------------------------------------------------------------------
+    # Base model and data
+    base = bases.load(recipe, model_args)
+    data = open_data(recipe, base.canvases, args.seed)
+
+    # ------------------------------------------------------------------------------------------------------------
+    # Trainer: loss on the answer alone, accuracy by answering questions
+    args.remove_unused_columns = False  # rows are made from a number, a column that the trainer does not know
+    try:
+        trainer = ChartTrainer(
+            model=base.model,
+            args=args,
+            processing_class=base.processor,
+            train_dataset=data.train,
+            eval_dataset=data.val,
+            peft_config=get_peft_config(model_args),
+            base_name=base.name,
+        )
+    except ValueError as error:  # TRL and PEFT say which argument, and why
+        raise RunError(str(error)) from error
+    model: Any = trainer.model  # a PeftModel
+    if trains_vision(model):
+        raise RunError(
+            f"lora_target_modules {model_args.lora_target_modules} reach the vision tower. The app answers for all "
+            "arms in one batch, which needs an adapter on the language model only, such as q_proj and v_proj."
+        )
+    if not recipe.vision_gradients:
+        stop_gradients_at_vision(model)
+    print("Trained on:", *trainer.supervised_texts([data.train[i] for i in range(min(3, len(data.train)))]), sep="\n  ")
+
+    options = Options(max_new_tokens=recipe.max_new_tokens)
+    choice = bases.choice(base, model_args, args.device)
+    engine = training_engine(model, base.processor, choice, bases.pixel_limits(recipe), output.name)
+    if recipe.accuracy_sample and not trainer.is_fsdp_enabled:  # a sharded model cannot generate
+        asked = sample(data.val, recipe.accuracy_sample, args.seed)
+
+        def measure(arms: Sequence[str]) -> dict[str, float]:
+            with answering(model):
+                return accuracy(engine, asked, arms, options, recipe.accuracy_batch)
+
+        trainer.measure = measure
+        args.eval_on_start = checkpoint is None and args.eval_strategy != "no"
+    elif args.load_best_model_at_end:
+        args.metric_for_best_model, args.greater_is_better = "loss", False
+
+    # ------------------------------------------------------------------------------------------------------------
+    # Train, and keep the save that answered best
+    if trained(output):
+        model.load_adapter(str(output), "default")
+    else:
+        if recipe.resume and state.is_main_process:
+            forget_after(args.project, args.run_name, step_of(checkpoint) if checkpoint else -1)
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        trainer.save_model()
+        print(cost(trainer.state))
+    if not state.is_main_process:
+        return
+    contract = Contract(
+        base=base.name,
+        system=str(ADAPTER.system),
+        base_revision=base.revision,
+        min_pixels=base.processor.image_processor.size["shortest_edge"],
+        max_pixels=base.processor.image_processor.size["longest_edge"],
+        dataset=data.name,
+        split=data.train_split,
+        seed=args.seed,
+        versions=package_versions(),
+    )
+    contract.save(output)
+    if trainer.is_fsdp_enabled:
+        print("Trained. The same command with --resume, on one GPU without accelerate, measures and publishes it.")
+        return
+
+    # ------------------------------------------------------------------------------------------------------------
+    # Measure: three arms on held-out charts, resumable like the training
+    about = {"dataset": data.name, "split": data.test_split, "limit": recipe.test_sample, "seed": args.seed}
+    with answering(model):
+        results = evaluate.measure(engine, data.held_out, ARMS, options, output / RESULTS, about=about)
+    scores = {arm.key: results.score(arm.key, "canonical") for arm in ARMS}
+    contract = replace(contract, scores={arm: round(100 * (one.accuracy or 0), 2) for arm, one in scores.items()})
+    contract.save(output)
+    write_card(output, contract, results, data, run_command(output))
+    print(table(results, "canonical"))
+
+    # ------------------------------------------------------------------------------------------------------------
+    # Publish
+    if repo_id:
+        print("Published:", push(output, repo_id))
+    else:
+        print(f"Ready in {output}. Nothing was pushed.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,149 @@
+"""The model card of an adapter, written from its contract and its results file; no figure in it is typed by hand."""
+
+from pathlib import Path
+
+from huggingface_hub import EvalResult, ModelCardData
+
+from chartqa_demo.arms import ARMS
+from chartqa_demo.contract import Contract
+from chartqa_demo.hub import HUB_ID
+from chartqa_demo.metric import RULE_NOTES
+from chartqa_demo.results import GROUPS, Results, percent
+from chartqa_demo.stats import in_words
+from train.data import Data
+from train.publish import BUNDLED
+
+RULES_SHOWN = ("canonical", "tolerant")
+
+CARD = """---
+{metadata}
+---
+
+# {name}
+
+A LoRA adapter that answers questions about charts in ChartQA's way: a word, a number, a short phrase.
+It stands on {base} and changes the language model only; the vision tower is the base's.
+
+## Measured
+
+{sample}
+
+{tables}
+
+{comparisons}
+
+{rules}
+
+## How it was made
+
+{trained}
+
+```
+{command}
+```
+
+{versions}
+
+## How to use it
+
+With the system message below; that is how it was trained, and it is also in `chartqa_contract.json`, which the
+side-by-side demo reads. Charts of {min_pixels:,} to {max_pixels:,} pixels were shown to it; other sizes are scaled.
+
+> {system}
+
+## Limitations
+
+- The sample above is what was measured, and its intervals are as wide as they are; other charts will score otherwise.
+- The canonical rule forgives 5 % on every number, years included, and forgives no format: "62 %" is wrong for 62.
+- The adapter learned the wording of one data set: it answers shortly even where an explanation would help.
+{limits}
+
+## Licence
+
+{licence}
+"""
+
+
+def write_card(folder: Path, contract: Contract, results: Results, data: Data, command: str) -> Path:
+    """Write README.md, with Hub metadata (model-index included), into the adapter's folder."""
+    charts = "generated charts" if data.generated else data.name
+    tables = "\n\n".join(f"### {rule.capitalize()} rule\n\n{_table(results, rule)}" for rule in RULES_SHOWN)
+    titles = {arm.key: arm.title for arm in ARMS}
+    text = CARD.format(
+        metadata=_metadata(folder.name, contract, results, data).to_yaml(),
+        name=folder.name,
+        base=_base(contract),
+        sample=f"{len(results.items):,} held-out questions of {charts} ({data.test_split}), greedy answers, "
+        "accuracy in per cent with its 95 % Wilson interval (number of questions).",
+        tables=tables,
+        comparisons="\n".join(
+            f"- {rule}: {in_words(one, titles[one.first], titles[one.second])}"
+            for rule in RULES_SHOWN
+            for one in results.comparisons(rule)
+        ),
+        rules="\n".join(f"- {rule}: {RULE_NOTES[rule]}" for rule in RULES_SHOWN),
+        trained=f"Trained on {len(data.train):,} questions of {charts} ({data.train_split}), with the loss on the "
+        f"answers alone, seed {contract.seed}.",
+        command=command,
+        versions=", ".join(f"{package} {version}" for package, version in contract.versions.items()) + ".",
+        min_pixels=contract.min_pixels,
+        max_pixels=contract.max_pixels,
+        system=contract.system,
+        limits="- The base is a small demonstration model, and the charts were drawn by a program: on charts that "
+        "people publish it is far weaker than a large model."
+        if data.generated
+        else "- ChartQA's charts are in English and from four publishers; its labels hold errors, kept as released.",
+        licence="Apache-2.0, as is the base model."
+        if data.generated
+        else "Apache-2.0, as is the base model. The training data, ChartQA, is GPL-3.0; these files hold none of it.",
+    )
+    path = folder / "README.md"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def _table(results: Results, rule: str) -> str:
+    titles = {arm.key: arm.title for arm in ARMS}
+    lines = [f"| arm | {' | '.join(GROUPS)} |", "|---" * (len(GROUPS) + 1) + "|"]
+    for arm in results.arms:
+        lines.append(f"| {titles[arm]} | {' | '.join(percent(results.score(arm, rule, group)) for group in GROUPS)} |")
+    return "\n".join(lines)
+
+
+def _metadata(name: str, contract: Contract, results: Results, data: Data) -> ModelCardData:
+    """Hub metadata; what has no id on the Hub is left out, since the Hub refuses names it cannot resolve."""
+    measured = [
+        EvalResult(
+            task_type="visual-question-answering",
+            task_name="Chart question answering",
+            dataset_type=data.name,
+            dataset_name="generated charts" if data.generated else "ChartQA",
+            dataset_split=data.test_split,
+            metric_type="accuracy",
+            metric_name=f"relaxed accuracy ({rule})",
+            metric_value=round(100 * accuracy, 2),
+        )
+        for rule in RULES_SHOWN
+        if (accuracy := results.score("adapter", rule).accuracy) is not None
+    ]
+    return ModelCardData(
+        base_model=contract.base if HUB_ID.fullmatch(contract.base) else None,
+        base_model_relation="adapter" if HUB_ID.fullmatch(contract.base) else None,
+        datasets=data.name if HUB_ID.fullmatch(data.name) else None,
+        language="en",
+        library_name="peft",
+        license="apache-2.0",
+        pipeline_tag="image-text-to-text",
+        tags=["lora", "chart-question-answering", "qwen2-vl"],
+        model_name=name,
+        eval_results=measured,
+    )
+
+
+def _base(contract: Contract) -> str:
+    if contract.base == BUNDLED:
+        return "the small Qwen2-VL that comes with the demo"
+    if not HUB_ID.fullmatch(contract.base):
+        return contract.base
+    revision = f" (revision `{contract.base_revision}`)" if contract.base_revision else ""
+    return f"[{contract.base}](https://huggingface.co/{contract.base}){revision}"

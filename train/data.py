@@ -1,0 +1,180 @@
+"""Rows for the trainer: a chart, the adapter arm's own prompt, and the gold answer as completion.
+
+The trainer's data set holds row numbers or seeds only; a chart is decoded or drawn when its batch is made. Every row
+is looked at once before training starts: a row that cannot be used is cheap to name in the first minute and dear
+after an hour.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from io import BytesIO
+from itertools import compress
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from PIL.Image import Image
+from tqdm.auto import tqdm
+
+from chartqa_demo.arms import ADAPTER
+from chartqa_demo.chat import training_row
+from chartqa_demo.dataset import Example, Split, chart_id, open_split, sample
+from chartqa_demo.images import ChartError, Size, fit_canvas
+from train.pretrain.truth import Chart, Question
+from train.recipe import GENERATED, Recipe
+
+Canvases = Sequence[Size] | None
+
+FIRST_VAL_SEED, FIRST_TEST_SEED = 10_000_000, 20_000_000  # generated charts to train on begin at seed 0
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a run trains on, watches and is measured on; names as they may be published, a folder by its name only.
+
+    train, val: rows of images, prompt, completion; held_out: examples for `chartqa_demo.evaluate`."""
+
+    name: str
+    train: Dataset
+    val: Dataset
+    held_out: list[Example]
+    train_split: str
+    test_split: str
+
+    @property
+    def generated(self) -> bool:
+        """Drawn by us, not ChartQA's."""
+        return self.name == GENERATED
+
+
+class DataError(ValueError):
+    """The data cannot be trained on; the message names the row and the way out."""
+
+
+def open_data(recipe: Recipe, canvases: Canvases, seed: int) -> Data:
+    """The three parts of the recipe's data set. Raises DatasetError (no such thing) and DataError (a bad row)."""
+    if recipe.dataset == GENERATED:
+        first, charts = 0, recipe.train_charts
+        val = range(FIRST_VAL_SEED, FIRST_VAL_SEED + recipe.val_charts)
+        test = range(FIRST_TEST_SEED, FIRST_TEST_SEED + recipe.test_charts)
+        return Data(
+            name=GENERATED,
+            train=generated_rows(range(first, first + charts), canvases=canvases),
+            val=generated_rows(val, held_out=True, canvases=canvases),
+            held_out=generated_examples(test),
+            train_split=f"seeds {first} to {first + charts - 1}",
+            test_split=f"held-out seeds {test[0]} to {test[-1]}",
+        )
+    train, val, test = (
+        usable(open_split(recipe.dataset, split), f"{recipe.dataset}, split {split}", recipe.skip_bad_rows)
+        for split in (recipe.train_split, recipe.val_split, recipe.test_split)
+    )
+    return Data(
+        name=Path(recipe.dataset).name if Path(recipe.dataset).expanduser().is_dir() else recipe.dataset,
+        train=chart_rows(train, canvases),
+        val=chart_rows(val, canvases),
+        held_out=sample(test, recipe.test_sample, seed),
+        train_split=recipe.train_split,
+        test_split=recipe.test_split,
+    )
+
+
+def usable(examples: Sequence[Example] | Split, where: str, skip_bad_rows: bool = False) -> list[Example]:
+    """The examples with a readable chart, a question and an answer.
+
+    where: data set and split, for messages. Raises DataError for the first bad row, or, with `skip_bad_rows`, only
+    when no row is left.
+    """
+    with ThreadPoolExecutor() as pool:  # decoding releases the interpreter's lock
+        faults = list(tqdm(pool.map(_fault, examples), total=len(examples), desc=f"Checking {where}", leave=False))
+    bad = [number for number, fault in enumerate(faults) if fault]
+    if bad and not skip_bad_rows:
+        others = f" {len(bad) - 1} more rows have a fault too." if len(bad) > 1 else ""
+        raise DataError(
+            f"Row {bad[0]} of {where} (counted from 0) cannot be used: {faults[bad[0]]}{others} "
+            "Mend it, or leave such rows out with --skip_bad_rows."
+        )
+    if len(bad) == len(examples):
+        raise DataError(f"{where} has no row that can be used.")
+    if bad:
+        print(f"{where}: {len(bad)} of {len(examples)} rows left out; the first is row {bad[0]}, {faults[bad[0]]}")
+    return list(compress(examples, [fault is None for fault in faults]))
+
+
+def chart_rows(examples: Sequence[Example], canvases: Canvases = None) -> Dataset:
+    """Examples as the trainer wants them: images, prompt, completion.
+
+    canvases: (width, height) in pixels where the base model reads charts on fixed canvases only.
+    """
+
+    def row(number: int) -> dict[str, Any]:
+        example = examples[number]
+        return _row(example.load_image(), example.question, example.gold[0], canvases)
+
+    return _lazily(range(len(examples)), row)
+
+
+def generated_rows(seeds: Sequence[int], held_out: bool = False, canvases: Canvases = None) -> Dataset:
+    """The same of our own charts, one question of each."""
+
+    def row(seed: int) -> dict[str, Any]:
+        chart, question = _generated(seed, held_out)
+        return _row(chart.image, question.text, question.gold, canvases)
+
+    return _lazily(seeds, row)
+
+
+def generated_examples(seeds: Sequence[int]) -> list[Example]:
+    """Held-out charts of our own, one question of each, to be measured on; kept encoded, about 30 KB each."""
+    examples = []
+    for seed in tqdm(seeds, desc="Drawing held-out charts", leave=False):
+        chart, question = _generated(seed, held_out=True)
+        png = BytesIO()
+        chart.image.save(png, "PNG")
+        examples.append(
+            Example(
+                id=f"held-out/{seed}",
+                chart=chart_id(png.getvalue()),
+                question=question.text,
+                gold=(question.gold,),
+                kind="human" if question.human else "machine",
+                source=f"{chart.kind}, {question.kind}",
+                read=png.getvalue,
+            )
+        )
+    return examples
+
+
+def _generated(seed: int, held_out: bool) -> tuple[Chart, Question]:
+    from train.pretrain.charts import make_chart  # drawing libraries, which ChartQA's own charts do not need
+
+    chart = make_chart(seed, held_out=held_out)
+    return chart, random.Random(seed).choice(chart.questions)
+
+
+def _row(image: Image, question: str, answer: str, canvases: Canvases) -> dict[str, Any]:
+    image = fit_canvas(image, canvases)[0] if canvases else image
+    return {"images": [image], **training_row(ADAPTER, question, answer.strip())}
+
+
+def _lazily(numbers: Sequence[int], row: Callable[[int], dict[str, Any]]) -> Dataset:
+    def batch(columns: dict[str, list[int]]) -> dict[str, list[Any]]:
+        rows = [row(number) for number in columns["number"]]
+        return {key: [each[key] for each in rows] for key in rows[0]}
+
+    return Dataset.from_dict({"number": list(numbers)}).with_transform(batch)
+
+
+def _fault(example: Example) -> str | None:
+    """What is wrong with a row, None for nothing."""
+    if not (example.question or "").strip():
+        return "its question is empty."
+    if not example.gold or not (example.gold[0] or "").strip():
+        return "its answer is empty."
+    try:
+        example.load_image()
+    except (ChartError, OSError, TypeError) as error:  # TypeError: the cell holds no picture at all
+        return f"its chart: {error}"
+    return None

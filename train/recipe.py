@@ -1,0 +1,61 @@
+"""What a training run decides besides TRL's own settings: which charts, how they are measured, what is published.
+
+Parsed by `TrlParser` beside `SFTConfig` and `ModelConfig`: every field is a key of the YAML files in
+`train/configs/` and a flag of `python -m train`.
+"""
+
+from dataclasses import dataclass, field
+
+from chartqa_demo.settings import HUB_DATASET
+
+GENERATED = "generated"
+
+
+@dataclass
+class Recipe:
+    """Our part of a run's configuration; the help texts are the documentation of the fields."""
+
+    dataset: str = field(
+        default=HUB_DATASET,
+        metadata={
+            "help": "Hub id or local folder in the layout of ChartQA (columns image, query, label), or "
+            f"'{GENERATED}': charts drawn by train/pretrain/charts.py."
+        },
+    )
+    train_split: str = field(default="train", metadata={"help": "Split to train on, slices allowed: train[:10%]."})
+    val_split: str = field(default="val", metadata={"help": "Split for the loss and the accuracy during training."})
+    test_split: str = field(default="test", metadata={"help": "Held-out split for the final comparison."})
+    train_charts: int = field(default=1000, metadata={"help": "Generated charts to train on, one question each."})
+    val_charts: int = field(default=32, metadata={"help": "Generated charts for the loss and the accuracy."})
+    test_charts: int = field(default=400, metadata={"help": "Generated held-out charts for the final comparison."})
+    skip_bad_rows: bool = field(
+        default=False,
+        metadata={"help": "Leave out rows without a readable chart, a question or an answer, and say how many."},
+    )
+    min_pixels: int | None = field(default=None, metadata={"help": "Enlarge charts that have fewer pixels."})
+    max_pixels: int | None = field(
+        default=None, metadata={"help": "Shrink charts that have more pixels; 784 pixels are one image token."}
+    )
+    base_id: str | None = field(
+        default=None,
+        metadata={"help": "Hub id of the base when model_name_or_path is a folder: what the adapter will name."},
+    )
+    vision_gradients: bool = field(
+        default=False,
+        metadata={"help": "Send gradients through the frozen vision tower: the same weights, more operations."},
+    )
+    accuracy_sample: int = field(
+        default=100, metadata={"help": "Validation questions answered at the start and at each save; 0 for none."}
+    )
+    accuracy_batch: int = field(default=8, metadata={"help": "Questions answered in one batch."})
+    test_sample: int | None = field(
+        default=None, metadata={"help": "At most so many held-out questions, drawn with the seed; default: all."}
+    )
+    max_new_tokens: int = field(default=32, metadata={"help": "Longest answer when accuracy is measured, in tokens."})
+    resume: bool = field(
+        default=False, metadata={"help": "Continue the run in output_dir from its last save, in the same trackio run."}
+    )
+    dry_run: bool = field(
+        default=False, metadata={"help": "Train, measure and prepare everything to publish, and push nothing."}
+    )
+    push_only: bool = field(default=False, metadata={"help": "Only publish the finished adapter in output_dir."})

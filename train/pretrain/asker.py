@@ -122,6 +122,8 @@ class Asker:
             "n": self.plain(cell),
         }
         owner = table.who or (fields["c"] if table.about == "owner" else fields["s"] if self.many else "the group")
+        fields["point"] = "point" if table.kind in ("line", "area") else self.kind
+        fields["for_it"] = "for" + fields["at"][2:] if fields["at"].startswith("of ") else fields["at"]
         fields["am"] = ("an " if fields["m"][0] in "aeiouAEIO" else "a ") + fields["m"]
         fields["open"] = (
             "How high was the value" if table.kind == "scatter" else table.measure.opener.replace("{who}", owner)
@@ -140,6 +142,8 @@ class Asker:
         short: str | None = None,
     ) -> None:
         """Adds a question unless its words were used before."""
+        if self.table.kind == "scatter":  # which of its two measures is meant has to be said
+            wording = [words for words in wording if "{m}" in words] or wording
         text = self.rng.choice(wording).format_map(fields)
         if human and self.rng.random() < 0.12:
             text = text.rstrip("?.") + self.rng.choice((" ?", "??", ""))

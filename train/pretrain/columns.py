@@ -76,7 +76,7 @@ def plan_upright(plot: Plot, area: Box, headroom: float, zero: bool) -> tuple[Bo
     numbers = look.value_axis or not table.labelled or table.readable
     low, high = extent(plot)
     if not zero:
-        low -= 0.06 * (high - low)
+        low = max(0.0, low - 0.06 * (high - low)) if low >= 0 else low - 0.06 * (high - low)
     height = (bottom - top) * 0.8
     ticks = int(min(10, max(3, height / (look.size * plot.rng.uniform(2.2, 4.5)))))
     room = height * (0.94 if table.labelled and table.kind not in ("stacked", "area") else 0.99) - headroom

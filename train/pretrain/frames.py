@@ -255,7 +255,7 @@ def plan_names(plot: Plot, slot: float, tallest: float, left: float) -> NameRow:
     most `tallest` px."""
     look, names = plot.look, plot.table.categories
     font = Font(look.bold, look.size) if look.names_bold else plot.font()
-    if max(font.width(name) for name in names) <= slot - 3:
+    if max(font.width(name) for name in names) <= slot - 0.45 * look.size:
         return NameRow(look.size * 1.5 + 3, [[name] for name in names], 0, 1, font)
     if slot > 26:
         wrapped = [font.wrap(name, slot - 4) for name in names]

@@ -89,8 +89,6 @@ def ask_extreme(asker: Asker) -> None:
     fields = asker.fields(order[0])
     human = asker.rng.random() < 0.35 and asker.table.kind != "scatter"
     fields["peak"] = "peak" if largest else "lowest point"
-    if human and asker.table.kind == "line":
-        fields["kind"] = "point"
     fields["w"] = asker.rng.choice(words.LARGEST if largest else words.SMALLEST)
     if human or fields["w"] == "most":
         fields["w"] = asker.rng.choice(words.BIG_ADJECTIVES if largest else words.SMALL_ADJECTIVES)
@@ -111,8 +109,6 @@ def ask_limit(asker: Asker) -> None:
     fields = asker.fields(cell)
     human = asker.rng.random() < 0.4 and asker.table.kind != "scatter"
     fields["peak"] = "peak" if largest else "lowest"
-    if asker.table.kind == "line":
-        fields["kind"] = "point"
     fields["w"] = asker.rng.choice(words.BIG_ADJECTIVES if largest else words.SMALL_ADJECTIVES)
     if asker.table.kind == "scatter":
         wording = ("What is the {w} {m}?", "What is the {w} {m} in the chart?")
@@ -126,13 +122,13 @@ def ask_limit(asker: Asker) -> None:
 def ask_limit_of_all(asker: Asker) -> None:
     """The largest or smallest value of all series."""
     cells = list(asker.height)
-    if not asker.many or asker.table.kind == "scatter" or any(cell not in asker.exact for cell in cells):
+    stacked = asker.table.kind in ("stacked", "stacked_h", "area", "scatter")
+    if not asker.many or stacked or any(cell not in asker.exact for cell in cells):
         return
     largest = asker.rng.random() < 0.6
     cell = asker.ranked(cells, largest)[0]
     fields = asker.fields(cell)
     fields |= {"of": "", "w": asker.rng.choice(words.BIG_ADJECTIVES if largest else words.SMALL_ADJECTIVES)}
-    fields["kind"] = "point" if asker.table.kind == "line" else asker.kind
     sentence = f"The {fields['w']} value is {fields['v']}, {fields['at']}."
     gold = asker.plain(cell)
     asker.ask("max" if largest else "min", words.LIMIT_ALL, fields, gold, sentence, [cell], True, asker.say(cell))

@@ -83,7 +83,7 @@ def ask_colour(asker: Asker) -> None:
 def ask_colour_of_extreme(asker: Asker) -> None:
     """The colour of the largest or smallest bar or slice, or of the series with the largest value."""
     names, cells = asker.colour_names(), list(asker.height)
-    if names is None or len(cells) < 2:
+    if names is None or len(cells) < 2 or asker.table.kind in ("stacked", "stacked_h", "area"):
         return
     largest = asker.rng.random() < 0.65
     order = asker.ranked(cells, largest)

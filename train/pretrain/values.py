@@ -187,7 +187,7 @@ def fill_values(rng: random.Random, table: Table, look: Look) -> None:
             rows, step = make_wholes(rng, table, 0), 1.0
         else:
             total = max(map(sum, zip(*rows, strict=True))) if table.kind in STACKS else largest
-            step = max(readable_step(total, rng), 0.01)
+            step = max(readable_step(total, rng), 0.01 if max(table.unit.decimals) else 1.0)
             rows = [[round(cell / step) * step or step for cell in row] for row in rows]
         table.figures = pick_figures(rng, table.unit, step_decimals(step), look, table.labelled)
     smallest = 10.0**-table.figures.decimals
@@ -210,10 +210,10 @@ def fill_scatter(rng: random.Random, table: Table, largest: float, look: Look) -
     second = rng.choice(fitting)
     count = len(table.categories)
     rows = []
-    for top in (largest, pick_magnitude(rng, UNITS[second.unit])[0]):
+    for unit, top in ((table.unit, largest), (UNITS[second.unit], pick_magnitude(rng, UNITS[second.unit])[0])):
         row = make_values(rng, "scatter", False, 1, count)[0]
         rng.shuffle(row)
-        step = max(readable_step(top, rng), 0.01)
+        step = max(readable_step(top, rng), 0.01 if max(unit.decimals) else 1.0)
         rows.append([round(round(cell * top / step) * step or step, step_decimals(step)) for cell in row])
     table.figures = Figures(2, True, look.separator, "", "", "", "", "", "")
     table.values = [list(row) for row in rows]

@@ -2,8 +2,9 @@
 
 Fields: {m} the measure, {c} and {d} category names, {s} and {r} series names, {at} and {at2} a cell in words ("in 2015
 for Brazil"), {of} a series in words with a space before it, or nothing; {noun}, {plural} what categories are called;
-{kind} the marks' name (bar, line, slice); {w} a chosen adjective; {v} a number; {ctx} place and time, or nothing;
-{open} the measure's own opening ("How much revenue did Nike generate"); {a}, {b}, {x}: as used below.
+{kind} the marks' name (bar, line, slice), {point} the same for one value of a line; {w} a chosen adjective; {v} a
+number as said, {n} as written; {ctx} place and time, or nothing; {open} the measure's own opening ("How much revenue
+did Nike generate"); {x}: as used below.
 """
 
 VALUE = {
@@ -85,9 +86,9 @@ VALUE_HUMAN = (
 VALUE_SENTENCE = (
     "The {m} {at} was {v}.",
     "The {m} {at} is {v}.",
-    "The value {at} is {v}.",
-    "It was {v} {at}.",
-    "The chart shows {v} {at}.",
+    "The value {for_it} is {v}.",
+    "It was {v} {for_it}.",
+    "The chart shows {v} {for_it}.",
 )
 VALUE_COLOUR = (
     "What is the value of the {x} {kind} in {c}?",
@@ -147,15 +148,15 @@ EXTREME = {
 }
 EXTREME_HUMAN = {
     "time": (
-        "Which {noun} shows the {w} {kind}{of}?",
+        "Which {noun} shows the {w} {point}{of}?",
         "When did the {m}{of} reach its {peak}?",
         "Which {noun} has the {w} value{of}?",
         "When was it {w}{of}?",
     ),
     "": (
-        "Which {noun} has the {w} {kind}{of}?",
+        "Which {noun} has the {w} {point}{of}?",
         "Which {noun} shows the {w} value{of}?",
-        "What does the {w} {kind}{of} represent?",
+        "What does the {w} {point}{of} represent?",
         "Which {noun} is {w}{of}?",
         "which {noun} has the {w} value{of}",
     ),
@@ -174,8 +175,8 @@ LIMIT = (
     "What is the {w} {m}{of}?",
 )
 LIMIT_HUMAN = (
-    "What is the value of the {w} {kind}{of}?",
-    "What's the value of {w} {kind}{of}?",
+    "What is the value of the {w} {point}{of}?",
+    "What's the value of {w} {point}{of}?",
     "What is the {w} value{of} in the chart?",
     "What's the {peak} value{of}?",
 )
@@ -242,7 +243,7 @@ WHICH_OF = (
     "Which has the {w} {m}{of}, {c} or {d}?",
 )
 SUM_COMPARE = (
-    "Is the sum of the two smallest {kind}s greater than the largest {kind}?",
+    "Is the sum of the two smallest {point}s greater than the largest {point}?",
     "Does the sum of the two smallest values exceed the largest value?",
     "Is the largest value more than the sum of the two smallest values?",
 )
@@ -280,14 +281,14 @@ SUM_SERIES = (
     "What do {s} and {r} add up to {at}?",
 )
 SUM_ENDS = (
-    "What is the sum of the two {w} {kind}s{of}?",
+    "What is the sum of the two {w} {point}s{of}?",
     "Find the two {w} values{of} and add them.",
     "What is the total of the two {w} values{of}?",
     "What is the sum of the {w} two values{of}?",
 )
 TOTAL = (
     "What is the sum of all the values{of}?",
-    "What is the total of all {kind}s{of}?",
+    "What is the total of all {point}s{of}?",
     "What do all the {plural} add up to{of}?",
     "What is the total {m}{of}?",
 )
@@ -305,12 +306,12 @@ RATIO_SERIES = (
 )
 RATIO_ENDS = (
     "What is the ratio of the largest to the smallest value{of}?",
-    "What's the ratio of the largest {kind} and the smallest {kind}{of}?",
+    "What's the ratio of the largest {point} and the smallest {point}{of}?",
 )
 AVERAGE = (
     "What is the average of all the values{of}?",
     "What is the average {m}{of}?",
-    "What's the average of all the {kind}s{of}?",
+    "What's the average of all the {point}s{of}?",
     "What is the mean of all {plural}{of}?",
 )
 AVERAGE_TWO = (
@@ -321,7 +322,7 @@ AVERAGE_TWO = (
 AVERAGE_PART = ("What is the average of the {w} three {plural}{of}?", "What's the average of the {w} three values{of}?")
 RANGE = (
     "What is the difference between the highest and the lowest value{of}?",
-    "What is the difference between the largest and the smallest {kind}{of}?",
+    "What is the difference between the largest and the smallest {point}{of}?",
     "What is the difference between the maximum and minimum {m}{of}?",
     "What's the range of the values{of}?",
     "What is the difference between the highest {m} and the lowest{of}?",
@@ -335,12 +336,12 @@ TREND_YES = ("Did the {m}{of} {w} from {c} to {d}?", "Has the {m}{of} {w}d betwe
 ABOVE = (
     "How many {plural} have a value {w} {n}{of}?",
     "How many {plural} had {am} {w} {v}{of}?",
-    "How many {kind}s are {w} {n}{of}?",
-    "How many {kind}s have a value {w} {n}{of}?",
+    "How many {point}s are {w} {n}{of}?",
+    "How many {point}s have a value {w} {n}{of}?",
     "In how many {plural} is the value {w} {n}{of}?",
 )
 ABOVE_SENTENCE = ("{x} of the {plural} have a value {w} {n}{of}.", "{x} {plural} are {w} {n}{of}.")
-WHICH_ABOVE = ("Which {noun} has a value {w} {n}{of}?", "Which {noun} is {w} {n}{of}?", "Which {kind} is {w} {n}{of}?")
+WHICH_ABOVE = ("Which {noun} has a value {w} {n}{of}?", "Which {noun} is {w} {n}{of}?", "Which {point} is {w} {n}{of}?")
 LIST = (
     "List all the {plural}.",
     "Which {plural} are shown in the chart?",
@@ -397,8 +398,8 @@ AXIS_TITLE = (
 KIND = ("What type of chart is this?", "What kind of chart is shown?", "Which type of graph is used?")
 LIMIT_ALL = (
     "What is the {w} value in the chart?",
-    "What is the value of the {w} {kind}?",
-    "What's the {w} value of all {kind}s?",
+    "What is the value of the {w} {point}?",
+    "What's the {w} value of all {point}s?",
     "What is the {w} {m} shown?",
 )
 MISSING = ("Find the missing value: {x}.", "Find missing data{of}: {x}", "Which value is missing{of}: {x}?")
@@ -409,7 +410,7 @@ MEAN_OVER_MEDIAN = (
 OVER_MEAN = (
     "Is the value of {c} greater than the average of all the values{of}?",
     "Is {c} above the average{of}?",
-    "Is {c} higher than the average of all {kind}s{of}?",
+    "Is {c} higher than the average of all {point}s{of}?",
 )
 COLOUR_OF_EXTREME = (
     "What is the color of the {w} {kind}?",

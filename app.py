@@ -30,11 +30,16 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
 
+    from chartqa_demo.operations import routes
     from chartqa_demo.ui import build_app, launch_options
 
     app = build_app(engine, settings, examples)
     app.queue(max_size=settings.queue_size).launch(
-        server_name=settings.host, server_port=settings.port, **launch_options()
+        server_name=settings.host,
+        server_port=settings.port,
+        max_threads=40 + engine.parallel,  # an answer holds its thread until it ends; 40 is Gradio's own number
+        app_kwargs={"routes": routes(app)},
+        **launch_options(),
     )
 
 

@@ -14,10 +14,11 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -36,6 +37,7 @@ VISITORS = 64  # at the same time, each with three requests; more wait in the pa
 ITEMS = 16  # questions of an evaluation at the same time: enough to fill a batch, with room left for visitors
 REQUEST_S = 120.0  # from sending to the last token, the server's own queue included
 CONNECT_S = 10.0
+HEARTBEAT_S = 1.0
 RETRIES = 3
 FIRST_WAIT_S = 0.5  # doubled each time
 LONGEST_WAIT_S = 8.0  # a server that asks for more is not asked again: nobody watches an empty card for so long
@@ -99,9 +101,11 @@ class EndpointEngine:
         try:
             going = True
             while going:
-                going = news.get()
-                while going and not news.empty():  # a slow reader skips to the newest state
-                    going = news.get()
+                # A reader who left can only close this iterator between two items, so a silent server gets some too.
+                with suppress(Empty):
+                    going = news.get(timeout=HEARTBEAT_S)
+                    while going and not news.empty():  # a slow reader skips to the newest state
+                        going = news.get()
                 if not going:
                     asking.result()  # raises what no arm could turn into its sentence: a mistake of this file
                 yield tuple(latest[arm.key] for arm in arms)

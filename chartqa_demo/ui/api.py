@@ -9,10 +9,10 @@ from chartqa_demo.engines import Engine, EngineError
 from chartqa_demo.images import ChartError
 from chartqa_demo.ui.question import QuestionError, chart_path, read_question, records, stream_answers
 
-ONE_MODEL: dict[str, Any] = {
-    "concurrency_id": "gpu",
-    "concurrency_limit": 1,
-}  # the weights serve one question at a time
+
+def at_once(engine: Engine) -> dict[str, Any]:
+    """Listener options under which page and API together ask as many questions at once as the engine answers."""
+    return {"concurrency_id": "gpu", "concurrency_limit": engine.parallel}
 
 
 def add_ask_endpoint(engine: Engine, inputs: list[Any]) -> None:
@@ -52,5 +52,5 @@ def add_ask_endpoint(engine: Engine, inputs: list[Any]) -> None:
             raise gr.Error(str(error), print_exception=False) from error
 
     gr.Button(visible=False).click(
-        ask, inputs, gr.JSON(visible=False, label="answers"), api_name="ask", preprocess=False, **ONE_MODEL
+        ask, inputs, gr.JSON(visible=False, label="answers"), api_name="ask", preprocess=False, **at_once(engine)
     )

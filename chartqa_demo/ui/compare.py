@@ -18,7 +18,7 @@ from chartqa_demo.engines import Answers, Engine, EngineError
 from chartqa_demo.images import ChartError
 from chartqa_demo.settings import Settings
 from chartqa_demo.ui import cards
-from chartqa_demo.ui.api import ONE_MODEL, add_ask_endpoint
+from chartqa_demo.ui.api import add_ask_endpoint, at_once
 from chartqa_demo.ui.charts import GENERAL_QUESTIONS, Chart, chart_of, gallery_of, picture_to_show, split_title
 from chartqa_demo.ui.history import entry, history_list, read_entries, with_entry
 from chartqa_demo.ui.question import (
@@ -243,7 +243,7 @@ class CompareTab:
             [self.asked, self.history],
             [*self.run_outputs, self.notice, self.history, self.history_list],
             trigger_mode="multiple",
-            **ONE_MODEL,
+            **at_once(self.engine),
             **private,
         )
         asks = [self.ask_button.click, self.question.submit, self.gold.submit]

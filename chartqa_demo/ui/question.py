@@ -15,6 +15,7 @@ from chartqa_demo.arms import Arm
 from chartqa_demo.engines import Answers, Engine, EngineError, Options
 from chartqa_demo.images import ChartError, load_chart
 from chartqa_demo.metric import Verdict, best_verdict
+from chartqa_demo.operations import counted
 
 MAX_QUESTION = 2_000
 MAX_GOLD = 500
@@ -100,7 +101,7 @@ def stream_answers(engine: Engine, question: Question) -> Iterator[Answers]:
     logged and becomes an EngineError, since a visitor can only try again.
     """
     image = load_chart(question.chart)
-    stream = engine.answer(image, question.text, engine.arms, question.options)
+    stream = counted(engine.answer(image, question.text, engine.arms, question.options))
     shown, shown_at = 0, 0.0
     try:
         for answers in stream:

@@ -1,0 +1,68 @@
+"""What an operator watches: `/healthz` and `/metrics` (Prometheus text) beside the page, on the same port.
+
+The routes are handed to `launch(app_kwargs=...)`, which puts them before Gradio's own; `mount_gradio_app` would do the
+same and never start on ZeroGPU. Counts only: no question, no chart and no address of a visitor is kept.
+"""
+
+from collections.abc import Iterator
+
+import gradio as gr
+from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from chartqa_demo.engines import Answers, EngineError
+
+SECONDS = (0.05, 0.1, 0.2, 0.5, 1, 2, 3, 5, 8, 13, 20, 30, 60, 120)
+
+ASKS = Counter("chartqa_asks", "Questions by how they ended: answered, failed (in every arm), stopped", ["outcome"])
+ERRORS = Counter(
+    "chartqa_errors", "Answers that failed, by arm and kind; arm `all`: the whole question", ["arm", "kind"]
+)
+FIRST_TOKEN = Histogram("chartqa_first_token_seconds", "Question to first token", ["arm"], buckets=SECONDS)
+ANSWER = Histogram("chartqa_answer_seconds", "Question to last token", ["arm"], buckets=SECONDS)
+TOKENS = Counter("chartqa_tokens", "Tokens answered", ["arm"])
+RUNNING = Gauge("chartqa_running", "Questions being answered")
+WAITING = Gauge("chartqa_waiting", "Questions in the queue")
+
+
+def counted(stream: Iterator[Answers]) -> Iterator[Answers]:
+    """The same answers, counted as they end; closing the iterator closes `stream`."""
+    outcome, last = "stopped", ()
+    try:
+        with RUNNING.track_inprogress():
+            for last in stream:
+                yield last
+        outcome = "failed" if last and all(answer.error for answer in last) else "answered"
+    except Exception as error:
+        outcome = "failed"
+        kind = type(error).__name__ if isinstance(error, EngineError) else "bug"
+        ERRORS.labels("all", kind).inc()
+        raise
+    finally:
+        close = getattr(stream, "close", None)
+        if close is not None:
+            close()
+        ASKS.labels(outcome).inc()
+        for answer in last:
+            TOKENS.labels(answer.arm).inc(answer.tokens)
+            if answer.error is not None:
+                ERRORS.labels(answer.arm, answer.error_kind or "unknown").inc()
+            elif answer.done:
+                FIRST_TOKEN.labels(answer.arm).observe(answer.first_token_s or answer.total_s or 0.0)
+                ANSWER.labels(answer.arm).observe(answer.total_s or 0.0)
+
+
+def routes(page: gr.Blocks) -> list[Route]:
+    """`/healthz` and `/metrics` for `page.launch(app_kwargs={"routes": routes(page)})`."""
+
+    async def healthz(request: Request) -> Response:
+        # The page alone: a model server that is down fails for all replicas, and taking them all out helps nobody.
+        return JSONResponse({"status": "ok"})
+
+    async def metrics(request: Request) -> Response:
+        WAITING.set(len(page._queue))
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    return [Route("/healthz", healthz), Route("/metrics", metrics)]

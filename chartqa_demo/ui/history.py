@@ -88,11 +88,11 @@ def as_csv(entries: Sequence[Entry]) -> str:
     for one in entries:
         told = [one["asked_at"], one["chart"], one["question"], " or ".join(one["gold"])]
         for answer in one["answers"]:
-            rows.writerow([_cell(value) for value in (*told, *(answer.get(name) for name in ANSWER_COLUMNS))])
+            rows.writerow([spreadsheet_cell(value) for value in (*told, *(answer.get(name) for name in ANSWER_COLUMNS))])
     return buffer.getvalue()
 
 
-def _cell(value: Any) -> Any:
+def spreadsheet_cell(value: Any) -> Any:
     """Spreadsheets run cells that begin like a formula; a number with a sign is left alone."""
     if not isinstance(value, str) or not value.startswith(("=", "+", "-", "@", "\t", "\r")):
         return value

@@ -127,7 +127,7 @@ def test_lookups_give_the_cell_as_it_is_printed(charts: list[Chart]) -> None:
 def test_inverse_lookups_have_no_second_category(charts: list[Chart]) -> None:
     for chart, question in asked(charts, "inverse"):
         (place,) = question.marks
-        assert question.gold == chart.categories[place[0]]
+        assert question.gold == chart.categories[place[0]].rstrip("*")
         assert chart.values[place[1]].count(cell(chart, place)) == 1
 
 
@@ -136,7 +136,7 @@ def test_extremes_are_extreme_and_untied(charts: list[Chart]) -> None:
         row = [value for value in chart.values[question.marks[0][1]] if value is not None]
         best = max(row) if question.kind == "argmax" else min(row)
         assert row.count(best) == 1
-        assert chart.categories[chart.values[question.marks[0][1]].index(best)] == question.gold
+        assert chart.categories[chart.values[question.marks[0][1]].index(best)].rstrip("*") == question.gold
 
 
 def test_arithmetic_is_right(charts: list[Chart]) -> None:

@@ -37,6 +37,8 @@ class Asker:
     def __init__(self, rng: random.Random, plot: Plot) -> None:
         self.rng, self.plot, self.table = rng, plot, plot.table
         self.questions: list[Question] = []
+        # People leave out the star that refers to a footnote.
+        self.categories = [name.rstrip("*") for name in plot.table.categories]
         self.texts: set[str] = set()
         table = self.table
         self.shown = {(mark.category, mark.series) for mark in plot.marks if mark.shown is not None}
@@ -90,7 +92,7 @@ class Asker:
 
     def at(self, cell: Cell) -> str:
         """The cell in words: `in 2015 for Brazil`."""
-        name = self.table.categories[cell[0]]
+        name = self.categories[cell[0]]
         word = {"time": "in", "place": "in", "owner": "of", "group": "among", "answer": "for", "thing": "of"}[
             self.about
         ]
@@ -110,7 +112,7 @@ class Asker:
         table = self.table
         fields = {
             "m": self.measure(cell[1]),
-            "c": table.categories[cell[0]],
+            "c": self.categories[cell[0]],
             "s": table.series[cell[1]],
             "of": self.of(cell[1]),
             "at": self.at(cell),
@@ -219,4 +221,4 @@ class Asker:
     def place_of(self, category: int) -> str:
         """A category in words without its series: `in 2015`."""
         word = {"time": "in", "place": "in", "group": "among"}.get(self.about, "for")
-        return f"{word} {self.table.categories[category]}"
+        return f"{word} {self.categories[category]}"

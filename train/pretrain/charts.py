@@ -32,6 +32,7 @@ def make_chart(seed: int, held_out: bool = False, density: float | None = None) 
     kind = rng.choices(list(KINDS), list(KINDS.values()))[0]
     drawn = rng.choice((0.7, 0.8, 0.9, 1.15, 1.25, 1.43, 1.43, 1.43, 1.5, 1.7, 2.0)) if rng.random() < 0.34 else 1.0
     look = choose_look(rng, kind)
+    drawn = max(drawn, 7 / look.size)  # smaller text than 7 px nobody can read
     table = make_table(random.Random(space + " table"), kind, look, held_out)
     fit_height(rng, table, look)
     write_headline(random.Random(space + " words"), table, look, held_out)
@@ -89,6 +90,8 @@ def draw_chart(rng: random.Random, table: Table, look: Look, density: float) -> 
     area = draw_header(plot, area)
     area = draw_notes(plot, area)
     kind, headroom = table.kind, 0.0
+    if look.name == "statista":
+        area = (area[0] + rng.randint(0, 24), area[1] + rng.randint(2, 18), area[2] - rng.randint(0, 12), area[3])
     if (
         kind == "stacked_h"
         and look.heads

@@ -112,7 +112,7 @@ def ask_above(asker: Asker) -> None:
         ("above", "more than", "greater than", "over") if above else ("below", "less than", "under")
     )
     if number == 1 and asker.rng.random() < 0.5:
-        name = asker.table.categories[(upper if above else lower)[0]]
+        name = asker.categories[(upper if above else lower)[0]]
         asker.ask(
             "which_above",
             words.WHICH_ABOVE,

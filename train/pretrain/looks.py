@@ -189,7 +189,7 @@ def statista(rng: random.Random, look: Look, kind: str) -> None:
         rng.choice(("solid", "dashed")),
     )
     look.colours = list(SWATCHES["statista"])
-    look.each_colour, look.label_bold, look.label_inside, look.labelled_share = False, True, False, 0.8
+    look.each_colour, look.label_bold, look.label_inside, look.labelled_share = False, True, False, 0.93
     look.legend, look.swatch, look.title_shown, look.subtitle_shown = "bottom", "dot", rng.random() < 0.06, False
     look.notes_shown, look.value_axis, look.axis_titles, look.bands = True, True, True, rng.random() < 0.8
     look.vertical_grid, look.left_line, look.axis_line, look.tick_marks = (

@@ -70,7 +70,7 @@ def ask_inverse(asker: Asker) -> None:
     fields = asker.fields(cell)
     if asker.many:
         fields["ctx"] = ""
-    name = asker.table.categories[cell[0]]
+    name = asker.categories[cell[0]]
     wording = words.INVERSE[asker.timed]
     sentence = asker.rng.choice(words.INVERSE_SENTENCE).format_map(fields)
     fields["v"] = in_words(asker, fields["v"])
@@ -196,7 +196,7 @@ def ask_gap(asker: Asker) -> None:
     fields |= {"r": table.series[second], "w": asker.rng.choice(("largest", "biggest") if largest else ("smallest",))}
     sentence = f"The gap between {fields['s']} and {fields['r']} is the {fields['w']} {asker.place_of(best)}."
     asker.ask(
-        "gap", words.GAP, fields, table.categories[best], sentence, [cell for pair in pairs for cell in pair], True
+        "gap", words.GAP, fields, asker.categories[best], sentence, [cell for pair in pairs for cell in pair], True
     )
 
 
@@ -212,7 +212,7 @@ def ask_same(asker: Asker) -> None:
     if len(shared) != 1 or len(shared[0][1]) != 2:
         return
     fields = asker.fields(row[0])
-    names = [asker.table.categories[index] for index in shared[0][1]]
+    names = [asker.categories[index] for index in shared[0][1]]
     sentence = f"{listing(names)} both have {asker.spoken(shared[0][0])}{fields['of']}."
     asker.ask("same", words.SAME, fields, f"[{', '.join(names)}]", sentence, row, True, ", ".join(names))
 

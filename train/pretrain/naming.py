@@ -67,7 +67,7 @@ def ask_colour(asker: Asker) -> None:
             sentence = f"The {thing} {'is' if thing == 'line' else 'are'} {asker.names[0]}."
             asker.ask("colour", wording, fields, asker.names[0], sentence, [], True)
         return
-    parts = table.categories if asker.plot.coloured == "category" else table.series
+    parts = asker.categories if asker.plot.coloured == "category" else table.series
     index = asker.rng.randrange(len(names))
     if asker.rng.random() < 0.45:
         fields["x"] = parts[index]
@@ -121,9 +121,9 @@ def ask_list(asker: Asker) -> None:
             ", ".join(table.series),
         )
     elif asker.count <= 9:
-        gold = f"[{', '.join(table.categories)}]"
-        sentence = f"The {table.plural} are {listing(table.categories)}."
-        asker.ask("list", words.LIST, fields, gold, sentence, [], False, ", ".join(table.categories))
+        gold = f"[{', '.join(asker.categories)}]"
+        sentence = f"The {table.plural} are {listing(asker.categories)}."
+        asker.ask("list", words.LIST, fields, gold, sentence, [], False, ", ".join(asker.categories))
 
 
 def ask_title(asker: Asker) -> None:
@@ -144,7 +144,7 @@ def ask_first(asker: Asker) -> None:
     """The first or last category, or the span of years."""
     table = asker.table
     fields = asker.fields(asker.row(0)[0])
-    first, last = table.categories[0], table.categories[-1]
+    first, last = asker.categories[0], asker.categories[-1]
     if asker.timed and first.isdigit() and last.isdigit() and asker.rng.random() < 0.3:
         years = int(last) - int(first)
         asker.ask(

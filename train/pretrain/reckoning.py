@@ -49,7 +49,7 @@ def ask_change(asker: Asker) -> None:
         return
     a, b = sorted(pair)
     fields = asker.fields(a)
-    fields["d"] = asker.table.categories[b[0]]
+    fields["d"] = asker.categories[b[0]]
     up = asker.value(b) > asker.value(a)
     draw = asker.rng.random()
     if draw < 0.4:
@@ -157,7 +157,7 @@ def ask_average(asker: Asker) -> None:
         word = asker.rng.choice(("first", "last"))
         wording, cells = words.AVERAGE_PART, row[:3] if word == "first" else row[-3:]
     fields = asker.fields(cells[0])
-    fields |= {"d": asker.table.categories[cells[1][0]], "w": word}
+    fields |= {"d": asker.categories[cells[1][0]], "w": word}
     gold = asker.table.figures.derived(sum(map(asker.value, cells)) / len(cells), 2)
     working = " + ".join(map(asker.plain, cells))
     sentence = (

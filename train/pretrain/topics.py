@@ -124,9 +124,8 @@ def size_of(rng: random.Random, kind: str, look: Look) -> tuple[int, int]:
         return rng.choices(
             (rng.randint(2, 4), rng.randint(5, 9), rng.randint(10, 15), rng.randint(16, 24)), (12, 48, 30, 10)
         )[0], series
-    return rng.choices(
-        (rng.randint(3, 6), rng.randint(6, 10), rng.randint(10, 14), rng.randint(14, 20)), (36, 40, 17, 7)
-    )[0], 1
+    several = (rng.randint(3, 6), rng.randint(6, 10), rng.randint(10, 14), rng.randint(14, 20))
+    return rng.choices(several, (24, 42, 22, 12) if look.name == "statista" else (36, 42, 16, 6))[0], 1
 
 
 def pick_measure(rng: random.Random, kind: str, full: bool) -> Measure:
@@ -196,6 +195,9 @@ def make_table(rng: random.Random, kind: str, look: Look, held_out: bool) -> Tab
         readable=False,
         full=full,
     )
+    if look.name == "statista" and about == "time" and categories[-1].isdigit() and rng.random() < 0.2:
+        first = rng.choice((0, count - 1, count - 1, max(0, count - 3), max(0, count - 5)))
+        table.categories = [f"{name}*" if index >= first else name for index, name in enumerate(categories)]
     add_context(rng, table, held_out)
     fill_values(rng, table, look)
     return table

@@ -10,8 +10,9 @@ import hashlib
 import json
 import socket
 import threading
+import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from typing import Any
@@ -35,6 +36,13 @@ def fingerprint(image: Image.Image) -> str:
 def expected(model: str, image: Image.Image, question: str) -> str:
     """What the server answers when it is asked this with a chart that reaches it unchanged."""
     return f"{model} saw {fingerprint(image)} and read: {question}"
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.01)
 
 
 class EndpointServer:

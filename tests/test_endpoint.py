@@ -4,14 +4,13 @@ import gc
 import json
 import logging
 import socket
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-from endpoint_server import KEY, EndpointServer, endpoint_server, expected
+from endpoint_server import KEY, EndpointServer, endpoint_server, eventually, expected
 from PIL import Image, ImageDraw
 
 from chartqa_demo.arms import ADAPTER, ARMS, PRETRAINED, PROMPTED
@@ -56,13 +55,6 @@ def chart(seed: int = 0, size: tuple[int, int] = (168, 112)) -> Image.Image:
 def last(states: Iterator[Answers]) -> Answers:
     *_, final = states
     return final
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.01)
 
 
 def test_three_arms_are_three_requests_for_two_model_names(

@@ -1,12 +1,21 @@
 """Fixtures of the page's tests: charts, a server with a scripted engine, Chromium, and a tab that keeps its errors."""
 
+import threading
+import time
+from collections.abc import Callable, Iterator
 from functools import partial
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
+import pytest
 from PIL import Image, ImageDraw
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from chartqa_demo.dataset import Example, Kind, Split, chart_id
+from chartqa_demo.engines.scripted import ScriptedEngine
+from chartqa_demo.settings import Settings
+from chartqa_demo.ui import build_app, launch_options
 
 CHROMIUM = "/usr/bin/chromium"
 CHROMIUM_FLAGS = [
@@ -67,3 +76,139 @@ def example_split() -> Split:
             for row, (chart, text, gold, kind) in enumerate(asked)
         ),
     )
+
+
+class Gate:
+    """The pace of a scripted engine in a test's hand: a word passes for every `let`, all of them after `open`."""
+
+    def __init__(self) -> None:
+        self._passes = threading.Semaphore(0)
+        self._opened = threading.Event()
+
+    def __call__(self, step: int) -> None:
+        if not self._opened.is_set() and not self._passes.acquire(timeout=60):
+            raise TimeoutError("The test let no word pass.")
+
+    def let(self, words: int = 1) -> None:
+        self._passes.release(words)
+
+    def open(self) -> None:
+        self._opened.set()
+        self._passes.release(1)
+
+
+class Tab:
+    """A browser tab as a visitor has it, which keeps what no visitor should cause: errors and outside requests."""
+
+    def __init__(self, page: Page, url: str) -> None:
+        self.page = page
+        self.errors: list[str] = []
+        self.outside: list[str] = []
+        self.width = (page.viewport_size or {"width": 0})["width"]
+        page.set_default_timeout(15_000)
+        page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on(
+            "request",
+            lambda request: (
+                None if request.url.startswith((url, "data:", "blob:")) else self.outside.append(request.url)
+            ),
+        )
+
+    def card(self, arm: str) -> Locator:
+        return self.page.get_by_role("article", name=arm)
+
+    def answer(self, arm: str) -> Locator:
+        return self.card(arm).locator(".answer")
+
+    def upload(self, path: Path) -> None:
+        self.page.locator("#chart input[type=file]").set_input_files(path)
+
+    def upload_chart(self, path: Path) -> None:
+        self.upload(path)
+        expect(self.page.locator("#chart img")).to_be_visible()
+
+    def pick_example(self, number: int = 1) -> None:
+        self.page.get_by_role("button", name=f"Example chart {number}:").click()
+        expect(self.page.locator("#chart img")).to_be_visible()
+
+    def type_question(self, text: str) -> None:
+        self.page.get_by_label("Question", exact=True).fill(text)
+
+    def press(self, name: str) -> None:
+        self.page.get_by_role("button", name=name, exact=True).click()
+
+    def unfold(self, accordion: str) -> None:
+        self.page.get_by_role("button", name=accordion).click()
+
+    def expect_ready(self) -> None:
+        expect(self.page.get_by_role("status").filter(has_text="3 answers ready")).to_be_visible()
+
+    def expect_notice(self, words: str) -> None:
+        expect(self.page.locator("#notice [role=alert], #chart-notice [role=alert]")).to_contain_text(words)
+
+
+@pytest.fixture(scope="session")
+def scripted_app() -> Iterator[tuple[ScriptedEngine, str]]:
+    """One server for all page tests (engine, url); `engine` below gives each test a fresh script."""
+    engine = ScriptedEngine()
+    app = build_app(engine, Settings(), example_split())
+    _, url, _ = app.queue(max_size=20).launch(prevent_thread_lock=True, quiet=True, **launch_options())
+    yield engine, url
+    app.close(verbose=False)
+
+
+@pytest.fixture
+def engine(scripted_app: tuple[ScriptedEngine, str]) -> ScriptedEngine:
+    engine, fresh = scripted_app[0], ScriptedEngine(delay=0.01)
+    engine.script, engine.failure, engine.questions = fresh.script, None, []
+    engine.delay, engine.pace = fresh.delay, lambda step: time.sleep(engine.delay)
+    return engine
+
+
+@pytest.fixture
+def app_url(scripted_app: tuple[ScriptedEngine, str], engine: ScriptedEngine) -> str:
+    return scripted_app[1]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_tab(browser: Browser, app_url: str) -> Iterator[Callable[..., Tab]]:
+    """`open_tab(size="wide", theme="light")`; after the test nothing may have gone wrong unseen in any tab."""
+    tabs: list[Tab] = []
+
+    def open_tab(size: str = "wide", theme: str = "light", **context: Any) -> Tab:
+        page = browser.new_context(viewport=SIZES[size], **context).new_page()
+        tab = Tab(page, app_url)
+        tabs.append(tab)
+        page.goto(f"{app_url}?__theme={theme}")
+        expect(tab.card("Adapter")).to_be_visible()
+        expect(page.get_by_text("Loading...")).to_have_count(0)
+        return tab
+
+    yield open_tab
+    for tab in tabs:
+        sideways = tab.page.evaluate("document.documentElement.scrollWidth")
+        tab.page.context.close()
+        assert not tab.errors, tab.errors
+        assert not tab.outside, tab.outside
+        assert sideways <= tab.width, f"the page is {sideways} pixels wide in a window of {tab.width}"
+
+
+@pytest.fixture
+def tab(open_tab: Callable[..., Tab]) -> Tab:
+    return open_tab()
+
+
+@pytest.fixture(scope="session")
+def chart_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("charts") / "visitors.png"
+    bar_chart().save(path)
+    return path

@@ -3,6 +3,7 @@
 The page's tests use it, and `python app.py --scripted` serves anyone who works on the look of the page.
 """
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
@@ -31,7 +32,7 @@ class ScriptedEngine:
     """`script(arm, question)` is the whole answer of an arm and may raise EngineError for that arm alone.
 
     `pace(step)` runs before every word, by default a sleep of `delay` seconds. `failure` is raised after the first
-    word of the next question. `questions` lists what was asked; `running` counts questions that are being answered.
+    word of the next question. `questions` lists what was asked; `idle` is set while nothing is being answered.
     """
 
     def __init__(self, delay: float = 0.08, script: Script = made_up, arms: Sequence[Arm] = ARMS) -> None:
@@ -48,12 +49,13 @@ class ScriptedEngine:
         self.pace: Callable[[int], None] = lambda step: time.sleep(self.delay)
         self.failure: Exception | None = None
         self.questions: list[tuple[Image.Image, str, Options]] = []
-        self.running = 0
+        self.idle = threading.Event()
+        self.idle.set()
 
     def answer(self, image: Image.Image, question: str, arms: Sequence[Arm], options: Options) -> Iterator[Answers]:
         """One more word of every arm per item. Raises EngineError, or whatever `failure` holds."""
         self.questions.append((image, question, options))
-        self.running += 1
+        self.idle.clear()
         started = time.perf_counter()
         try:
             replies = [self._reply(arm, question) for arm in arms]
@@ -72,7 +74,7 @@ class ScriptedEngine:
                 if all(answer.done for answer in answers):
                     return
         finally:
-            self.running -= 1
+            self.idle.set()
 
     def answer_many(
         self, items: Sequence[tuple[Image.Image, str]], arms: Sequence[Arm], options: Options

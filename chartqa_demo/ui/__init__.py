@@ -11,7 +11,8 @@ from chartqa_demo.images import MAX_BYTES
 from chartqa_demo.settings import HUB_BASE, Settings
 from chartqa_demo.ui import cards
 from chartqa_demo.ui.compare import CompareTab
-from chartqa_demo.ui.theme import CSS_FILE, page_theme
+from chartqa_demo.ui.evaluate import EvaluateTab
+from chartqa_demo.ui.theme import CSS_FILES, page_theme
 
 TITLE = "One chart, one question, three answers"
 ABOUT = (
@@ -35,9 +36,11 @@ def build_app(engine: Engine, settings: Settings, examples: Split) -> gr.Blocks:
             elem_id="banner",
             apply_default_css=False,
         )
-        with gr.Tabs(), gr.Tab("Compare", id="compare"):
-            CompareTab(page, engine, settings, examples, gallery)
-    page.queue(max_size=settings.queue_size)
+        with gr.Tabs() as tabs:
+            with gr.Tab("Compare", id="compare"):
+                compare = CompareTab(page, engine, settings, examples, gallery)
+            with gr.Tab("Evaluate", id="evaluate"):
+                EvaluateTab(page, engine, settings, examples, compare, tabs)
     return page
 
 
@@ -45,7 +48,7 @@ def launch_options() -> dict[str, Any]:
     """Arguments of `launch()`: the look, the limits, and nothing that leaves this machine."""
     return {
         "theme": page_theme(),
-        "css": CSS_FILE.read_text(encoding="utf-8"),
+        "css": "\n".join(file.read_text(encoding="utf-8") for file in CSS_FILES),
         "show_error": True,
         "max_file_size": MAX_BYTES,
         "run_history": False,

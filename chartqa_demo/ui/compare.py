@@ -5,7 +5,7 @@ state; the change of that state starts `answer`, which waits for the model and s
 chart or Stop can end the stream that runs, and what is wrong with a question is told without waiting.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -229,6 +229,8 @@ class CompareTab:
         ]
         settings = [self.max_new_tokens, self.temperature, self.max_pixels, self.system]
 
+        # First, since the names of private listeners count too: after `self.ask` this one would be called ask_1.
+        add_ask_endpoint(self.engine, [self.image, self.question, self.gold, *settings])
         private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         quick: dict[str, Any] = {"queue": False, **private}
         # Without preprocessing the picture arrives as the file it is; only queued events notice a changed state.
@@ -257,15 +259,17 @@ class CompareTab:
             event.then(None, js=SCROLL_TO_ANSWERS, **quick)
         self.stop_button.click(self.stop, self.run, self.run_outputs, **quick)
 
-        self.image.input(self.upload, self.image, self.chart_outputs, preprocess=False, **quick)
-        self.image.clear(self.show_chart, None, self.chart_outputs, **quick)
-        self.strip.select(self.open_thumbnail, None, self.chart_outputs, **quick)
-        self.random_button.click(self.open_random, self.kind, self.chart_outputs, **quick)
+        # Gradio drops a second event while the first is handled, unless told otherwise.
+        self.image.input(
+            self.upload, self.image, self.chart_outputs, preprocess=False, trigger_mode="always_last", **quick
+        )
+        self.image.clear(self.show_chart, None, self.chart_outputs, trigger_mode="multiple", **quick)
+        self.strip.select(self.open_thumbnail, None, self.chart_outputs, trigger_mode="multiple", **quick)
+        self.random_button.click(self.open_random, self.kind, self.chart_outputs, trigger_mode="multiple", **quick)
 
         self.reset_button.click(lambda: PROMPTED.system, None, self.system, **quick)
         self.clear_button.click(lambda: ([], history_list([])), None, [self.history, self.history_list], **quick)
         page.load(lambda kept: history_list(read_entries(kept)), self.history, self.history_list, **quick)
-        add_ask_endpoint(self.engine, [self.image, self.question, self.gold, *settings])
 
     def ask(self, text: object, chart: Chart, payload: dict[str, Any] | None, *values: object) -> Updates:
         """Check the question and hand it to `answer`; `values` are the gold answer and the settings."""
@@ -325,13 +329,13 @@ class CompareTab:
 
     def upload(self, payload: dict[str, Any] | None) -> Updates:
         """Check a visitor's picture at once, and keep the question."""
-        path = chart_path(payload)
+        try:
+            path = chart_path(payload)
+            picture = picture_to_show(path) if path else None
+        except (QuestionError, ChartError) as error:
+            return self.show_chart(sentence=str(error))
         if payload is None or path is None:
             return self.show_chart()
-        try:
-            picture = picture_to_show(path)
-        except ChartError as error:
-            return self.show_chart(sentence=str(error))
         return self.show_chart(Chart(payload.get("orig_name") or "uploaded chart"), picture or gr.skip())
 
     def open_thumbnail(self, event: gr.EventData) -> Updates:
@@ -396,20 +400,3 @@ class CompareTab:
                 result = "failed" if answer.error else "correct" if judged and judged.correct else "not correct"
                 told.append(f"{arm.title} {result}")
         return f"{len(answers)} answers ready{': ' if told else ''}{', '.join(told)}."
-
-    def open_from(
-        self, listener: Callable[..., Any], example_of: Callable[..., Example], inputs: Sequence[Any], tabs: gr.Tabs
-    ) -> Any:
-        """For other tabs: `listener` (such as `table.select`) shows the Example that `example_of(*inputs)` returns."""
-
-        def open_in_compare(*values: Any) -> Updates:
-            return {**self.open_example(example_of(*values), self.examples), tabs: gr.Tabs(selected="compare")}
-
-        return listener(
-            open_in_compare,
-            list(inputs),
-            [*self.chart_outputs, tabs],
-            queue=False,
-            show_progress="hidden",
-            api_visibility="private",
-        )

@@ -88,7 +88,9 @@ def as_csv(entries: Sequence[Entry]) -> str:
     for one in entries:
         told = [one["asked_at"], one["chart"], one["question"], " or ".join(one["gold"])]
         for answer in one["answers"]:
-            rows.writerow([spreadsheet_cell(value) for value in (*told, *(answer.get(name) for name in ANSWER_COLUMNS))])
+            rows.writerow(
+                [spreadsheet_cell(value) for value in (*told, *(answer.get(name) for name in ANSWER_COLUMNS))]
+            )
     return buffer.getvalue()
 
 

@@ -5,11 +5,14 @@ app, in the API and in the exported history alike.
 """
 
 import logging
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from gradio.utils import get_upload_folder
 
 from chartqa_demo.arms import Arm
 from chartqa_demo.engines import Answers, Engine, EngineError, Options
@@ -21,6 +24,7 @@ MAX_QUESTION = 2_000
 MAX_GOLD = 500
 MAX_TOKENS = 512
 MAX_TEMPERATURE = 2.0
+MIN_PIXELS, MAX_PIXELS = 784, 12_845_056  # one image token, and Qwen2-VL's own limit of 16,384
 UPDATES_PER_SECOND = 20
 
 log = logging.getLogger(__name__)
@@ -45,12 +49,18 @@ class Question:
 
 
 def chart_path(payload: Mapping[str, Any] | None) -> Path | None:
-    """The uploaded file itself, None without one.
+    """The uploaded file itself, None without one. Raises QuestionError for a file that is none of our uploads.
 
-    Gradio's image component is read without its preprocessing: that would make transparent charts black, and fail
-    without a sentence on files that are no picture. Gradio has checked that the file is an upload of its own.
+    Gradio's image component is read without its preprocessing, which would make transparent charts black and fail
+    without a sentence on files that are no picture. Gradio checks paths only where the sender calls them files, so
+    it is checked here that this one lies where uploads are kept: an API caller may name any path.
     """
-    return Path(payload["path"]) if payload and payload.get("path") else None
+    if not payload or not payload.get("path"):
+        return None
+    path = Path(payload["path"]).resolve()
+    if not path.is_relative_to(Path(get_upload_folder()).resolve()) or not path.is_file():
+        raise QuestionError("This chart is not among the uploads, or no longer. Upload it again.")
+    return path
 
 
 def read_question(
@@ -81,7 +91,9 @@ def read_question(
     options = Options(
         max_new_tokens=round(_number(max_new_tokens, "max new tokens", Options.max_new_tokens, 1, MAX_TOKENS)),
         temperature=_number(temperature, "temperature", Options.temperature, 0, MAX_TEMPERATURE),
-        max_pixels=round(_number(max_pixels, "pixel limit", 0, 0, 10**8)) or None,
+        max_pixels=None
+        if max_pixels in (None, 0, "0")
+        else round(_number(max_pixels, "pixel limit", 0, MIN_PIXELS, MAX_PIXELS)),
         system=None if system is None else _text(system, "system message", MAX_QUESTION),
     )
     return Question(
@@ -97,19 +109,19 @@ def read_question(
 def stream_answers(engine: Engine, question: Question) -> Iterator[Answers]:
     """Every arm's answer so far, at most UPDATES_PER_SECOND times a second; the last item has all `done`.
 
-    Closing the iterator closes the engine's. Raises ChartError and EngineError, nothing else: another exception is
-    logged and becomes an EngineError, since a visitor can only try again.
+    Waiting is enough to thin out the updates: an engine skips to the newest state for a slow reader. Closing the
+    iterator closes the engine's. Raises ChartError and EngineError, nothing else: another exception is logged and
+    becomes an EngineError, since all a visitor can do is try again.
     """
     image = load_chart(question.chart)
     stream = counted(engine.answer(image, question.text, engine.arms, question.options))
-    shown, shown_at = 0, 0.0
+    next_at = 0.0
     try:
         for answers in stream:
-            finished = sum(answer.done for answer in answers)
-            now = time.monotonic()
-            if finished > shown or now - shown_at >= 1 / UPDATES_PER_SECOND:
-                shown, shown_at = finished, now
-                yield answers
+            if not all(answer.done for answer in answers):
+                time.sleep(max(0.0, next_at - time.monotonic()))
+            next_at = time.monotonic() + 1 / UPDATES_PER_SECOND
+            yield answers
     except (ChartError, EngineError):
         raise
     except Exception as error:
@@ -165,6 +177,10 @@ def _text(value: object, name: str, limit: int) -> str:
 def _number(value: object, name: str, default: float, least: float, most: float) -> float:
     if value is None:
         return default
-    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-        raise QuestionError(f"The {name} is {value!r}; it has to be a number from {least:g} to {most:g}.")
-    return value
+    try:
+        number = float(value) if isinstance(value, int | float | str) else math.nan
+    except ValueError:
+        number = math.nan
+    if not least <= number <= most:
+        raise QuestionError(f"The {name} is {value!r}; it has to be a number from {least:,g} to {most:,g}.")
+    return number

@@ -1,0 +1,190 @@
+"""The `/ask` endpoint through gradio_client, as a script uses it."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+from page_fixtures import Gate, Tab, bar_chart, encoded
+
+from chartqa_demo.arms import Arm
+from chartqa_demo.engines import EngineError
+from chartqa_demo.engines.scripted import ScriptedEngine
+from chartqa_demo.ui import launch_options
+
+pytest_plugins = ("page_fixtures",)
+
+
+@pytest.fixture
+def client(app_url: str) -> Iterator[Client]:
+    client = Client(app_url, verbose=False, analytics_enabled=False)
+    yield client
+    client.close()
+
+
+def texts(answers: list[dict[str, Any]]) -> list[str]:
+    return [answer["text"] for answer in answers]
+
+
+def script(arm: Arm, question: str) -> str:
+    return {"pretrained": "the tallest bar is the fourth", "prompted": "the fourth", "adapter": "fourth"}[arm.key]
+
+
+def test_partial_answers_stream_and_the_last_are_whole(
+    client: Client, engine: ScriptedEngine, chart_file: Path
+) -> None:
+    engine.script = script
+    engine.pace = gate = Gate()
+    job = client.submit(handle_file(chart_file), "Which bar is the tallest?", api_name="/ask")
+    gate.let(2)
+    first = next(job)
+    assert texts(first) == ["the", "the", "fourth"]
+    assert [answer["done"] for answer in first] == [False, False, True]
+    assert texts(next(job)) == ["the tallest", "the fourth", "fourth"]
+    gate.open()
+    last = job.result()
+    assert texts(last) == ["the tallest bar is the fourth", "the fourth", "fourth"]
+    assert [answer["arm"] for answer in last] == ["pretrained", "prompted", "adapter"]
+    assert all(answer["done"] and answer["first_token_s"] <= answer["total_s"] for answer in last)
+    assert [answer["tokens"] for answer in last] == [6, 2, 1]
+    assert [answer["correct"] for answer in last] == [None, None, None]
+    lengths = [sum(map(len, texts(answers))) for answers in job.outputs()]
+    assert lengths == sorted(lengths)
+    assert len(lengths) >= 3
+
+
+def test_the_api_and_the_page_give_the_same_texts(
+    client: Client, engine: ScriptedEngine, chart_file: Path, tab: Tab
+) -> None:
+    engine.script = script
+    answers = client.predict(handle_file(chart_file), "Which bar is the tallest?", "fourth", api_name="/ask")
+    tab.upload_chart(chart_file)
+    tab.type_question("Which bar is the tallest?")
+    tab.page.get_by_label("Gold answer").fill("fourth")
+    tab.press("Ask")
+    tab.expect_ready()
+    for answer in answers:
+        card = tab.card(answer["title"])
+        assert card.locator(".answer").inner_text() == answer["text"]
+        verdict = "Correct" if answer["correct"] else "Not correct"
+        assert card.locator(".verdict").first.inner_text() == f"{verdict} {answer['reason']}"
+
+
+def test_a_gold_answer_brings_verdicts_with_reasons(client: Client, engine: ScriptedEngine, chart_file: Path) -> None:
+    engine.script = lambda arm, question: {"pretrained": "It is 62.", "prompted": "62", "adapter": "70"}[arm.key]
+    sentence, close, far = client.predict(handle_file(chart_file), "How many?", "60", api_name="/ask")
+    assert (sentence["correct"], sentence["tolerant"]) == (False, True)
+    assert sentence["tolerant_reason"]
+    assert (close["correct"], close["reason"]) == (True, "62 against 60: 3.3 % off, within 5 %")
+    assert (far["correct"], far["tolerant"], far["tolerant_reason"]) == (False, False, None)
+
+
+def test_settings_reach_the_engine(client: Client, engine: ScriptedEngine, chart_file: Path) -> None:
+    client.predict(
+        handle_file(chart_file),
+        "How many?",
+        max_new_tokens=3,
+        temperature=0.5,
+        max_pixels="200704",
+        system="Answer in French.",
+        api_name="/ask",
+    )
+    _, _, options = engine.questions[0]
+    assert (options.max_new_tokens, options.temperature, options.max_pixels) == (3, 0.5, 200_704)
+    assert options.system == "Answer in French."
+
+
+def test_cancelling_a_job_ends_the_engine(client: Client, engine: ScriptedEngine, chart_file: Path) -> None:
+    engine.script = lambda arm, question: "word " * 500
+    engine.delay = 0.1
+    job = client.submit(handle_file(chart_file), "How many?", api_name="/ask")
+    next(job)
+    assert not engine.idle.is_set()
+    job.cancel()
+    assert engine.idle.wait(timeout=1), "the engine goes on for nobody"
+
+
+BAD_CALLS: list[tuple[dict[str, Any], str]] = [
+    ({"image": None, "question": "How many?"}, "Add a chart first"),
+    ({"question": ""}, "Type a question about the chart first"),
+    ({"question": " \n\t "}, "Type a question about the chart first"),
+    ({"question": "x" * 10_000}, "The question has 10,000 characters; at most 2,000 can be asked."),
+    ({"question": ["How", "many?"]}, "The question has to be text, not list."),
+    ({"gold": "x" * 501}, "The gold answer has 501 characters"),
+    ({"max_new_tokens": 0}, "The max new tokens is 0; it has to be a number from 1 to 512."),
+    ({"max_new_tokens": "many"}, "The max new tokens is 'many'"),
+    ({"temperature": -1}, "The temperature is -1; it has to be a number from 0 to 2."),
+    ({"temperature": "nan"}, "The temperature is 'nan'"),
+    ({"max_pixels": 3}, "The pixel limit is 3; it has to be a number from 784"),
+]
+
+
+def test_a_bad_call_gets_the_sentence_of_the_page(client: Client, engine: ScriptedEngine, chart_file: Path) -> None:
+    for call, sentence in BAD_CALLS:
+        arguments = {"image": handle_file(chart_file), "question": "How many?", **call}
+        with pytest.raises(AppError, match=re.escape(sentence)):
+            client.predict(**arguments, api_name="/ask")
+    assert engine.questions == []
+
+
+def test_a_bad_picture_gets_the_sentence_of_the_page(client: Client, engine: ScriptedEngine, tmp_path: Path) -> None:
+    png = encoded(bar_chart())
+    for name, data, sentence in [
+        ("notes.png", b"Dear diary", "not a picture we can read"),
+        ("cut.png", png[: len(png) // 2], "damaged or cut off"),
+        ("drawing.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG is a drawing"),
+    ]:
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(AppError, match=sentence):
+            client.predict(handle_file(tmp_path / name), "How many?", api_name="/ask")
+    assert engine.questions == []
+
+
+def test_a_failing_engine_is_a_sentence(client: Client, engine: ScriptedEngine, chart_file: Path) -> None:
+    engine.failure = EngineError("The GPU has no memory left. Ask with a smaller pixel limit.")
+    with pytest.raises(AppError, match="The GPU has no memory left"):
+        client.predict(handle_file(chart_file), "How many?", api_name="/ask")
+    assert len(client.predict(handle_file(chart_file), "How many?", api_name="/ask")) == 3
+
+
+@pytest.mark.parametrize("meta", [{}, {"meta": {"_type": "gradio.FileData"}}], ids=["plain", "called a file"])
+def test_no_file_of_the_server_can_be_asked_about(
+    app_url: str, engine: ScriptedEngine, chart_file: Path, meta: dict[str, Any]
+) -> None:
+    """Gradio lets a path through that its sender does not call a file; the chart here is readable for the server."""
+    call = {"data": [{"path": str(chart_file), **meta}, "How many?", None, 64, 0, 0, None]}
+    event = httpx.post(f"{app_url}gradio_api/call/ask", json=call).json()["event_id"]
+    told = httpx.get(f"{app_url}gradio_api/call/ask/{event}").text
+    assert "event: error" in told
+    assert re.search("not among the uploads|not uploaded by a user", told)
+    assert engine.questions == []
+
+
+def test_asking_is_the_one_public_endpoint_and_is_documented(client: Client) -> None:
+    endpoints: Any = client.view_api(return_format="dict", print_info=False)
+    assert list(endpoints["named_endpoints"]) == ["/ask"]
+    assert endpoints["unnamed_endpoints"] == {}
+    ask = endpoints["named_endpoints"]["/ask"]
+    assert ask["description"].startswith("Ask one question about a chart and get three answers")
+    named = {one["parameter_name"]: one["parameter_has_default"] for one in ask["parameters"]}
+    assert named == {
+        "image": False,
+        "question": False,
+        "gold": True,
+        "max_new_tokens": True,
+        "temperature": True,
+        "max_pixels": True,
+        "system": True,
+    }
+
+
+@pytest.mark.skipif(not launch_options()["mcp_server"], reason="no mcp package below 2, which Gradio needs")
+def test_asking_is_a_tool_with_a_description(app_url: str) -> None:
+    [tool] = httpx.get(f"{app_url}gradio_api/mcp/schema").json()
+    assert tool["name"] == "ask"
+    assert "three answers" in tool["description"]
+    assert tool["inputSchema"]["required"] == ["image", "question"]

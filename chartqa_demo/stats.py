@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import bootstrap
 from statsmodels.stats.contingency_tables import mcnemar
-from statsmodels.stats.power import NormalIndPower
+from statsmodels.stats.power import normal_sample_size_one_tail
 from statsmodels.stats.proportion import proportion_confint
 
 CONFIDENCE = 0.95
@@ -139,10 +139,8 @@ def _questions_needed(difference: float, error: float, asked: int) -> int | None
     if error == 0:
         return FEWEST
     spread = error * math.sqrt(asked)  # per question, the effect of charts with several questions included
-    needed = NormalIndPower().solve_power(
-        effect_size=abs(difference) / spread, alpha=1 - CONFIDENCE, power=POWER, ratio=0
-    )
-    return max(FEWEST, math.ceil(float(np.squeeze(needed))))
+    needed = normal_sample_size_one_tail(abs(difference), POWER, (1 - CONFIDENCE) / 2, std_null=spread)
+    return max(FEWEST, math.ceil(needed))
 
 
 def in_words(comparison: Comparison, first: str | None = None, second: str | None = None) -> str:

@@ -113,6 +113,14 @@ def test_one_arm_always_ahead_needs_the_fewest_questions_the_test_can_use():
     assert found.questions_needed == FEWEST
 
 
+def test_a_difference_without_noise_needs_the_fewest_too():
+    """Every chart gains the same share; a solver for the number of questions did not converge here."""
+    charts = [str(index // 2) for index in range(20)]
+    found = compare(("a", "b"), [True] * 20, [False, True] * 10, charts)
+    assert found.low == pytest.approx(found.high)
+    assert found.questions_needed == FEWEST
+
+
 def test_one_chart_gives_no_interval():
     found = compare(("a", "b"), [True] * 9, [False] * 9, ["same"] * 9)
     assert (found.low, found.high, found.seen) == (None, None, False)

@@ -143,8 +143,8 @@ def describe(
     """Everything that decides the answers, as JSON values; folders appear by name, so a record names no machine."""
     return {
         **about,
-        "model": _title(engine) if engine is not None else None,
-        "adapter": _name(engine.adapter) if engine is not None else None,
+        "model": model_name(engine) if engine is not None else None,
+        "adapter": display_name(engine.adapter) if engine is not None and engine.adapter else None,
         "arms": {
             **{arm.key: {"title": arm.title, "system": arm.system, "adapter": arm.adapter} for arm in arms},
             **{one.name: {"title": one.name, "recorded": one.file_name} for one in recorded},
@@ -205,13 +205,14 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _title(engine: Engine) -> str:
+def model_name(engine: Engine) -> str:
     """The engine's title; of a local folder only its name."""
     return engine.title.rsplit("/", 1)[-1] if engine.title.startswith(("/", ".", "~")) else engine.title
 
 
-def _name(folder_or_id: str | None) -> str | None:
-    return Path(folder_or_id).name if folder_or_id and Path(folder_or_id).is_dir() else folder_or_id
+def display_name(folder_or_id: str) -> str:
+    """What a data set or adapter is called in records: a Hub id as it is, of a folder only its name."""
+    return Path(folder_or_id).resolve().name if Path(folder_or_id).is_dir() else folder_or_id
 
 
 # --- the command -----------------------------------------------------------------------------------------------
@@ -227,7 +228,7 @@ def output_name(
     kind: str | None,
 ) -> str:
     """File name of an evaluation without its suffix: "bundled--chartqa-test-all", "…-200-seed0-human-adapter"."""
-    parts = [_slug(_name(dataset) or dataset), _slug(split)]
+    parts = [_slug(display_name(dataset)), _slug(split)]
     parts += ["all"] if limit is None else [str(limit), f"seed{seed}"]
     parts += [kind] if kind else []
     if engine is None:
@@ -235,8 +236,8 @@ def output_name(
     if len(arms) < len(engine.arms):
         parts.append("+".join(arm.key for arm in arms))
     model = "bundled" if engine.bundled else _slug(engine.title.split("/")[-1])
-    if engine.adapter not in (None, "bundled") and any(arm.adapter for arm in arms):
-        model += "+" + _slug((_name(engine.adapter) or "").split("/")[-1])
+    if engine.adapter and engine.adapter != "bundled" and any(arm.adapter for arm in arms):
+        model += "+" + _slug(display_name(engine.adapter))
     return f"{model}--{'-'.join(parts)}"
 
 
@@ -276,7 +277,7 @@ def _evaluate(flags: argparse.Namespace, settings: Settings) -> None:
         examples = sample(recorded[0].examples(), flags.limit, flags.seed, flags.kind)
         dataset, split, arms = recorded[0].file_name, "recorded", []
     about = {
-        "dataset": _name(dataset),
+        "dataset": display_name(dataset),
         "split": split,
         "kind": flags.kind,
         "limit": flags.limit,

@@ -11,7 +11,7 @@ from train.pretrain.truth import Chart, Question, Text
 from train.pretrain.words import FOLDER, is_held_out, words
 
 SEEDS = range(340)
-CLOSED = {name.lower() for scale in (*measures.SCALES, *measures.PAIRS) for name in scale} | {
+CLOSED = {name.lower() for scale in (*measures.SCALES, *measures.PEOPLE, *measures.PARTS) for name in scale} | {
     "other",
     "others",
     "don't know",

@@ -146,6 +146,8 @@ class Asker:
         """Adds a question unless its words were used before."""
         if self.table.kind == "scatter":  # which of its two measures is meant has to be said
             wording = [words for words in wording if "{m}" in words] or wording
+        if fields["m"].startswith(("average", "median")):
+            wording = [words for words in wording if "average {m}" not in words and "median {m}" not in words]
         text = self.rng.choice(wording).format_map(fields)
         if human and self.rng.random() < 0.12:
             text = text.rstrip("?.") + self.rng.choice((" ?", "??", ""))

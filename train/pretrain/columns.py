@@ -106,9 +106,12 @@ def plan_upright(plot: Plot, area: Box, headroom: float, zero: bool) -> tuple[Bo
 def draw_columns(plot: Plot, area: Box, headroom: float) -> None:
     """Upright bars in `area`: kinds bar, grouped, stacked."""
     canvas, look, table = plot.canvas, plot.look, plot.table
-    box, scale, numbers = plan_upright(plot, area, headroom, zero=True)
-    left, top, right, bottom = box
     count, series = len(table.categories), len(table.series)
+    font = plot.font("label")
+    wide = max(font.width(table.figures.printed(cell)) for row in table.values for cell in row if cell is not None)
+    upended = table.kind == "bar" and table.labelled and wide > 0.9 * (area[2] - area[0]) / count
+    box, scale, numbers = plan_upright(plot, area, headroom + (wide if upended else 0.0), zero=True)
+    left, top, right, bottom = box
     slot = (right - left) / count
     names = plan_names(plot, slot, (bottom - top) * 0.42, left)
     x_title = look.axis_titles and look.name != "statista" and plot.rng.random() < 0.5
@@ -119,8 +122,6 @@ def draw_columns(plot: Plot, area: Box, headroom: float) -> None:
     fill = slot * (look.bar_fill if count > 2 else look.bar_fill * 0.8)
     each = fill if stacked else fill / series
     gap = 0.0 if stacked or series == 1 or plot.rng.random() < 0.4 else min(1.5, each * 0.12)
-    font = plot.font("label")
-    wide = max(font.width(table.figures.printed(cell)) for row in table.values for cell in row if cell is not None)
     room = slot * 0.98 if series == 1 or stacked else each * 1.04
     turn_labels = False
     if table.labelled and wide > room:

@@ -226,4 +226,4 @@ def draw_scatter(plot: Plot, area: Box) -> None:
             and canvas.clear((spot[0], spot[1] - high, spot[0] + wide, spot[1]))
         ]
         spot = (free or list(spots))[0]
-        canvas.text(*spot, name, font, look.ink, "lb", "category")
+        canvas.text(max(2.0, min(spot[0], canvas.width - wide - 2)), spot[1], name, font, look.ink, "lb", "category")

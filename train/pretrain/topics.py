@@ -4,7 +4,7 @@ import random
 
 from train.pretrain.figures import UNITS, Figures
 from train.pretrain.looks import Look
-from train.pretrain.measures import MEASURES, MONTHS, NAMES, PAIRS, SCALES, Measure, Names
+from train.pretrain.measures import MEASURES, MONTHS, NAMES, PARTS, PEOPLE, SCALES, Measure, Names
 from train.pretrain.tables import Table
 from train.pretrain.values import fill_values
 from train.pretrain.words import invented, words
@@ -78,9 +78,11 @@ def distinct(rng: random.Random, names: Names, count: int, held_out: bool, longe
     return rng.sample(short if len(short) >= count else pool, count)
 
 
-def pick_names(rng: random.Random, about: str, count: int, held_out: bool, longest: int) -> tuple[list[str], Names]:
-    """Names of a class and the list that they come from."""
-    lists = [names for names in NAMES if names.about in about]
+def pick_names(
+    rng: random.Random, topics: list[str], count: int, held_out: bool, longest: int
+) -> tuple[list[str], Names]:
+    """Names on one of the topics, and the list that they come from."""
+    lists = [names for names in NAMES if names.topic in topics]
     names = rng.choices(lists, [names.weight for names in lists])[0]
     if names.subject and len(words(names.subject, held_out)) < count:
         names = NAMES[0]
@@ -90,17 +92,21 @@ def pick_names(rng: random.Random, about: str, count: int, held_out: bool, longe
     return found, names
 
 
-def pick_series(rng: random.Random, table_about: str, noun: str, count: int, held_out: bool) -> tuple[list[str], str]:
+def pick_series(
+    rng: random.Random, measure: Measure, about: str, noun: str, count: int, held_out: bool
+) -> tuple[list[str], str]:
     """Names of the series of a table over categories of a class, and what one of them is."""
-    draw = rng.random()
-    if table_about != "time" and draw < 0.3:
+    draw = rng.random() ** (0.6 if held_out else 1.0)  # fewer of the names that training has seen
+    if about != "time" and draw < 0.35:
         last, step = rng.randint(2004, 2024), rng.choice((1, 1, 2, 5, 10))
         return [str(last - step * index) for index in range(count)][:: rng.choice((1, -1, -1))], "year"
-    if draw < 0.48:
-        pairs = [pair for pair in PAIRS if len(pair) == count] or [pair for pair in PAIRS if len(pair) == 2]
-        return list(rng.choice(pairs)), "group"
-    about = rng.choice([name for name in ("place", "owner", "thing", "group") if name != table_about])
-    found, names = pick_names(rng, about, count, held_out, 24)
+    people = "group" in measure.topics and about != "group"
+    taken = {names.topic for names in NAMES if names.noun == noun} | ({"group"} if about == "group" else set())
+    topics = [topic for topic in measure.topics.split() if topic not in taken]
+    if draw < 0.5 or not topics:
+        lists = [names for names in (PEOPLE if people else PARTS) if len(names) == count]
+        return list(rng.choice(lists or (PEOPLE if people else PARTS))), "group"
+    found, names = pick_names(rng, topics, count, held_out, 24)
     return found, names.noun if names.noun != noun else "series"
 
 
@@ -131,13 +137,13 @@ def size_of(rng: random.Random, kind: str, look: Look) -> tuple[int, int]:
 def pick_measure(rng: random.Random, kind: str, full: bool) -> Measure:
     """A measure that a chart of `kind` can show; one in percent where the values make up a whole."""
     if full:
-        fitting = [measure for measure in MEASURES if measure.unit == "percent"]
-        if rng.random() < 0.2:
-            fitting = [measure for measure in MEASURES if UNITS[measure.unit].percent]
+        fitting = [measure for measure in MEASURES if measure.name.startswith(("share", "percentage", "market share"))]
     elif rng.random() < 0.6:
         fitting = [measure for measure in MEASURES if not UNITS[measure.unit].percent or measure.negative]
     else:
         fitting = list(MEASURES)
+    if kind == "scatter":
+        fitting = [measure for measure in fitting if "place" in measure.topics]
     if kind in (*STACKS, *PIES, "scatter"):
         fitting = [measure for measure in fitting if not measure.negative]
     return rng.choice(fitting)
@@ -151,13 +157,14 @@ def pick_categories(
     if kind not in PIES and rng.random() < timed.get(kind, 0.07):
         return *times(rng, count), "time"
     if kind != "scatter":
-        grouped = "group" in measure.about and 3 <= count <= 8 and rng.random() < 0.3
-        if grouped or (not full and count <= 9 and rng.random() < 0.07):
+        grouped = "group" in measure.topics and 3 <= count <= 8 and rng.random() < 0.3
+        if grouped or (not full and "place" in measure.topics and count <= 9 and rng.random() < 0.05):
             return *ranges(rng, max(3, count)), "group"
-        if "answer" in measure.about and rng.random() < 0.25:
+        if "answer" in measure.topics and rng.random() < 0.25:
             return list(rng.choice(SCALES)), "answer", "answers", "answer"
     longest = 34 if kind in ("hbar", "grouped_h", "stacked_h") else 18 if count > 6 else 24
-    found, names = pick_names(rng, measure.about, count, held_out, longest)
+    topics = ["place"] if kind == "scatter" else measure.topics.split()
+    found, names = pick_names(rng, topics, count, held_out, longest)
     return found, names.noun, names.plural, names.about
 
 
@@ -172,11 +179,11 @@ def make_table(rng: random.Random, kind: str, look: Look, held_out: bool) -> Tab
     if series_count == 1:
         series = [measure.name[0].upper() + measure.name[1:]]
     elif kind == "scatter":
-        series = ["", ""]
-    elif full and rng.random() < 0.75:
+        series = ["", ""]  # `values.fill_values` names them
+    elif full and rng.random() < (0.5 if held_out else 0.75):
         series, series_noun = list(rng.choice([scale for scale in SCALES if len(scale) <= 5])), "answer"
     else:
-        series, series_noun = pick_series(rng, about, noun, series_count, held_out)
+        series, series_noun = pick_series(rng, measure, about, noun, series_count, held_out)
     if set(series) & set(categories):
         series = [f"FY {name}" if series_noun == "year" else f"{name} group" for name in series]
     table = Table(

@@ -206,7 +206,11 @@ def leave_out(rng: random.Random, table: Table) -> None:
 
 def fill_scatter(rng: random.Random, table: Table, largest: float, look: Look) -> None:
     """Two readable measures per point; the series are named after them."""
-    fitting = [measure for measure in MEASURES if measure.unit != table.measure.unit and not measure.negative]
+    fitting = [
+        measure
+        for measure in MEASURES
+        if measure.unit != table.measure.unit and "place" in measure.topics and not measure.negative
+    ]
     second = rng.choice(fitting)
     count = len(table.categories)
     rows = []

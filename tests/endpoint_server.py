@@ -38,8 +38,8 @@ def expected(model: str, image: Image.Image, question: str) -> str:
     return f"{model} saw {fingerprint(image)} and read: {question}"
 
 
-def eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
+def eventually(condition: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it never happened"
         time.sleep(0.01)

@@ -123,13 +123,9 @@ def draw_columns(plot: Plot, area: Box, headroom: float) -> None:
     each = fill if stacked else fill / series
     gap = 0.0 if stacked or series == 1 or plot.rng.random() < 0.4 else min(1.5, each * 0.12)
     room = slot * 0.98 if series == 1 or stacked else each * 1.04
-    turn_labels = False
-    if table.labelled and wide > room:
-        smaller = look.label_size * room / wide
-        if smaller >= max(SMALLEST_LABEL, look.label_size * 0.82):
-            font = Font(font.name, smaller)
-        else:
-            turn_labels = True
+    smaller = look.label_size * min(1.0, room / wide)
+    turn_labels = smaller < max(SMALLEST_LABEL, look.label_size * 0.82)
+    font = font if turn_labels else Font(font.name, smaller)
     zero_y = bottom - (bottom - top) * scale.share(0.0)
     for category in range(count):
         base = 0.0
@@ -153,14 +149,14 @@ def draw_columns(plot: Plot, area: Box, headroom: float) -> None:
             anchor = ((bar[0] + bar[2]) / 2, (y + foot) / 2 if stacked else y)
             plot.mark(category, index, shown, bar, anchor, value / (scale.high - scale.low))
     draw_frame_lines(plot, box, scale)
+    if headroom:
+        draw_inside_legend(plot, box, table.series)
     draw_names(
         plot, names, left, slot, bottom, look.name == "oecd" and plot.coloured == "category" and plot.rng.random() < 0.5
     )
     if x_title:
         title = table.noun.capitalize()
         canvas.text((left + right) / 2, area[3] - look.size * 0.5, title, plot.font("small"), look.ink, "mm", "axis")
-    if headroom:
-        draw_inside_legend(plot, box, table.series)
 
 
 def label_column(

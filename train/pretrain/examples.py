@@ -110,8 +110,10 @@ def pick_charts() -> list[tuple[int, Chart]]:
 
 
 def write_examples(folder: Path) -> None:
-    """Fills `folder` with the charts, `qa.jsonl` and a card; files of the same names are replaced."""
+    """Fills `folder` with the charts, `qa.jsonl` and a card, in place of those of an earlier run."""
     folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("[0-9][0-9]_*.png"):
+        old.unlink()
     rows = []
     for number, (seed, chart) in enumerate(pick_charts(), start=1):
         name = f"{number:02d}_{chart.kind}.png"

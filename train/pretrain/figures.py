@@ -68,7 +68,7 @@ UNITS = {
     "tonnes_small": Unit("metric tons", "", " metric tons", (("", ""), ("", ""), ("", " t")), 1.0, 6.5, (0, 0, 1)),
     "per_thousand": Unit("per 1,000 inhabitants", "", " per 1,000 inhabitants", PLAIN, 0.8, 2.5, (1, 1, 2)),
     "per_100k": Unit("per 100,000 people", "", " per 100,000 people", PLAIN, 0.8, 3.0, (0, 1, 1, 2)),
-    "years": Unit("years", "", " years", (("", ""), ("", ""), ("", " years")), 1.2, 1.95, (0, 1, 1, 2)),
+    "years": Unit("years", "", " years", (("", ""), ("", ""), ("", " years")), 1.6, 1.95, (0, 1, 1, 2)),
     "minutes": Unit("minutes", "", " minutes", (("", ""), ("", ""), ("", " min")), 1.0, 2.7, (0, 0, 1)),
     "hours": Unit("hours", "", " hours", (("", ""), ("", ""), ("", "h")), 0.8, 3.3, (0, 1, 1)),
     "kwh": Unit("terawatt-hours", "", " TWh", (("", ""), ("", ""), ("", " TWh")), 0.9, 3.9, (0, 1, 2)),

@@ -27,7 +27,8 @@ def draw_lines(plot: Plot, area: Box, headroom: float) -> None:
     slot = (right - left) / count
     if (look.edge and count > 2) or (table.kind == "area" and count > 1):
         pad = 0.04 * (right - left) if look.frame or table.kind != "area" else 0.0
-        right -= 0 if direct else max(0.0, font.width(table.categories[-1]) / 2 - pad - 4)
+        if not direct:
+            right = min(right, plot.canvas.width - 3 + pad - font.width(table.categories[-1]) / 2)
         slot = (right - left - 2 * pad) / (count - 1)
         start = left + pad
     else:
@@ -116,6 +117,7 @@ def label_point(
     """Prints a value above a point (below it where `below`), or on the other side where that is taken."""
     canvas, look = plot.canvas, plot.look
     half, high = font.width(label) / 2, font.size * 0.72
+    x = min(max(x, half + 2), canvas.width - half - 2)
     for under in (below, not below):
         edge = y + look.marker + 3 + high if under else y - look.marker - 3
         if edge > box[3] and under:

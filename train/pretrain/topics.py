@@ -88,7 +88,7 @@ def pick_names(
         names = NAMES[0]
     found = distinct(rng, names, count, held_out, longest)
     if names.about in ("answer", "owner", "thing") and rng.random() < 0.08:
-        found[-1] = rng.choice(("Other", "Others", "Other", "Don't know"))
+        found[-1] = rng.choice(("Don't know", "Other") if names.about == "answer" else ("Other", "Others"))
     return found, names
 
 

@@ -2,6 +2,7 @@
 
 import math
 import random
+from dataclasses import replace
 
 from train.pretrain.figures import PLAIN, UNITS, Figures, Unit
 from train.pretrain.looks import Look
@@ -189,7 +190,9 @@ def fill_values(rng: random.Random, table: Table, look: Look) -> None:
             total = max(map(sum, zip(*rows, strict=True))) if table.kind in STACKS else largest
             step = max(readable_step(total, rng), 0.01 if max(table.unit.decimals) else 1.0)
             rows = [[round(cell / step) * step or step for cell in row] for row in rows]
-        table.figures = pick_figures(rng, table.unit, step_decimals(step), look, table.labelled)
+        if not table.labelled:
+            table.figures = pick_figures(rng, table.unit, decimals, look, False)
+        table.figures = replace(table.figures, decimals=step_decimals(step))
     smallest = 10.0**-table.figures.decimals
     table.values = [[round(cell, table.figures.decimals) or smallest for cell in row] for row in rows]
     if len(rows) > 1 and len(rows[0]) > 2 and table.kind in ("grouped", "grouped_h", "line") and rng.random() < 0.07:

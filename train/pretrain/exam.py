@@ -96,7 +96,7 @@ class _Prefix:
 
     def __init__(self, reader: Reader, p: Parameters, codec: Codec, group: Sequence[Sheet], system: str | None) -> None:
         self.reader, self.p, self.codec = reader, p, codec
-        self.device = reader.frequencies.device
+        self.device = reader.device
         opening = codec.prompts.openings[system]
         layout = codec.layout
         self.pads = layout.prefix - len(opening)
@@ -115,7 +115,7 @@ class _Prefix:
             return _attention(q, k, v, mask)
 
         for i in range(reader.sizes.text_layers):
-            x = reader.layer(p, i, x, reader.text_angles[portrait.long()], attend)
+            x = reader.layer(p, i, x, reader.prefix_turn(portrait), attend)
 
     def answer(self, asked: Sequence[tuple[int, str]]) -> list[str]:
         """Answers to (chart, question) pairs, decoded together."""
@@ -140,7 +140,7 @@ class _Prefix:
                 return _attention(q, keys[i], values[i], mask)
 
             for i in range(reader.sizes.text_layers):
-                x = reader.layer(self.p, i, x, reader.packed_angles(offsets), attend)
+                x = reader.layer(self.p, i, x, reader.packed_turn(offsets), attend)
             return x
 
         offsets = torch.arange(longest, device=self.device).expand(len(asked), -1)

@@ -32,8 +32,8 @@ class Weights:
     height: float = 0.15
     rank: float = 0.15
     place: float = 0.1
-    copy: float = 0.3
-    mark: float = 0.3
+    copy: float = 0.1
+    mark: float = 0.1
     mark_layer: int = 3
     copy_layer: int = 5
 

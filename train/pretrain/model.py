@@ -16,6 +16,7 @@ from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex
 from train.pretrain.layout import CANVASES, IMAGE_TOKENS, LONG_SIDE, PATCH, Layout
 
 Parameters = dict[str, Tensor]
+Turn = tuple[Tensor, Tensor]  # cosines and sines of a rotation
 HEAD = 64  # width of an attention head, in text and vision
 MEAN = (0.48145466, 0.4578275, 0.40821073)  # CLIP's, as in Qwen2-VL's image processor
 STD = (0.26862954, 0.26130258, 0.27577711)
@@ -113,6 +114,11 @@ def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat((a * cos - b * sin, b * cos + a * sin), -1).to(x.dtype)
 
 
+def _look_up(tables: Turn, index: Tensor) -> Turn:
+    cos, sin = (table[index.long()].unsqueeze(-2) for table in tables)
+    return cos, sin
+
+
 def _rms(x: Tensor, weight: Tensor) -> Tensor:
     x = x.float()
     return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-5) * weight
@@ -128,12 +134,15 @@ class Reader:
         self.sizes, self.layout, self.dtype = sizes, layout, dtype
         frequencies = 1 / (sizes.rope_theta ** (torch.arange(0, HEAD, 2).float() / HEAD))
         axis = torch.repeat_interleave(torch.arange(3), torch.tensor(sizes.mrope_sections))
-        self.frequencies = frequencies.to(device)
+        self.device = device
         self.after_image = layout.image_start + LONG_SIDE  # position of <|vision_end|>: the longer side of the grid
-        self.text_angles = torch.stack([self._text_positions(w, h)[axis].T * frequencies for w, h in CANVASES]).to(
-            device
+        # Tables, looked up by orientation or place: computing cosines anew in every layer took 5 % of a step.
+        text = torch.stack([self._text_positions(w, h)[axis].T * frequencies for w, h in CANVASES])
+        packed = (torch.arange(layout.length).float() + self.after_image + 1)[:, None] * frequencies
+        vision = torch.stack([self._vision_angles(w, h) for w, h in CANVASES])
+        self.text_turns, self.packed_turns, self.vision_turns = (
+            (angles.cos().to(device), angles.sin().to(device)) for angles in (text, packed, vision)
         )
-        self.vision_angles = torch.stack([self._vision_angles(w, h) for w, h in CANVASES]).to(device)
         self.mean = torch.tensor(MEAN, device=device).repeat_interleave(PATCH * PATCH) * 255
         self.std = torch.tensor(STD, device=device).repeat_interleave(PATCH * PATCH) * 255
 
@@ -178,13 +187,12 @@ class Reader:
         x = ((x.float() - self.mean) / self.std).to(self.dtype)
         # Both frames of a still image are the same, so the two halves of the patch embedding add up.
         x = F.linear(x, p[PATCH_WEIGHT].sum(2).reshape(width, -1).to(self.dtype))
-        angles = self.vision_angles[portrait.long()][:, :, None]
-        cos, sin = angles.cos(), angles.sin()
+        turn = _look_up(self.vision_turns, portrait)
         for i in range(self.sizes.vision_layers):
             b = BLOCK.format(i)
             qkv = self._linear(self._norm(x, p, f"{b}norm1"), p, f"{b}attn.qkv").view(batch, PATCHES, 3, heads, HEAD)
             q, k, v = qkv.unbind(2)
-            q, k = _rotate(q, cos, sin), _rotate(k, cos, sin)
+            q, k = _rotate(q, *turn), _rotate(k, *turn)
             o = F.scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2))
             x = x + self._linear(o.transpose(1, 2).reshape(batch, PATCHES, width), p, f"{b}attn.proj")
             h = self._linear(self._norm(x, p, f"{b}norm2"), p, f"{b}mlp.fc1")
@@ -198,18 +206,21 @@ class Reader:
         e = F.embedding(ids.long(), p[EMBEDDING]).to(self.dtype)
         return torch.cat([e[:, :start], image, e[:, start + IMAGE_TOKENS :]], 1)
 
-    def packed_angles(self, offsets: Tensor) -> Tensor:
-        """Rotations of question tokens from their offsets within the question: [B, n] -> [B, n, 32]."""
-        return (offsets.float() + self.after_image + 1)[..., None] * self.frequencies
+    def prefix_turn(self, portrait: Tensor) -> Turn:
+        """Rotations of the prefix: [B, prefix, 1, 32] each."""
+        return _look_up(self.text_turns, portrait)
 
-    def layer(self, p: Parameters, i: int, x: Tensor, angles: Tensor, attend: Callable[..., Tensor]) -> Tensor:
+    def packed_turn(self, offsets: Tensor) -> Turn:
+        """Rotations of question tokens from their offsets within the question [B, n]: [B, n, 1, 32] each."""
+        return _look_up(self.packed_turns, offsets)
+
+    def layer(self, p: Parameters, i: int, x: Tensor, turn: Turn, attend: Callable[..., Tensor]) -> Tensor:
         """Text layer `i`; `attend(i, q, k, v)` gets [B, heads, n, 64] tensors and returns [B, query heads, n, 64]."""
         batch, n, width = x.shape
         b = LAYER.format(i)
-        cos, sin = angles[:, :, None].cos(), angles[:, :, None].sin()
         h = _rms(x, p[f"{b}input_layernorm.weight"])
         q, k, v = (self._linear(h, p, f"{b}self_attn.{name}_proj").view(batch, n, -1, HEAD) for name in "qkv")
-        q, k = _rotate(q, cos, sin), _rotate(k, cos, sin)
+        q, k = _rotate(q, *turn), _rotate(k, *turn)
         o = attend(i, q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)).transpose(1, 2).reshape(batch, n, width)
         x = x + self._linear(o, p, f"{b}self_attn.o_proj")
         h = _rms(x, p[f"{b}post_attention_layernorm.weight"])
@@ -234,7 +245,8 @@ class Reader:
         """
         prefix, start = self.layout.prefix, self.layout.image_start
         x = self.prefix_embeddings(p, image, row["ids"])
-        angles = torch.cat([self.text_angles[row["portrait"].long()], self.packed_angles(row["offsets"])], 1)
+        before, packed = self.prefix_turn(row["portrait"]), self.packed_turn(row["offsets"])
+        turn = torch.cat([before[0], packed[0]], 1), torch.cat([before[1], packed[1]], 1)
         scores = []
 
         def attend(i: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -246,7 +258,7 @@ class Reader:
             return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=True)
 
         for i in range(self.sizes.text_layers):
-            x = self.layer(p, i, x, angles, attend)
+            x = self.layer(p, i, x, turn, attend)
         return self.logits(p, x[:, prefix - 1 : -1]), scores
 
 

@@ -46,7 +46,7 @@ class Mix:
 
     kinds: dict[str, float] = field(default_factory=dict)
     early: dict[str, float] = field(default_factory=lambda: {"value": 2.0, "inverse": 2.0})
-    early_charts: int = 300_000
+    early_charts: int = 600_000
     table: float = 0.35
     default_system: float = 0.35
     concise: float = 0.2

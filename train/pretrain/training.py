@@ -37,11 +37,11 @@ class Settings:
     row_tokens: int = 768
     workers: int = 14
     fade_seconds: float = 1200.0
-    faded: float = 0.3
+    faded: float = 0.4
     tokenizer_charts: int = 3000
     exam_charts: int = 256
     exam_questions: int = 8
-    exam_every: float = 180.0
+    exam_every: float = 240.0
     final_charts: int = 1000
     save_every: float = 60.0
     log_every: int = 50
@@ -174,11 +174,11 @@ class Training:
             self.step(batch, settings.rates.factor(steps, self.progress.seconds, stop - now, decay))
             steps += 1
             now = time.monotonic()
-            self.progress.seconds += now - last
-            last = now
-            if steps == 1:
+            if steps == 1:  # mostly compilation: not training time
                 first = saved = examined = now
                 self.log(first_step=round(now - started, 1))
+            else:
+                self.progress.seconds += now - last
             if steps % settings.log_every == 0:
                 shown = self.losses()
                 speed = (steps - 1) * settings.batch / (time.monotonic() - first)

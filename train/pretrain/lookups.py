@@ -92,10 +92,9 @@ def ask_extreme(asker: Asker) -> None:
     fields["w"] = asker.rng.choice(words.LARGEST if largest else words.SMALLEST)
     if human or fields["w"] == "most":
         fields["w"] = asker.rng.choice(words.BIG_ADJECTIVES if largest else words.SMALL_ADJECTIVES)
-    fields["v"] = asker.say(order[0]) if order[0] in asker.exact else "the " + ("top" if largest else "bottom")
     fields |= {"top": "leading", "first": "first"} if largest else {"top": "lowest ranked", "first": "last"}
     wording = (words.EXTREME_HUMAN if human else words.EXTREME)[asker.timed]
-    sentence = asker.rng.choice(words.EXTREME_SENTENCE).format_map(fields)
+    sentence = asker.rng.choice(words.EXTREME_SENTENCE[: 3 if order[0] in asker.exact else 1]).format_map(fields)
     asker.ask("argmax" if largest else "argmin", wording, fields, fields["c"], sentence, row, human)
 
 
@@ -144,9 +143,7 @@ def ask_rank(asker: Asker) -> None:
         return
     fields = asker.fields(order[place])
     fields["w"] = ORDINALS[place] + " " + asker.rng.choice(words.BIG_ADJECTIVES if largest else words.SMALL_ADJECTIVES)
-    if order[place] not in asker.exact:
-        fields["v"] = f"number {place + 1}"
-    sentence = asker.rng.choice(words.RANK_SENTENCE).format_map(fields)
+    sentence = asker.rng.choice(words.RANK_SENTENCE[: 2 if order[place] in asker.exact else 1]).format_map(fields)
     asker.ask("rank", words.RANK, fields, fields["c"], sentence, row, asker.rng.random() < 0.3)
 
 

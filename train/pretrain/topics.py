@@ -125,11 +125,9 @@ def size_of(rng: random.Random, kind: str, look: Look) -> tuple[int, int]:
         return max(1 if rng.random() < 0.03 else 2, min(few, most)), series
     if kind in ("line", "area"):
         series = rng.choices((1, 2, 3, 4, 5), (40, 25, 18, 11, 6))[0]
-        if kind == "area":
-            series = max(2, series)
-        return rng.choices(
-            (rng.randint(2, 4), rng.randint(5, 9), rng.randint(10, 15), rng.randint(16, 24)), (12, 48, 30, 10)
-        )[0], series
+        several = (rng.randint(2, 4), rng.randint(5, 9), rng.randint(10, 15), rng.randint(16, 24))
+        count = rng.choices(several, (12, 48, 30, 10))[0]
+        return (max(4, count), max(2, series)) if kind == "area" else (count, series)
     several = (rng.randint(3, 6), rng.randint(6, 10), rng.randint(10, 14), rng.randint(14, 20))
     return rng.choices(several, (24, 42, 22, 12) if look.name == "statista" else (36, 42, 16, 6))[0], 1
 

@@ -50,8 +50,8 @@ VALUE = {
         "{open} {at}{ctx}?",
         "What was the {m} of {c}{of}{ctx}?",
         "What is the value {at}?",
-        "What did {c} account for{of}?",
-        "How much did {c} account for{of}{ctx}?",
+        "What did {c} contribute{of}?",
+        "How much came from {c}{of}{ctx}?",
         "What is the value of {c}{of}?",
     ),
     "group": (
@@ -161,9 +161,10 @@ EXTREME_HUMAN = {
         "which {noun} has the {w} value{of}",
     ),
 }
+# The first of each needs no number.
 EXTREME_SENTENCE = (
-    "{c} had the {w} {m}{of}, at {v}.",
     "The {noun} with the {w} {m}{of} is {c}.",
+    "{c} had the {w} {m}{of}, at {v}.",
     "{c} has the {w} value{of}: {v}.",
 )
 LARGEST, SMALLEST = ("highest", "largest", "greatest", "maximum", "most"), ("lowest", "smallest", "least", "minimum")
@@ -187,7 +188,7 @@ RANK = (
     "Which {noun} was ranked {w}{of}?",
     "What was the {noun} with the {w} {m}{of}?",
 )
-RANK_SENTENCE = ("{c} had the {w} {m}{of}, at {v}.", "The {noun} with the {w} value{of} is {c}.")
+RANK_SENTENCE = ("The {noun} with the {w} value{of} is {c}.", "{c} had the {w} {m}{of}, at {v}.")
 
 COUNT = (
     "How many {plural} are shown in the chart?",

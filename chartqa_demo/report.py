@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from chartqa_demo import stats
-from chartqa_demo.results import ALL, GROUPS
+from chartqa_demo.results import ALL, GROUPS, heading
 
 BEGIN, END = "<!-- measured:begin -->", "<!-- measured:end -->"
 HEAD = ("arm", *(f"{group}, canonical" for group in GROUPS), "all, exact", "all, year-strict", "all, tolerant")
@@ -90,23 +90,16 @@ def measured_line(folder: Path, model: str, adapter: str | None = None) -> str |
     told = ", ".join(
         f"{arm['title']} {_cell(scores[key][ALL], interval=True)} %" for key, arm in summary["arms"].items()
     )
-    return f"Measured on {_data(summary)}: {told} right (canonical relaxed accuracy, {summary['date']})."
+    charts = heading(summary).split(" on ", 1)[1]
+    return f"Measured on {charts}: {told} right (canonical relaxed accuracy, {summary['date']})."
 
 
 def _heading(summary: Mapping[str, Any]) -> str:
     made = ", ".join(part for part in (summary["date"], summary["commit"] and f"commit {summary['commit']}") if part)
-    who = summary["model"] or "Recorded predictions"
-    if summary["adapter"]:
-        who += f", adapter {summary['adapter']}"
     errors = len(summary["errors"])
-    failed = f", {errors} could not be asked" if errors else ""
-    return f"**{who}** on {_data(summary)}{failed} ({made})"
-
-
-def _data(summary: Mapping[str, Any]) -> str:
-    drawn = "" if summary.get("limit") is None else f", drawn with seed {summary['seed']}"
-    kind = f" {summary['kind']}" if summary.get("kind") else ""
-    return f"{summary.get('dataset')}, split {summary.get('split')}, {summary['asked']:,}{kind} questions{drawn}"
+    failed = f", {errors} of them could not be asked" if errors else ""
+    what = heading(summary)
+    return f"**{what[:1].upper()}{what[1:]}** (n = {summary['asked']:,}{failed}; {made})"
 
 
 def _cell(score: Mapping[str, Any], interval: bool) -> str:

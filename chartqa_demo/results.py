@@ -230,6 +230,19 @@ def open_record(path: Path, settings: dict[str, Any]) -> Iterator[tuple[Record, 
         yield Record(file, theirs or mine), items
 
 
+def heading(settings: Mapping[str, Any]) -> str:
+    """What was measured: "the bundled small Qwen2-VL with the bundled adapter on ChartQA test, 200 human questions
+    drawn with seed 0"; `settings` are those of a record or a results.json."""
+    adapter = settings.get("adapter")
+    served = " with the bundled adapter" if adapter == "bundled" else f" with adapter {adapter}" if adapter else ""
+    charts = "the bundled charts" if settings.get("dataset") == "bundled" else settings.get("dataset")
+    split = "" if settings.get("dataset") == "bundled" else f" {settings.get('split')}"
+    kind = f" {settings['kind']}" if settings.get("kind") else ""
+    limit = settings.get("limit")
+    asked = f"all{kind} questions" if limit is None else f"{limit:,}{kind} questions drawn with seed {settings['seed']}"
+    return f"{settings.get('model') or 'Recorded predictions'}{served} on {charts}{split}, {asked}"
+
+
 def table(results: Results, rule: str, title_of: Callable[[str], str] = str) -> str:
     """The scores under one rule and the tests between the arms, as text for a terminal."""
     head = ["", *(f"{group} (n)" for group in GROUPS)]

@@ -1,7 +1,8 @@
 """Intervals and paired tests for arms that answered the same questions.
 
 Questions about one chart are not independent, so the interval of a difference resamples whole charts; McNemar's exact
-test takes questions one by one. A difference counts as seen only when both agree.
+test takes questions one by one. A difference counts as seen only when both agree. scipy and statsmodels take more than
+a second to import, so functions do it when they are called.
 """
 
 import math
@@ -9,10 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import bootstrap
-from statsmodels.stats.contingency_tables import mcnemar
-from statsmodels.stats.power import normal_sample_size_one_tail
-from statsmodels.stats.proportion import proportion_confint
 
 CONFIDENCE = 0.95
 POWER = 0.8
@@ -62,6 +59,8 @@ class Comparison:
 
 def score(correct: int, asked: int) -> Score:
     """Accuracy with its Wilson interval (statsmodels)."""
+    from statsmodels.stats.proportion import proportion_confint
+
     if asked == 0:
         return Score(correct, asked, None, None, None)
     low, high = np.asarray(proportion_confint(correct, asked, alpha=1 - CONFIDENCE, method="wilson")).tolist()
@@ -70,6 +69,8 @@ def score(correct: int, asked: int) -> Score:
 
 def mcnemar_p(only_first: int, only_second: int) -> float:
     """Two-sided p of McNemar's exact test from the numbers of questions that one arm alone got right (statsmodels)."""
+    from statsmodels.stats.contingency_tables import mcnemar
+
     test = mcnemar([[0, only_first], [only_second, 0]], exact=True)
     return float(test.pvalue)  # pyright: ignore[reportAttributeAccessIssue] (a bunch of named values)
 
@@ -114,6 +115,8 @@ def _clustered_interval(
     gains: np.ndarray, asked: np.ndarray, seed: int, resamples: int
 ) -> tuple[float | None, float | None, float]:
     """(low, high, standard error) of the mean gain per question when charts are drawn with replacement."""
+    from scipy.stats import bootstrap
+
     if len(asked) < 2:
         return None, None, 0.0
     if not gains.any():
@@ -134,6 +137,8 @@ def _clustered_interval(
 
 
 def _questions_needed(difference: float, error: float, asked: int) -> int | None:
+    from statsmodels.stats.power import normal_sample_size_one_tail
+
     if difference == 0:
         return None
     if error == 0:

@@ -1,13 +1,16 @@
 """The page: `build_app` makes it, `launch_options` holds what Gradio 6 wants from `launch()` instead."""
 
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from chartqa_demo.dataset import Split, open_split
 from chartqa_demo.engines import Engine
+from chartqa_demo.evaluate import display_name, model_name
 from chartqa_demo.images import MAX_BYTES
+from chartqa_demo.report import measured_line
 from chartqa_demo.settings import HUB_BASE, Settings
 from chartqa_demo.ui import cards
 from chartqa_demo.ui.compare import CompareTab
@@ -31,17 +34,24 @@ def build_app(engine: Engine, settings: Settings, examples: Split) -> gr.Blocks:
     gallery = examples if examples.dataset == "bundled" else open_split("bundled")
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 86400)) as page:
         gr.HTML(f'<header class="page-head"><h1>{TITLE}</h1><p>{ABOUT}</p></header>', apply_default_css=False)
-        gr.HTML(
-            cards.banner(engine.title, (*((BUNDLED_NOTE,) if engine.bundled else ()), *engine.notes)),
-            elem_id="banner",
-            apply_default_css=False,
-        )
+        gr.HTML(cards.banner(engine.title, _notes(engine, settings)), elem_id="banner", apply_default_css=False)
         with gr.Tabs() as tabs:
             with gr.Tab("Compare", id="compare"):
                 compare = CompareTab(page, engine, settings, examples, gallery)
             with gr.Tab("Evaluate", id="evaluate"):
                 EvaluateTab(page, engine, settings, examples, compare, tabs)
     return page
+
+
+def _notes(engine: Engine, settings: Settings) -> tuple[str, ...]:
+    """What a visitor has to know about the model, and how well it answers where that was measured."""
+    adapter = display_name(engine.adapter) if engine.adapter else None
+    measured = measured_line(Path(settings.results_dir), model_name(engine), adapter)
+    return (
+        *((BUNDLED_NOTE,) if engine.bundled else ()),
+        *engine.notes,
+        *((measured,) if measured else ()),
+    )
 
 
 def launch_options() -> dict[str, Any]:

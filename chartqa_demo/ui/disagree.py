@@ -17,6 +17,16 @@ from chartqa_demo.ui.kept import Kept
 PAGE = 10
 EVERY = "every"  # a filter that lets everything through
 
+# On a phone the chosen question lies below the list.
+SCROLL_TO_ITEM = """
+() => requestAnimationFrame(() => {
+  const item = document.querySelector("#evaluation-item");
+  if (item.getBoundingClientRect().top <= innerHeight * 0.8) return;
+  const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  item.scrollIntoView({ block: "center", behavior: calm ? "auto" : "smooth" });
+})
+"""
+
 FindExample = Callable[[Results, Item], tuple[Example, Split] | None]
 
 
@@ -66,6 +76,7 @@ class Disagreements:
             with gr.Column(scale=5, min_width=300):
                 self.chart = gr.Image(
                     label="Chart of the question",
+                    show_label=False,
                     height=260,
                     interactive=False,
                     format="png",
@@ -91,7 +102,8 @@ class Disagreements:
         paging = [self.first, *self.filtered]
         self.earlier.click(lambda *now: self.turn(-PAGE, *now), paging, self.list_outputs, **quick)
         self.later.click(lambda *now: self.turn(PAGE, *now), paging, self.list_outputs, **quick)
-        self.items.select(self.pick, [shown, rule, self.listed], self.detail_outputs, **quick)
+        picking = self.items.select(self.pick, [shown, rule, self.listed], self.detail_outputs, **quick)
+        picking.then(None, js=SCROLL_TO_ITEM, **quick)
         opened = [self.detail, *self.compare.chart_outputs, self.tabs]
         self.open_button.click(self.open_in_compare, [shown, self.picked], opened, **quick)
 

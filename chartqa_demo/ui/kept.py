@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from chartqa_demo.metric import RULES
-from chartqa_demo.results import Results, ResultsError, read_results
+from chartqa_demo.results import Results, ResultsError, heading, read_results
 from chartqa_demo.ui import measured
 from chartqa_demo.ui.history import spreadsheet_cell
 
@@ -35,7 +35,7 @@ class Kept:
         for path in [*self.folder.glob("*.json"), *self.folder.glob("*.jsonl")]:
             try:
                 settings, asked = _settings_of(path)
-                title = f"{measured.heading(settings)} ({asked:,} asked, {settings.get('date')})"
+                title = f"{heading(settings)} ({asked:,} asked, {settings.get('date')})"
                 found[path.stem] = (path.stat().st_mtime, title, path.name)
             except (OSError, ValueError, KeyError, TypeError) as error:
                 log.warning("%s is not a file of results and is not shown: %s", path, error)

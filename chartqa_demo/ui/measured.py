@@ -10,7 +10,7 @@ from typing import Any
 
 from chartqa_demo import stats
 from chartqa_demo.metric import RULE_NOTES, RULES, best_verdict
-from chartqa_demo.results import ALL, GROUPS, Item, Results
+from chartqa_demo.results import ALL, GROUPS, Item, Results, heading
 from chartqa_demo.ui.cards import CHECK, CROSS, icon
 
 GROUP_TITLES = {"human": "Human questions", "machine": "Machine questions", ALL: "All questions"}
@@ -51,17 +51,6 @@ def figures_of_summary(summary: Mapping[str, Any]) -> Figures:
     }
     tests = {rule: [stats.Comparison(**one) for one in pairs] for rule, pairs in summary["comparisons"].items()}
     return Figures(summary, summary["asked"], summary["planned"], len(summary["errors"]), scores, tests)
-
-
-def heading(settings: Mapping[str, Any]) -> str:
-    """ "the bundled small Qwen2-VL with adapter bundled on ChartQA test: 200 human questions, seed 0"."""
-    who = settings.get("model") or "Recorded predictions"
-    adapter = f" with adapter {settings['adapter']}" if settings.get("adapter") else ""
-    limit = settings.get("limit")
-    count = "all" if limit is None else f"{limit:,}"
-    kind = f" {settings['kind']}" if settings.get("kind") else ""
-    drawn = "" if limit is None else f", seed {settings.get('seed')}"
-    return f"{who}{adapter} on {settings.get('dataset')} {settings.get('split')}: {count}{kind} questions{drawn}"
 
 
 def scores_section(figures: Figures | None, rule: str) -> str:

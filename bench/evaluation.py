@@ -33,7 +33,7 @@ def main() -> int:
     try:
         settings = settings_from(flags)
         examples = sample(open_split(settings.dataset, settings.split), flags.limit, flags.seed)
-        from chartqa_demo.engines.local import load_engine
+        from chartqa_demo.engines import load_engine
 
         engine = load_engine(settings)
         arms = [arm for arm in engine.arms if not arm.adapter or engine.adapter is not None]

@@ -268,7 +268,7 @@ def _evaluate(flags: argparse.Namespace, settings: Settings) -> None:
     engine = None
     if wanted:
         examples = sample(open_split(settings.dataset, settings.split), flags.limit, flags.seed, flags.kind)
-        from chartqa_demo.engines.local import load_engine
+        from chartqa_demo.engines import load_engine
 
         engine = load_engine(settings)
         dataset, split = settings.dataset, settings.split

@@ -13,6 +13,7 @@ import pytest
 from endpoint_server import KEY, EndpointServer, endpoint_server, eventually, expected
 from PIL import Image, ImageDraw
 
+from chartqa_demo import evaluate
 from chartqa_demo.arms import ADAPTER, ARMS, PRETRAINED, PROMPTED
 from chartqa_demo.contract import Contract
 from chartqa_demo.engines import Answers, EngineError, Options, endpoint, load_engine
@@ -324,3 +325,16 @@ def test_fifty_visitors_get_their_own_answers_and_leave_nothing_behind(
     everybody()
     assert server.open == 0 and sum(server.attempts.values()) >= 3 * 50 * 3
     eventually(lambda: objects() < before + 500)  # 300 requests, and connections close a moment later
+
+
+def test_the_evaluation_command_asks_a_server(
+    server: EndpointServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = tmp_path / "run.jsonl"
+    names = ["--endpoint", server.url, "--base-name", "base", "--adapter-name", "tuned"]
+    assert evaluate.main([*names, "--limit", "6", "--output", str(record)]) == 0
+    assert len(server.requests) == 18
+    rows = [json.loads(line) for line in record.read_text(encoding="utf-8").splitlines()]
+    answers = [row["answers"] for row in rows if "answers" in row]
+    assert len(answers) == 6 and all(row["adapter"].startswith("tuned saw ") for row in answers)
+    assert "Traceback" not in capsys.readouterr().err

@@ -82,7 +82,7 @@ def choose_colours(rng: random.Random, table: Table, look: Look) -> tuple[list[t
 
 def draw_chart(rng: random.Random, table: Table, look: Look, density: float) -> Plot:
     """Draws everything but the texts, which `Canvas.finish` adds."""
-    smooth = 2 if density < 1.3 and table.kind in ("line", "area", "pie", "donut", "scatter") else 1
+    smooth = 2 if density < 1.5 and table.kind in ("line", "area", "pie", "donut", "scatter") else 1
     canvas = Canvas(look.width, look.height, look.background, density, smooth)
     colours, coloured = choose_colours(rng, table, look)
     plot = Plot(canvas, table, look, rng, colours, coloured, [])

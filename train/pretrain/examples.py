@@ -58,7 +58,8 @@ there is something to ask about without a network. They are made by this reposit
 
     python -m train.pretrain.examples
 
-Their names come from word lists that the bundled model never saw in training; all numbers are invented. The looks
+Their names of places, firms, people and things come from word lists that the bundled model never saw in training
+(years, age groups and the like are common to all charts); all numbers are invented. The looks
 imitate those of ChartQA's sources (Statista, Pew Research Center, Our World in Data, OECD) and of common tools; the
 charts are not by these publishers and say nothing about the world.
 

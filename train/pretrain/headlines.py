@@ -37,6 +37,7 @@ VERDICTS = (
     "How {} see {}",
     "{} divided over {}",
 )
+PROPER_NAMES = ("NATO", "Congress", "Court", "Nations", "Union", "China", "Russia", "Olympics")
 REMARKS = (
     "Don't know responses not shown.",
     "Figures may not add to 100% due to rounding.",
@@ -77,6 +78,13 @@ def capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+def within(issue: str) -> str:
+    """An issue's name inside a sentence: in lower case but for proper names."""
+    if any(name in issue for name in PROPER_NAMES):
+        return issue.replace("The ", "the ")
+    return issue.lower()
+
+
 def topic(table: Table) -> str:
     """What the chart measures, with its owner and place: "Revenue of Nike in Germany"."""
     owner = f" of {table.who}" if table.who else ""
@@ -109,8 +117,8 @@ def write_headline(rng: random.Random, table: Table, look: Look, held_out: bool)
         table.axis_title += rng.choice((" in {}", " in {}", " ({})", ", {}")).format(unit)
     title = pick_title(rng, table)
     if look.name == "pew":
-        issue = rng.choice(words("reason", held_out)).lower()
-        if rng.random() < 0.6:
+        issue = within(rng.choice(words("issue", held_out)))
+        if table.unit.percent and rng.random() < 0.7:
             title = capital(rng.choice(VERDICTS).format(rng.choice(ADULTS), issue))
         percent = f"% of {rng.choice(ADULTS)} {rng.choice(SAYINGS).format(issue)}"
         table.subtitle = (percent if table.unit.percent else table.axis_title) + rng.choice(("", "", " ..."))

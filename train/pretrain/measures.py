@@ -62,7 +62,7 @@ NAMES = (
     Names("word", "category", "categories", "thing", 6, "category"),
     Names("", "category", "categories", "thing", 6, "category"),
     Names("reason", "reason", "reasons", "answer", 22, "answer"),
-    Names("reason", "issue", "issues", "answer", 10, "answer"),
+    Names("issue", "issue", "issues", "answer", 10, "answer"),
     Names("reason", "answer", "answers", "answer", 8, "answer"),
     Names("platform", "source", "sources", "answer", 8, "answer"),
     Names("product", "item", "items", "answer", 6, "answer"),

@@ -132,10 +132,12 @@ def size_of(rng: random.Random, kind: str, look: Look) -> tuple[int, int]:
     return rng.choices(several, (24, 42, 22, 12) if look.name == "statista" else (36, 42, 16, 6))[0], 1
 
 
-def pick_measure(rng: random.Random, kind: str, full: bool) -> Measure:
+def pick_measure(rng: random.Random, kind: str, look: Look, full: bool) -> Measure:
     """A measure that a chart of `kind` can show; one in percent where the values make up a whole."""
     if full:
         fitting = [measure for measure in MEASURES if measure.name.startswith(("share", "percentage", "market share"))]
+    elif look.name == "pew" and rng.random() < 0.8:
+        fitting = [measure for measure in MEASURES if measure.unit == "percent"]
     elif rng.random() < 0.6:
         fitting = [measure for measure in MEASURES if not UNITS[measure.unit].percent or measure.negative]
     else:
@@ -171,7 +173,7 @@ def make_table(rng: random.Random, kind: str, look: Look, held_out: bool) -> Tab
     count, series_count = size_of(rng, kind, look)
     whole = {"pie": 0.88, "donut": 0.88, "stacked_h": 0.7, "stacked": 0.35, "area": 0.35}
     full = rng.random() < whole.get(kind, 0.0)
-    measure = pick_measure(rng, kind, full)
+    measure = pick_measure(rng, kind, look, full)
     categories, noun, plural, about = pick_categories(rng, kind, measure, count, full, held_out)
     series_noun = "series"
     if series_count == 1:

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from PIL import Image
@@ -17,8 +17,6 @@ from chartqa_demo.results import Item
 FIRST_BATCH, LARGEST_BATCH = 8, 64  # questions; times three arms in the engine's batch
 WORTH_GROWING = 1.1  # a batch that is not this much faster per question than a smaller one is large enough
 GIVE_UP_AFTER = 10  # questions in a row that fail alone: then it is not the questions
-
-Ask = Callable[[Sequence[tuple[Image.Image, str]], Sequence[Arm], Options], list[Answers]]
 
 
 class EvaluationError(RuntimeError):
@@ -63,9 +61,8 @@ class Questioner:
     options: Options
     stop: threading.Event
     chunk_s: float | None
-    ask: Ask | None
     batch: Batch = field(default_factory=Batch)
-    failed_in_a_row: int = 0
+    doubtful: list[Item] = field(default_factory=list)  # failed alone; the question's fault once another succeeds
 
     def ask_all(self, examples: Sequence[Example]) -> Iterator[list[Item]]:
         """Items as their batches finish. Charts of one size come together, large ones first, so that a batch that
@@ -85,6 +82,8 @@ class Questioner:
             if broken:
                 yield broken
             yield from self._ask(loaded)
+        if self.doubtful and not self.stop.is_set():
+            yield self.doubtful
 
     def _batch_size(self) -> int:
         each = self.batch.per_question_s
@@ -95,30 +94,31 @@ class Questioner:
     def _ask(self, loaded: Sequence[tuple[Example, Image.Image]]) -> Iterator[list[Item]]:
         if not loaded or self.stop.is_set() or self.engine is None:
             return
-        ask = self.ask or self.engine.answer_many
         began = time.monotonic()
         try:
-            answers = ask([(image, one.question) for one, image in loaded], self.arms, self.options)
+            answers = self.engine.answer_many([(image, one.question) for one, image in loaded], self.arms, self.options)
         except EngineError as error:
             if isinstance(error, OutOfMemory):
                 self.batch.did_not_fit(len(loaded))
             if len(loaded) == 1:
-                yield [self._failed(loaded[0][0], error)]
+                self._doubt(loaded[0][0], error)
                 return
             half = len(loaded) // 2
             yield from self._ask(loaded[:half])
             yield from self._ask(loaded[half:])
             return
         seconds = time.monotonic() - began
-        self.failed_in_a_row = 0
         self.batch.worked(len(loaded), seconds)
-        yield [_item(one, given, seconds / len(loaded)) for (one, _), given in zip(loaded, answers, strict=True)]
+        doubtful, self.doubtful = self.doubtful, []
+        answered = [_item(one, given, seconds / len(loaded)) for (one, _), given in zip(loaded, answers, strict=True)]
+        yield doubtful + answered
 
-    def _failed(self, example: Example, error: EngineError) -> Item:
-        self.failed_in_a_row += 1
-        if self.failed_in_a_row >= GIVE_UP_AFTER:
-            raise EvaluationError(f"The last {GIVE_UP_AFTER} questions all failed, so the model is at fault: {error}")
-        return _item(example, error=str(error))
+    def _doubt(self, example: Example, error: EngineError) -> None:
+        """A question failed alone. When many do in a row the model (its server, a used-up quota) is at fault, and
+        none of them is recorded, so that they are asked when the evaluation goes on."""
+        self.doubtful.append(_item(example, error=str(error)))
+        if len(self.doubtful) >= GIVE_UP_AFTER:
+            raise EvaluationError(f"{GIVE_UP_AFTER} questions in a row failed, the last one with: {error}")
 
 
 def _item(example: Example, answers: Answers = (), seconds: float | None = None, error: str | None = None) -> Item:

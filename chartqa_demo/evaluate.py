@@ -24,7 +24,7 @@ from typing import Any
 from tqdm import tqdm
 
 from chartqa_demo.arms import ARMS, Arm
-from chartqa_demo.asking import Ask, EvaluationError, Questioner
+from chartqa_demo.asking import EvaluationError, Questioner
 from chartqa_demo.dataset import KINDS, DatasetError, Example, open_split, sample
 from chartqa_demo.engines import Engine, EngineError, Options
 from chartqa_demo.metric import RULES
@@ -66,15 +66,14 @@ def run(
     about: Mapping[str, Any] | None = None,
     recorded: Sequence[Recorded] = (),
     chunk_s: float | None = None,
-    ask: Ask | None = None,
 ) -> Iterator[Progress]:
     """Ask `examples` to `arms` in batches, append each finished question to `path`, and report after every batch.
 
     A question that is in the file already is not asked again; the file's settings have to be the same ones. `stop`
     ends the run after the batch at hand, and so does closing the iterator; both leave a file to resume from. The scores
     are written beside it (`.json`) when the run ends. `about` adds settings (dataset, split, seed ...); `recorded` adds
-    arms whose answers are known; engine None scores these alone; `chunk_s` limits the engine's seconds per batch and
-    `ask` replaces `engine.answer_many` (a GPU lent by the call needs both).
+    arms whose answers are known; engine None scores these alone; `chunk_s` limits the engine's seconds per
+    batch, once its speed is known.
 
     Raises EvaluationError (other settings, an arm without its adapter, another run on the same file, a model that
     fails on everything), ResultsError (a file that is no record).
@@ -87,7 +86,7 @@ def run(
     with open_record(path, settings) as (record, items):
         finished = {item.id for item in items}
         waiting = [one for one in examples if one.id not in finished]
-        questioner = Questioner(engine, asked_arms, options, stop or threading.Event(), chunk_s, ask)
+        questioner = Questioner(engine, asked_arms, options, stop or threading.Event(), chunk_s)
         began, before = time.monotonic(), len(items)
 
         def progress(new: Sequence[Item]) -> Progress:

@@ -248,7 +248,11 @@ def table(results: Results, rule: str, title_of: Callable[[str], str] = str) -> 
     head = ["", *(f"{group} (n)" for group in GROUPS)]
     rows = [[title_of(arm), *(percent(results.score(arm, rule, group)) for group in GROUPS)] for arm in results.arms]
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
-    lines = [f"{rule} relaxed accuracy in %, 95 % Wilson interval" if rule != "exact" else "exact match in %"]
+    lines = [
+        f"{rule} relaxed accuracy in %, 95 % Wilson interval"
+        if rule != "exact"
+        else "exact match in %, 95 % Wilson interval"
+    ]
     lines += [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in [head, *rows]
     ]

@@ -184,11 +184,27 @@ def test_one_undecodable_picture_is_recorded_and_the_rest_goes_on(tmp_path):
     assert len(engine.asked) == 11 and "What is 7?" not in engine.asked
 
 
-def test_a_model_that_fails_on_everything_is_not_asked_for_ever(tmp_path):
-    examples = make_examples(40)
-    engine = KnowingEngine(poison=[one.question for one in examples])
-    with pytest.raises(EvaluationError, match=f"last {GIVE_UP_AFTER} questions all failed.*The model failed"):
-        finish(engine, examples, tmp_path / "run.jsonl")
+def test_a_model_that_fails_on_everything_is_given_up_and_its_questions_are_asked_again_later(tmp_path):
+    """A used-up GPU quota fails every question; none of them is at fault."""
+    examples, path = make_examples(40), tmp_path / "run.jsonl"
+    quota = KnowingEngine()
+
+    def use_up(questions):
+        if len(quota.asked) >= 8:
+            raise EngineError("Your GPU time is used up for now.")
+
+    quota.before = use_up
+    with pytest.raises(EvaluationError, match=f"{GIVE_UP_AFTER} questions in a row failed, .*GPU time is used up"):
+        finish(quota, examples, path)
+    assert read_results(path).errors == ()
+    later = KnowingEngine()
+    assert finish(later, examples, path).done == 40
+    assert sorted(quota.asked + later.asked) == sorted(one.question for one in examples)
+
+
+def test_a_failing_question_at_the_very_end_is_recorded_too(tmp_path):
+    last = finish(KnowingEngine(poison=["What is 1?"]), make_examples(1), tmp_path / "run.jsonl")
+    assert [item.id for item in last.results.errors] == ["test/1"]
 
 
 def test_an_arm_that_fails_alone_leaves_the_others_their_answers(tmp_path):

@@ -151,7 +151,7 @@ _NUMBER = re.compile(
 )
 _STATES = r"(?:is|are|was|were|equals?|has|have|had|shows?|reached|reaches|totals|totaled|amounts\ to|represents)"
 _STATING = re.compile(rf"\b{_STATES}\b|[:=]")
-_CONCLUSION = re.compile(r"\b(?:answer|therefore|thus|hence|so)\b")
+_CONCLUSION = re.compile(r"\b(?:answer|therefore|thus|hence|so)\b|(?<=[\d)%])\s*=")
 _NEGATION = re.compile(r"\b(?:not|never|cannot|neither|nor)\b|n't\b")
 _TWO_STATEMENTS = re.compile(rf"\b{_STATES}\b.*\b(?:and|while|but|whereas|or)\b.*\b{_STATES}\b")
 _ENUMERATES = re.compile(r"\s*(?:,|,?\s*(?:and|or|to)\b)\s*[-$€£¥₹]?\d")
@@ -180,8 +180,8 @@ def tolerant_verdict(prediction: str, gold: str) -> tuple[bool, str]:
     * yes or no may be the first word;
     * in a sentence the answer has to be *stated*. A number: the only number there (years that a preposition
       introduces do not count beside a value), or the only one that a verb such as "is" or "has" introduces. A text:
-      right after such a verb, or the subject of "… is/has the …". After "answer", "so", "therefore" only the
-      rest counts. A sentence that denies, enumerates, or makes two statements states nothing, so mentioning the
+      right after such a verb, or the subject of "… is/has the …". After "answer", "so", "therefore" and
+      the equals sign of a sum only the rest counts. A sentence that denies, enumerates, or makes two statements states nothing, so mentioning the
       gold answer among other candidates earns nothing.
 
     Units are dropped, not converted: "4.6 million" is right for 4.6 and wrong for 4600000.

@@ -209,6 +209,21 @@ def test_a_random_chart_brings_a_question_of_the_chosen_kind(tab: Tab) -> None:
         expect(tab.page.locator("#chart img")).to_be_visible()
 
 
+def test_another_chart_of_the_visitor_empties_the_cards(tab: Tab, chart_file: Path) -> None:
+    tab.pick_example()
+    tab.page.get_by_label("Gold answer").fill("1")
+    tab.press("Ask")
+    tab.expect_ready()
+    tab.press("Remove Image")
+    for arm in ("Pretrained", "Prompted", "Adapter"):
+        expect(tab.card(arm)).to_contain_text("The answer appears here.")
+    expect(tab.page.locator("#asked")).to_contain_text("Pick a chart, ask a question, and compare.")
+    expect(tab.page.get_by_role("status").filter(has_text="ready")).to_have_count(0)
+    expect(tab.page.get_by_label("Gold answer")).to_have_value("")
+    tab.upload_chart(chart_file)
+    expect(tab.page.locator("#chips")).to_contain_text("How many categories are shown?")
+
+
 def test_removing_the_chart_keeps_the_question(tab: Tab) -> None:
     tab.pick_example()
     tab.type_question("What now?")

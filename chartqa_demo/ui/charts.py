@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from gradio.processing_utils import save_pil_to_cache
+from gradio.utils import get_upload_folder
 from PIL import Image
 
 from chartqa_demo.dataset import Example, Split
@@ -20,9 +22,10 @@ SHOWN_BY_BROWSERS = ("PNG", "JPEG", "WEBP")
 
 @dataclass(frozen=True)
 class Chart:
-    """name: what the history calls it; source: where its gold answers come from; examples: its own questions, none
-    for a visitor's chart."""
+    """file: the picture on the page that this is about; name: what the history calls it; source: where its gold
+    answers come from; examples: its own questions, none for a visitor's chart."""
 
+    file: str = ""
     name: str = ""
     source: str = ""
     examples: tuple[Example, ...] = ()
@@ -39,10 +42,11 @@ class Chart:
 
 
 def chart_of(example: Example, split: Split) -> Chart:
-    """The chart of an example, this example's question first."""
+    """The chart of an example, this example's question first, in a file the page can show. Raises ChartError."""
+    file = save_pil_to_cache(example.load_image(), get_upload_folder(), name="chart", format="png")
     others = (one for one in split.questions_of(example.chart) if one.id != example.id)
     title = split_title(split)
-    return Chart(f"{title}, {example.id}", title, (example, *others))
+    return Chart(file, f"{title}, {example.id}", title, (example, *others))
 
 
 def picture_to_show(path: Path) -> Image.Image | None:

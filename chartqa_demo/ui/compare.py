@@ -5,12 +5,12 @@ state; the change of that state starts `answer`, which waits for the model and s
 chart or Stop can end the stream that runs, and what is wrong with a question is told without waiting.
 """
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
-from PIL import Image
 
 from chartqa_demo.arms import PROMPTED
 from chartqa_demo.dataset import DatasetError, Example, Kind, Split
@@ -259,11 +259,23 @@ class CompareTab:
             event.then(None, js=SCROLL_TO_ANSWERS, **quick)
         self.stop_button.click(self.stop, self.run, self.run_outputs, **quick)
 
-        # Gradio drops a second event while the first is handled, unless told otherwise.
+        # A visitor's own picture empties the cards in the browser: an answer of the server could come after a new
+        # question. Gradio drops a second event while the first is handled, unless told otherwise.
+        shown = self.show(Run())
+        cleared = {component: shown[component] for component in (self.asked_line, *self.columns, self.status)}
+        cleared |= {self.gold: "", self.notice: "", self.chart_notice: ""}
+        cleared[self.stop_button] = {"__type__": "update", "interactive": False}
+        clear = f"() => {json.dumps(list(cleared.values()))}"
+        gr.on([self.image.input, self.image.clear], None, None, list(cleared), js=clear)
         self.image.input(
-            self.upload, self.image, self.chart_outputs, preprocess=False, trigger_mode="always_last", **quick
+            self.upload,
+            self.image,
+            [self.image, self.chart, self.chips, self.chart_notice],
+            preprocess=False,
+            trigger_mode="always_last",
+            **quick,
         )
-        self.image.clear(self.show_chart, None, self.chart_outputs, trigger_mode="multiple", **quick)
+        self.image.clear(self.forget, None, [self.chart, self.chips], trigger_mode="multiple", **quick)
         self.strip.select(self.open_thumbnail, None, self.chart_outputs, trigger_mode="multiple", **quick)
         self.random_button.click(self.open_random, self.kind, self.chart_outputs, trigger_mode="multiple", **quick)
 
@@ -274,13 +286,11 @@ class CompareTab:
     def ask(self, text: object, chart: Chart, payload: dict[str, Any] | None, *values: object) -> Updates:
         """Check the question and hand it to `answer`; `values` are the gold answer and the settings."""
         try:
+            path = chart_path(payload)
+            if str(path) != chart.file:
+                chart = Chart(name=(payload or {}).get("orig_name") or "own chart")
             asked = read_question(
-                chart_path(payload),
-                text,
-                *values,
-                known_golds=chart.golds,
-                source=chart.source,
-                chart_name=chart.name,
+                path, text, *values, known_golds=chart.golds, source=chart.source, chart_name=chart.name
             )
         except QuestionError as error:
             return {self.notice: cards.notice(str(error))}
@@ -328,15 +338,18 @@ class CompareTab:
         return self.show(replace(run, phase="stopped"), "Stopped.")
 
     def upload(self, payload: dict[str, Any] | None) -> Updates:
-        """Check a visitor's picture at once, and keep the question."""
+        """Tell at once what is wrong with a visitor's picture, and keep the question. The cards are left alone, since
+        the visitor may have asked before this came back."""
         try:
             path = chart_path(payload)
             picture = picture_to_show(path) if path else None
         except (QuestionError, ChartError) as error:
-            return self.show_chart(sentence=str(error))
-        if payload is None or path is None:
-            return self.show_chart()
-        return self.show_chart(Chart(payload.get("orig_name") or "uploaded chart"), picture or gr.skip())
+            return {**self.forget(), self.image: None, self.chart_notice: cards.notice(str(error))}
+        return {**self.forget(), self.image: picture or gr.skip()}
+
+    def forget(self) -> Updates:
+        """No chart of a split any more."""
+        return {self.chart: Chart(), self.chips: cards.chips(GENERAL_QUESTIONS)}
 
     def open_thumbnail(self, event: gr.EventData) -> Updates:
         """Show one of the gallery's charts."""
@@ -353,24 +366,18 @@ class CompareTab:
             return {self.chart_notice: cards.notice(str(error))}
 
     def open_example(self, example: Example, split: Split) -> Updates:
-        """Show a split's chart with the example's question typed in."""
+        """Show a split's chart with the example's question typed in, and empty cards."""
         try:
-            picture = example.load_image()
+            chart = chart_of(example, split)
         except ChartError as error:
-            return self.show_chart(sentence=f"{example.id} cannot be shown. {error}")
-        return {**self.show_chart(chart_of(example, split), picture), self.question: example.question}
-
-    def show_chart(
-        self, chart: Chart | None = None, picture: Image.Image | Any | None = None, sentence: str = ""
-    ) -> Updates:
-        """Another chart, or none, and empty cards."""
-        chart = chart or Chart()
+            return {self.chart_notice: cards.notice(f"{example.id} cannot be shown. {error}")}
         return {
-            self.image: picture,
+            self.image: chart.file,
             self.chart: chart,
+            self.question: example.question,
             self.chips: cards.chips(chart.suggestions),
             self.gold: "",
-            self.chart_notice: cards.notice(sentence),
+            self.chart_notice: cards.notice(""),
             self.notice: cards.notice(""),
             **self.show(Run()),
         }

@@ -180,9 +180,9 @@ def tolerant_verdict(prediction: str, gold: str) -> tuple[bool, str]:
     * yes or no may be the first word;
     * in a sentence the answer has to be *stated*. A number: the only number there (years that a preposition
       introduces do not count beside a value), or the only one that a verb such as "is" or "has" introduces. A text:
-      right after such a verb, or the subject of "… is/has the …". After "answer", "so", "therefore" and
-      the equals sign of a sum only the rest counts. A sentence that denies, enumerates, or makes two statements states nothing, so mentioning the
-      gold answer among other candidates earns nothing.
+      right after such a verb, or the subject of "… is/has the …". After "answer", "so", "therefore" and a sum's
+      equals sign only the rest counts. A sentence that denies, enumerates, or makes two statements states nothing,
+      so mentioning the gold answer among other candidates earns nothing.
 
     Units are dropped, not converted: "4.6 million" is right for 4.6 and wrong for 4600000.
     """

@@ -1,5 +1,7 @@
 """The README's table comes from results files alone."""
 
+from pathlib import Path
+
 import pytest
 from test_evaluate import KnowingEngine, finish, make_examples
 
@@ -7,6 +9,8 @@ from chartqa_demo import report
 from chartqa_demo.report import BEGIN, END, ReportError, measured_line
 
 ABOUT = {"dataset": "ChartQA", "split": "test", "seed": 0, "limit": None, "kind": None}
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -62,3 +66,11 @@ def test_the_page_gets_the_same_in_one_sentence(folder):
     assert "Adapter 100.0 [" in line
     assert measured_line(folder / "results", "another model", "bundled") is None
     assert measured_line(folder / "results", "a knowing engine", "another adapter") is None
+
+
+def test_the_readme_says_what_the_committed_results_say():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    summaries = report.read_summaries(ROOT / "results")
+    measured = report.block(summaries) if summaries else ""
+    between = text.split(BEGIN)[1].split(END)[0]
+    assert between.strip() == measured

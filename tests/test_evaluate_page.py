@@ -34,11 +34,12 @@ class BatchEngine(ScriptedEngine):
 
     def __init__(self) -> None:
         super().__init__(script=self.reply)
-        self.title, self.adapter = "a scripted model", "bundled"
+        self.title = "a scripted model"
         self.pace = lambda step: None
         self.reset()
 
     def reset(self) -> None:
+        self.adapter = "bundled"
         self.gate, self.opened, self.asked = threading.Semaphore(0), False, list[str]()
 
     def let(self, batches: int = 1) -> None:
@@ -306,6 +307,9 @@ def test_what_cannot_be_measured_is_said(open_tab: OpenTab, engine: BatchEngine)
     expect(page.locator("#evaluation-cost")).to_have_text("Choose at least one arm.")
     press(page, "start")
     expect(page.locator("#evaluation-notice")).to_have_text("Choose at least one arm.")
+    engine.adapter = None
+    page.locator("#evaluation-arms").get_by_label("Adapter").check()
+    expect(page.locator("#evaluation-cost")).to_contain_text("No adapter is loaded. Leave that arm out")
     assert engine.asked == []
 
 

@@ -81,8 +81,8 @@ class EvaluateTab:
             )
             self.seed = gr.Number(0, label="Seed", precision=0, elem_id="evaluation-seed", min_width=90)
         self.arms = gr.CheckboxGroup(
-            [(arm.title, arm.key) for arm in self.choices.arms],
-            value=[arm.key for arm in self.choices.arms],
+            [(arm.title, arm.key) for arm in self.engine.arms],
+            value=[arm.key for arm in self.engine.arms if self.choices.serves(arm)],
             label="Arms",
             elem_id="evaluation-arms",
             elem_classes="plain",

@@ -66,10 +66,9 @@ class Choices:
         names = [split_title(Split(dataset, name, ())) for dataset, name in self.charts]
         return [(name[:1].upper() + name[1:], index) for index, name in enumerate(names)]
 
-    @property
-    def arms(self) -> list[Arm]:
-        """The arms that the engine can answer as; an adapter that is not loaded is left out."""
-        return [arm for arm in self.engine.arms if not arm.adapter or self.engine.adapter is not None]
+    def serves(self, arm: Arm) -> bool:
+        """Whether the engine can answer as this arm now; the adapter may be loaded later."""
+        return not arm.adapter or self.engine.adapter is not None
 
     def read(self, charts: object, size: object, kind: object, seed: object, arms: Sequence[str]) -> Wanted:
         """The visitor's choice. Raises EvaluationError and DatasetError with a sentence."""
@@ -79,9 +78,11 @@ class Choices:
             raise EvaluationError("Choose how many questions to ask.")
         if not isinstance(seed, int | float) or not 0 <= seed < LARGEST_SEED:
             raise EvaluationError(f"The seed has to be a whole number from 0 to {LARGEST_SEED - 1:,}.")
-        chosen = tuple(arm for arm in self.arms if arm.key in arms)
+        chosen = tuple(arm for arm in self.engine.arms if arm.key in arms)
         if not chosen:
             raise EvaluationError("Choose at least one arm.")
+        if not all(map(self.serves, chosen)):
+            raise EvaluationError("No adapter is loaded. Leave that arm out, or start the app with --adapter.")
         split = self.open(charts)
         by = kind if kind in ("human", "machine") else None
         everything = sample(split, None, 0, by)

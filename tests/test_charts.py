@@ -1,5 +1,6 @@
 """Generated charts: pure, split into training and held-out words, true to their table and legible."""
 
+import json
 import statistics
 from collections import Counter
 
@@ -7,6 +8,8 @@ import pytest
 
 from train.pretrain import looks, measures
 from train.pretrain.charts import KINDS, make_chart
+from train.pretrain.examples import FOLDER as BUNDLED
+from train.pretrain.naming import KIND_NAMES
 from train.pretrain.truth import Chart, Question, Text
 from train.pretrain.words import FOLDER, is_held_out, words
 
@@ -255,3 +258,16 @@ def test_the_kinds_of_questions_are_many(charts: list[Chart]) -> None:
     assert 0.25 < (kinds["value"] + kinds["value_by_colour"]) / everything < 0.45
     human = sum(question.human for chart in charts for question in chart.questions)
     assert 0.3 < human / everything < 0.6
+
+
+def test_the_bundled_charts_are_varied_small_and_asked_about() -> None:
+    rows = [json.loads(line) for line in (BUNDLED / "qa.jsonl").read_text("utf-8").splitlines()]
+    per_chart = Counter(row["image"] for row in rows)
+    assert len(per_chart) >= 24 and min(per_chart.values()) >= 3
+    assert {path.name for path in BUNDLED.glob("*.png")} == set(per_chart)
+    assert {row["kind"] for row in rows} == set(KIND_NAMES.values())
+    assert {row["look"] for row in rows} == set(looks.LOOKS)
+    assert {row["human_or_machine"] for row in rows} == {0, 1}
+    assert all(len(row["label"]) == 1 and row["label"][0] for row in rows)
+    assert len({row["id"] for row in rows}) == len(rows)
+    assert sum(path.stat().st_size for path in BUNDLED.iterdir()) < 3_000_000

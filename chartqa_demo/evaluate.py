@@ -26,7 +26,7 @@ from tqdm import tqdm
 from chartqa_demo.arms import ARMS, Arm
 from chartqa_demo.asking import EvaluationError, Questioner
 from chartqa_demo.dataset import KINDS, DatasetError, Example, open_split, sample
-from chartqa_demo.engines import Engine, EngineError, Options
+from chartqa_demo.engines import Engine, EngineError, Options, load_engine
 from chartqa_demo.metric import RULES
 from chartqa_demo.predictions import Recorded, read_predictions
 from chartqa_demo.results import Item, Results, ResultsError, in_order, open_record, read_results, table, write_summary
@@ -262,19 +262,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _evaluate(flags: argparse.Namespace, settings: Settings) -> None:
     recorded = [read_predictions(argument) for argument in flags.predictions]
     wanted = _wanted_arms(flags.arms)
-    if not wanted and not recorded:
+    if flags.limit is not None and flags.limit < 1:
+        raise EvaluationError(f"--limit is {flags.limit}; it has to be at least 1.")
+    if wanted == [] and not recorded:
         raise EvaluationError("--arms none needs --predictions: there is nothing else to score.")
-    engine = None
-    if wanted:
-        examples = sample(open_split(settings.dataset, settings.split), flags.limit, flags.seed, flags.kind)
-        from chartqa_demo.engines import load_engine
-
-        engine = load_engine(settings)
+    if wanted == []:  # the files bring their own questions
+        engine, arms, dataset, split = None, [], recorded[0].file_name, "recorded"
+        questions = recorded[0].examples()
+    else:
         dataset, split = settings.dataset, settings.split
-        arms = [arm for arm in engine.arms if arm.key in wanted]
-    else:  # the files bring their own questions
-        examples = sample(recorded[0].examples(), flags.limit, flags.seed, flags.kind)
-        dataset, split, arms = recorded[0].file_name, "recorded", []
+        questions = open_split(dataset, split)
+        engine = load_engine(settings)
+        served = [arm for arm in engine.arms if not arm.adapter or engine.adapter is not None]
+        arms = served if wanted is None else [arm for arm in engine.arms if arm.key in wanted]
+    examples = sample(questions, flags.limit, flags.seed, flags.kind)
+    if not examples:
+        raise EvaluationError(f"{display_name(dataset)} {split} has no question of the kind {flags.kind or 'any'}.")
     about = {
         "dataset": display_name(dataset),
         "split": split,
@@ -298,13 +301,15 @@ def _evaluate(flags: argparse.Namespace, settings: Settings) -> None:
     print(f"\nAnswers: {path}\nScores:  {path.with_suffix('.json')}")
 
 
-def _wanted_arms(text: str) -> list[str]:
+def _wanted_arms(text: str | None) -> list[str] | None:
+    """The arm keys asked for; None where nothing was said."""
+    if text is None:
+        return None
     wanted = [] if text == "none" else [key.strip() for key in text.split(",")]
+    known = [arm.key for arm in ARMS]
     for key in wanted:
-        if key not in {arm.key for arm in ARMS}:
-            raise EvaluationError(
-                f"There is no arm “{key}”; the arms are {', '.join(arm.key for arm in ARMS)}, or none."
-            )
+        if key not in known:
+            raise EvaluationError(f"There is no arm “{key}”; the arms are {', '.join(known)}, or none.")
     return wanted
 
 
@@ -318,7 +323,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--limit", type=int, help="how many questions to draw from the split; default: all")
     add("--seed", type=int, default=0, help="seed of the draw and of the bootstrap; default: 0")
     add("--kind", choices=KINDS, help="only questions written by a human, or by a machine")
-    add("--arms", default=",".join(arm.key for arm in ARMS), help="arms to ask, by comma, or none; default: all three")
+    add("--arms", help="arms to ask, by comma, or none; default: all that the model can answer as")
     add(
         "--predictions",
         action="append",

@@ -415,6 +415,7 @@ def test_published_predictions_print_the_known_scores_with_wilson_intervals(tmp_
         (["--arms", "best"], "There is no arm “best”; the arms are pretrained, prompted, adapter, or none."),
         (["--dataset", "nothing here"], "neither bundled, nor a folder on this machine"),
         (["--predictions", "x"], "--predictions takes NAME=FILE"),
+        (["--limit", "0"], "--limit is 0; it has to be at least 1."),
     ],
 )
 def test_what_cannot_be_evaluated_is_one_sentence_and_exit_code_2(command, sentence, capsys):

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -125,6 +126,24 @@ def test_a_server_answers_as_the_local_engine_does_with_the_bundled_model(servin
     tuned = merged(BUNDLED_BASE, BUNDLED_ADAPTER, tmp_path / "merged")
     settings = Settings(base="bundled", device="cpu", dtype="float32")
     assert_same_answers(serving, settings, BUNDLED_BASE, tuned, asked)
+
+
+def test_fifty_visitors_at_once_get_the_answers_to_their_own_questions(
+    serving: Serving, tiny_base: Path, tiny_adapter: Path, tiny_merged: Path
+) -> None:
+    options = Options(max_new_tokens=8)
+    asked = [(chart(k), f"How many bars are above {k}?") for k in range(50)]
+    local = load_engine(Settings(base=str(tiny_base), adapter=str(tiny_adapter), device="cpu"))
+    here = [[readable(a.text) for a in last(local.answer(*one, ARMS, options))] for one in asked]
+    assert len(set(map(tuple, here))) > 25, "too many questions have the same answers to tell visitors apart"
+    remote = EndpointEngine(
+        Settings(endpoint=serving.url, base_name=str(tiny_base), adapter_name=str(tiny_merged)), timeout_s=600
+    )
+    with ThreadPoolExecutor(50) as visitors:
+        there = list(visitors.map(lambda one: last(remote.answer(*one, ARMS, options)), asked))
+    assert [answer.error for row in there for answer in row] == [None] * 150
+    assert [[readable(a.text) for a in row] for row in there] == here
+    remote.close()
 
 
 def test_leaving_in_the_middle_frees_the_server_for_the_next_question(

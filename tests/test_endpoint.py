@@ -254,9 +254,9 @@ def test_without_an_adapters_name_the_third_arm_says_how_to_get_one(
 def test_the_prompt_shows_what_was_sent_with_the_picture_left_out(make: Callable[..., EndpointEngine]) -> None:
     engine = make()
     text = engine.prompt_text(PROMPTED, QUESTION, Options(system="Read the axis."))
-    head, _, sent = text.partition("\n")
+    head, *sent = text.splitlines()
     assert engine.host in head and "chat template" in head
-    system, user = json.loads(sent)
+    system, user = map(json.loads, sent)
     assert system == {"role": "system", "content": "Read the axis."}
     assert user["content"][1] == {"type": "text", "text": QUESTION}
     assert "Read the axis." not in engine.prompt_text(ADAPTER, QUESTION, Options(system="Read the axis."))
@@ -319,7 +319,8 @@ def test_fifty_visitors_get_their_own_answers_and_leave_nothing_behind(
         gc.collect()
         kinds = (Image.Image, Answer, openai.AsyncStream, ChatCompletionChunk)
         return sum(
-            isinstance(o, kinds) or (type(o) is dict and isinstance(o.get("messages"), list)) for o in gc.get_objects()
+            issubclass(type(o), kinds) or (type(o) is dict and isinstance(o.get("messages"), list))
+            for o in gc.get_objects()
         )
 
     before = remains()

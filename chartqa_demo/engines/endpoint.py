@@ -145,10 +145,9 @@ class EndpointEngine:
 
     def prompt_text(self, arm: Arm, question: str, options: Options) -> str:
         """See `engines.Engine`. The template is the server's, so this is the last thing known on this side."""
-        sent = self._turns(arm, question, options, "data:image/png;base64,…")
-        return f"Sent to {self.host}, which puts it into the model's own chat template:\n" + json.dumps(
-            sent, indent=2, ensure_ascii=False
-        )
+        turns = self._turns(arm, question, options, "data:image/png;base64,…")
+        sent = "\n".join(json.dumps(turn, ensure_ascii=False) for turn in turns)
+        return f"Sent to {self.host}, which puts it into the model's own chat template:\n{sent}"
 
     def use_adapter(self, name: str) -> None:
         """Always raises EngineError: which adapters there are is the server's business."""

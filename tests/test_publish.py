@@ -70,10 +70,10 @@ def adapter(tiny_adapter: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def child(script: str, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+def child(script: str | list[str], *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "CHARTQA_"))}
     return subprocess.run(
-        [sys.executable, "-c", script, *arguments],
+        [sys.executable, *(["-c", script] if isinstance(script, str) else script), *arguments],
         cwd=ROOT,
         env={**kept, "OMP_NUM_THREADS": "1", **environ},
         capture_output=True,
@@ -103,6 +103,14 @@ def test_a_push_creates_a_private_repository_with_the_adapters_files_and_reads_t
     assert len(read_back) >= 5
     assert not any(b"hf_test" in body for body in hub.bodies)
     assert "hf_test" not in done.stdout + done.stderr
+
+
+def test_push_only_publishes_what_a_run_left(hub: Hub, adapter: Path, tiny_base: Path, tmp_path: Path) -> None:
+    command = ["--output_dir", str(adapter), "--hub_model_id", "charts", "--model_name_or_path", str(tiny_base)]
+    arguments = ["-m", "train", *command, "--use_peft", "--use_cpu", "--bf16", "false", "--push_only"]
+    done = child(arguments, **client_environment(hub.url, tmp_path / "hf"))
+    assert done.returncode == 0, done.stderr
+    assert f"Published: {hub.url}/{REPO}/commit/" in done.stdout
 
 
 def test_the_app_answers_with_an_adapter_that_was_pushed(

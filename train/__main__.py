@@ -135,7 +135,8 @@ def fine_tune(  # noqa: PLR0912, PLR0915 (a run is one story, told from top to b
         )
     if not recipe.vision_gradients:
         stop_gradients_at_vision(model)
-    print("Trained on:", *trainer.supervised_texts([data.train[i] for i in range(min(3, len(data.train)))]), sep="\n  ")
+    first_rows = [data.train[i] for i in range(min(3, len(data.train)))]
+    state.print("Trained on:", *trainer.supervised_texts(first_rows), sep="\n  ")
 
     options = Options(max_new_tokens=recipe.max_new_tokens)
     choice = bases.choice(base, model_args, args.device)
@@ -161,7 +162,7 @@ def fine_tune(  # noqa: PLR0912, PLR0915 (a run is one story, told from top to b
             forget_after(args.project, args.run_name, step_of(checkpoint) if checkpoint else -1)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         trainer.save_model()
-        print(cost(trainer.state))
+        state.print(cost(trainer.state))
     if not state.is_main_process:
         return
     contract = Contract(

@@ -3,14 +3,14 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from PIL import Image, ImageDraw
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
 
 from chartqa_demo.dataset import Example, Kind, Split, chart_id
 from chartqa_demo.engines.scripted import ScriptedEngine
@@ -26,6 +26,8 @@ CHROMIUM_FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--use-fake-ui-for-media-stream",
+    "--use-fake-device-for-media-stream",
 ]
 SIZES = {"wide": {"width": 1280, "height": 800}, "phone": {"width": 390, "height": 844}}
 
@@ -76,6 +78,14 @@ def example_split() -> Split:
             for row, (chart, text, gold, kind) in enumerate(asked)
         ),
     )
+
+
+def wait_until(condition: Callable[[], bool], wish: str) -> None:
+    """For what no browser and no event tells. `condition` is asked for 15 seconds at most."""
+    end = time.monotonic() + 15
+    while not condition():
+        assert time.monotonic() < end, wish
+        time.sleep(0.02)
 
 
 class Gate:
@@ -149,10 +159,11 @@ class Tab:
 
 
 @pytest.fixture(scope="session")
-def scripted_app() -> Iterator[tuple[ScriptedEngine, str]]:
+def scripted_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ScriptedEngine, str]]:
     """One server for all page tests (engine, url); `engine` below gives each test a fresh script."""
     engine = ScriptedEngine()
-    app = build_app(engine, Settings(), example_split())
+    results = str(tmp_path_factory.mktemp("results"))
+    app = build_app(engine, Settings(results_dir=results), example_split())
     _, url, _ = app.queue(max_size=20).launch(prevent_thread_lock=True, quiet=True, **launch_options())
     yield engine, url
     app.close(verbose=False)
@@ -179,24 +190,41 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
+@pytest.fixture(scope="session")
+def windows(browser: Browser) -> Callable[..., BrowserContext]:
+    """One browser context per size and set of permissions: a page opens twice as fast with the files in the cache."""
+
+    @cache
+    def window(size: str, permissions: tuple[str, ...], reduced_motion: Literal["reduce"] | None) -> BrowserContext:
+        return browser.new_context(
+            viewport=SIZES[size], permissions=list(permissions), reduced_motion=reduced_motion or "no-preference"
+        )
+
+    return window
+
+
 @pytest.fixture
-def open_tab(browser: Browser, app_url: str) -> Iterator[Callable[..., Tab]]:
+def open_tab(windows: Callable[..., BrowserContext], app_url: str) -> Iterator[Callable[..., Tab]]:
     """`open_tab(size="wide", theme="light")`; after the test nothing may have gone wrong unseen in any tab."""
     tabs: list[Tab] = []
 
-    def open_tab(size: str = "wide", theme: str = "light", **context: Any) -> Tab:
-        page = browser.new_context(viewport=SIZES[size], **context).new_page()
-        tab = Tab(page, app_url)
+    def open_tab(
+        size: str = "wide",
+        theme: str = "light",
+        permissions: tuple[str, ...] = (),
+        reduced_motion: Literal["reduce"] | None = None,
+    ) -> Tab:
+        tab = Tab(windows(size, permissions, reduced_motion).new_page(), app_url)
         tabs.append(tab)
-        page.goto(f"{app_url}?__theme={theme}")
+        tab.page.goto(f"{app_url}?__theme={theme}")
         expect(tab.card("Adapter")).to_be_visible()
-        expect(page.get_by_text("Loading...")).to_have_count(0)
+        expect(tab.page.get_by_text("Loading...")).to_have_count(0)
         return tab
 
     yield open_tab
     for tab in tabs:
-        sideways = tab.page.evaluate("document.documentElement.scrollWidth")
-        tab.page.context.close()
+        sideways = tab.page.evaluate("localStorage.clear(), document.documentElement.scrollWidth")
+        tab.page.close()
         assert not tab.errors, tab.errors
         assert not tab.outside, tab.outside
         assert sideways <= tab.width, f"the page is {sideways} pixels wide in a window of {tab.width}"

@@ -240,7 +240,7 @@ class CompareTab:
         }
 
         # Gradio handles the listeners of one event one after the other: ending the old stream comes first.
-        answering = self.asked.change(
+        self.answering = self.asked.change(
             self.answer,
             [self.asked, self.history],
             [*self.run_outputs, self.notice, self.history, self.history_list],
@@ -250,7 +250,7 @@ class CompareTab:
         )
         asks = [self.ask_button.click, self.question.submit, self.gold.submit]
         charts = [self.image.input, self.image.clear, self.strip.select, self.random_button.click]
-        gr.on([*asks, self.chips.select, *charts, self.stop_button.click], None, cancels=[answering], **private)
+        gr.on([*asks, self.chips.select, *charts, self.stop_button.click], None, cancels=[self.answering], **private)
         typed = [self.question, self.chart, self.image, self.gold, *settings]
         for event in (
             gr.on(asks, self.ask, typed, ask_outputs, **asking),
@@ -262,9 +262,9 @@ class CompareTab:
         # A visitor's own picture empties the cards in the browser: an answer of the server could come after a new
         # question. Gradio drops a second event while the first is handled, unless told otherwise.
         shown = self.show(Run())
-        cleared = {component: shown[component] for component in (self.asked_line, *self.columns, self.status)}
+        emptied = (self.asked_line, *self.columns, self.status, self.stop_button)
+        cleared = {component: shown[component] for component in emptied}
         cleared |= {self.gold: "", self.notice: "", self.chart_notice: ""}
-        cleared[self.stop_button] = {"__type__": "update", "interactive": False}
         clear = f"() => {json.dumps(list(cleared.values()))}"
         gr.on([self.image.input, self.image.clear], None, None, list(cleared), js=clear)
         self.image.input(
@@ -334,7 +334,7 @@ class CompareTab:
     def stop(self, run: Run) -> Updates:
         """Keep what is on the cards; the stream itself was cancelled by the same click."""
         if run.phase not in ("waiting", "running"):
-            return {self.stop_button: gr.Button(interactive=False)}
+            return {self.stop_button: gr.update(interactive=False)}
         return self.show(replace(run, phase="stopped"), "Stopped.")
 
     def upload(self, payload: dict[str, Any] | None) -> Updates:
@@ -392,7 +392,7 @@ class CompareTab:
             self.run: run,
             self.asked_line: cards.asked_line(asked.text, gold, asked.gold_from) if asked else cards.asked_line(),
             self.status: cards.status(told),
-            self.stop_button: gr.Button(interactive=run.phase in ("waiting", "running")),
+            self.stop_button: gr.update(interactive=run.phase in ("waiting", "running")),
             **{
                 column: cards.answer_card(arm, answer, run.phase, verdict)
                 for column, arm, answer, verdict in zip(self.columns, arms, answers, judged, strict=True)

@@ -122,7 +122,7 @@ def _is_entry(one: object) -> bool:
 def _entry(one: Entry) -> str:
     gold = f' <span class="gold">Gold answer <strong>{escape(" or ".join(one["gold"]))}</strong></span>'
     return (
-        f'<p class="question">{escape(one["question"])}</p>'
+        f'<p class="question" dir="auto">{escape(one["question"])}</p>'
         f'<p class="meta">{escape(one["chart"])}{gold if one["gold"] else ""}</p>'
         f"<dl>{''.join(_answer(answer) for answer in one['answers'])}</dl>"
     )
@@ -134,7 +134,8 @@ def _answer(answer: dict[str, Any]) -> str:
     if isinstance(correct, bool):
         name, look, path = ("Correct", "good", CHECK) if correct else ("Not correct", "bad", CROSS)
         sign = f' <span class="verdict {look}">{icon(path)}<span>{name}</span></span>'
-    return f"<div><dt>{escape(answer['title'])}</dt><dd>{escape(answer['text'])}{sign}</dd></div>"
+    text = f"Failed: {answer['error']}" if isinstance(answer.get("error"), str) else answer["text"]
+    return f'<div><dt>{escape(answer["title"])}</dt><dd><span dir="auto">{escape(text)}</span>{sign}</dd></div>'
 
 
 def _link(mime: str, text: str) -> str:

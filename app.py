@@ -12,7 +12,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # nothing is sent ou
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 from chartqa_demo.engines import EngineError, load_engine
-from chartqa_demo.settings import SettingsError, parse_settings
+from chartqa_demo.settings import SettingsError, on_zerogpu, parse_settings
 
 
 def main() -> None:
@@ -26,6 +26,10 @@ def main() -> None:
         except DatasetError as error:
             raise SettingsError(str(error)) from None
         engine = load_engine(settings)
+        if on_zerogpu():
+            from chartqa_demo.zerogpu import lend_gpus
+
+            engine = lend_gpus(engine)
     except (SettingsError, EngineError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

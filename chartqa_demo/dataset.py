@@ -9,6 +9,7 @@ import json
 import random
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
@@ -130,7 +131,8 @@ def split_names(dataset: str) -> tuple[str, ...]:
 
     name = _name_or_folder(dataset)
     try:
-        return tuple(map(str, datasets.get_dataset_split_names(name)))
+        with _hub_in_time(name, dataset):
+            return tuple(map(str, datasets.get_dataset_split_names(name)))
     except (DatasetNotFoundError, ConnectionError, ValueError, OSError) as error:
         raise DatasetError(f"The splits of {dataset} could not be read: {_first_line(error)}") from error
 
@@ -210,7 +212,8 @@ def _load_rows(dataset: str, split: str) -> Any:
 
     name = _name_or_folder(dataset)
     try:
-        rows = datasets.load_dataset(name, split=split)
+        with _hub_in_time(name, dataset):
+            rows = datasets.load_dataset(name, split=split)
     except DatasetNotFoundError as error:
         raise DatasetError(
             f"There is no data set {dataset} on the Hub, or it is private or gated; see `hf auth login`."
@@ -227,6 +230,15 @@ def _load_rows(dataset: str, split: str) -> Any:
         raise DatasetError(f"The split {split} of {dataset} could not be read: {_first_line(error)}") from error
     _column(rows.column_names, COLUMNS["image"], dataset)
     return rows.cast_column("image", datasets.Image(decode=False))
+
+
+def _hub_in_time(name: str, dataset: str) -> AbstractContextManager[None]:
+    """A folder needs no Hub; where there is one, it is not waited for longer than a moment."""
+    if name != dataset or Path(dataset).expanduser().is_dir():
+        return nullcontext()
+    from chartqa_demo.hub import cache_only_when_silent
+
+    return cache_only_when_silent(dataset, "data set", "dataset")
 
 
 def _name_or_folder(dataset: str) -> str:

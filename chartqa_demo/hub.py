@@ -1,34 +1,76 @@
-"""Models and adapters by Hub id or local folder, as a local folder; every refusal of the Hub as one sentence."""
+"""Models, adapters and data sets by Hub id or local folder; every refusal of the Hub as one sentence, in bounded time.
 
+The Hub is asked once and shortly what a repository holds, before anything is downloaded: the client's own retries
+would wait for minutes. A Hub that stays silent is not asked again for a while, and what is in the cache is used.
+"""
+
+import contextlib
+import errno
+import hashlib
 import re
-from collections.abc import Sequence
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, wait
+from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any, Literal, TypeVar
 
-from huggingface_hub import snapshot_download
+from huggingface_hub import HfApi, constants, snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
-    HFValidationError,
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.utils import tqdm
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 MODEL_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt")
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "chartqa_contract.json")
 
+# Together under the 30 s in which the page has to be up when the Hub hangs.
+FIRST_WORD_S = 6.0  # until the Hub has said what a repository holds
+STALLED_S = 15.0  # without one more byte of a download
+SILENT_S = 60.0  # for which a Hub that hung is not asked again
+
+Kind = Literal["model", "dataset", "space"]
+Result = TypeVar("Result")
+
+_silence = {"until": 0.0}  # time.monotonic
+
 
 class HubError(Exception):
     """Something that could not be fetched; the message is one sentence with the way out."""
+
+
+class HubSilent(HubError):
+    """The Hub cannot be reached or does not answer; what is in the cache may do."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a repository holds. sha: the commit; sizes: path -> bytes, 0 where the Hub does not say."""
+
+    name: str
+    sha: str
+    sizes: dict[str, int]
+
+    def matching(self, patterns: Sequence[str]) -> dict[str, int]:
+        """The files that match one of the patterns, with their bytes."""
+        return {path: size for path, size in self.sizes.items() if any(fnmatch(path, one) for one in patterns)}
 
 
 def local_folder(name: str, revision: str | None, files: Sequence[str], what: str) -> Path:
     """The folder of a model or adapter: `name` itself when it is one, else its snapshot from the Hub.
 
     `what` names the thing in messages ("base model", "adapter"). Only the patterns in `files` are downloaded, which
-    keeps out pickled weights and code. Raises HubError.
+    keeps out pickled weights and code. Raises HubError, within FIRST_WORD_S + STALLED_S of the Hub's last word.
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
@@ -36,20 +78,196 @@ def local_folder(name: str, revision: str | None, files: Sequence[str], what: st
     if not HUB_ID.fullmatch(name):
         raise HubError(f"The {what} {name!r} is neither a folder on this machine nor a Hub id such as owner/name.")
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=list(files)))
-    except GatedRepoError:
-        raise HubError(
+        listing = look_up(name, revision, what)
+    except HubSilent:
+        with contextlib.suppress(LocalEntryNotFoundError):
+            return Path(snapshot_download(name, revision=revision, allow_patterns=list(files), local_files_only=True))
+        raise
+    _check_weights(listing, files, what)
+    missing = {
+        path: size
+        for path, size in listing.matching(files).items()
+        if not isinstance(try_to_load_from_cache(name, path, revision=listing.sha), str)
+    }
+    if missing:
+        _check_room(sum(missing.values()), name, what)
+        print(f"Fetching the {what} {name}: {_amount(sum(missing.values()))}", file=sys.stderr)
+    folder = _download(listing, revision, files, what)
+    _check_sums(folder, missing, name, what)
+    return folder
+
+
+def look_up(name: str, revision: str | None, what: str, kind: Kind = "model") -> Listing:
+    """What the repository holds, in one short request. Raises HubError; HubSilent when there is no answer in time."""
+    if time.monotonic() < _silence["until"]:
+        raise _silent(f"The {what} {name} is not on this machine, and the Hub did not answer a moment ago.")
+    began = time.monotonic()
+    try:
+        found = _in_time(
+            lambda: HfApi().repo_info(
+                name, repo_type=kind, revision=revision, timeout=FIRST_WORD_S, files_metadata=True
+            ),
+            lambda: began,
+            FIRST_WORD_S,
+        )
+    except Exception as error:
+        raise _sentence(error, name, revision, what) from error
+    sizes = {file.rfilename: file.size or 0 for file in getattr(found, "siblings", None) or []}
+    return Listing(name, str(found.sha), sizes)
+
+
+@contextlib.contextmanager
+def cache_only_when_silent(name: str, what: str, kind: Kind) -> Iterator[None]:
+    """Inside, `datasets` and `transformers` use their caches alone when the Hub does not answer for `name`; otherwise
+    they would each wait for it in their own way. Other refusals are left to them."""
+    from datasets import config
+
+    silent = False
+    try:
+        look_up(name, None, what, kind)
+    except HubSilent:
+        silent = True
+    except HubError:
+        pass  # `datasets` meets the same refusal and has the better exception for it
+    before = constants.HF_HUB_OFFLINE, config.HF_HUB_OFFLINE
+    if silent:
+        constants.HF_HUB_OFFLINE = config.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE, config.HF_HUB_OFFLINE = before
+
+
+def _download(listing: Listing, revision: str | None, files: Sequence[str], what: str) -> Path:
+    heard = {"at": time.monotonic(), "bytes": 0.0}
+
+    class Heard(tqdm):
+        """The client's own progress bar, which also notes when something last arrived."""
+
+        def update(self, n: float | None = 1) -> Any:
+            heard["at"], heard["bytes"] = time.monotonic(), heard["bytes"] + (n or 0)
+            return super().update(n)
+
+    def fetch() -> str:
+        # By branch and not by commit, so that the cache knows later which commit the branch had.
+        return snapshot_download(
+            listing.name, revision=revision, allow_patterns=list(files), tqdm_class=Heard, etag_timeout=FIRST_WORD_S
+        )
+
+    try:
+        return Path(_in_time(fetch, lambda: heard["at"], STALLED_S))
+    except Exception as error:
+        raise _sentence(error, listing.name, revision, what, heard["bytes"]) from error
+
+
+def _in_time(work: Callable[[], Result], last_sign: Callable[[], float], patience_s: float) -> Result:
+    """What `work` returns or raises; TimeoutError once `patience_s` have gone by since `last_sign()` (monotonic
+    seconds). The thread is then left to itself: name resolution and sockets have no switch to turn them off."""
+    outcome: Future[Result] = Future()
+
+    def run() -> None:
+        try:
+            outcome.set_result(work())
+        except BaseException as error:  # handed to whoever waits
+            outcome.set_exception(error)
+
+    threading.Thread(target=run, name="hub", daemon=True).start()
+    while not outcome.done():
+        left = last_sign() + patience_s - time.monotonic()
+        if left <= 0:
+            raise TimeoutError(f"nothing was heard for {patience_s:.0f} s")
+        wait([outcome], timeout=left)
+    return outcome.result()
+
+
+def _sentence(error: Exception, name: str, revision: str | None, what: str, got: float = 0) -> HubError:  # noqa: PLR0911
+    status = error.response.status_code if isinstance(error, HfHubHTTPError) and error.response is not None else None
+    if isinstance(error, GatedRepoError):
+        return HubError(
             f"The {what} {name} is gated: accept its terms on its Hub page, then log in with `hf auth login`."
-        ) from None
-    except RevisionNotFoundError:
-        raise HubError(f"The {what} {name} has no revision {revision!r}.") from None
-    except RepositoryNotFoundError:
-        raise HubError(
+        )
+    if isinstance(error, RevisionNotFoundError):
+        return HubError(f"The {what} {name} has no revision {revision!r}.")
+    if isinstance(error, RepositoryNotFoundError):
+        return HubError(
             f"There is no {what} {name}, neither as a folder nor on the Hub; if it is private, run `hf auth login`."
-        ) from None
-    except LocalEntryNotFoundError:
+        )
+    if status in (401, 403):
+        return HubError(
+            f"The Hub does not let this machine read the {what} {name} ({status}): the token is wrong or may not. "
+            "Log in again with `hf auth login`."
+        )
+    if status is not None and status < 500 and status != 429:
+        return HubError(f"The Hub refused the {what} {name} ({status}): {_first_line(error)}")
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return HubError(
+            f"The disk is full, so the {what} {name} cannot be kept in {constants.HF_HUB_CACHE}. Make room."
+        )
+    if "Consistency check failed" in str(error):
+        return HubError(f"The {what} {name} arrived incomplete. Start again: what is whole is kept.")
+    if status is not None:
+        return _silent(f"The {what} {name} is not on this machine and the Hub answers {status}.")
+    if isinstance(error, TimeoutError):
+        _silence["until"] = time.monotonic() + SILENT_S
+        if got:
+            return HubSilent(
+                f"The Hub stopped sending the {what} {name} after {_amount(got)}. Start again: it goes on from there."
+            )
+        return _silent(f"The {what} {name} is not on this machine and the Hub does not answer.")
+    # TransportError is what both httpx and httpx2, of which the Hub's client uses one, raise without an answer.
+    unreachable = any(one.__name__ == "TransportError" for one in type(error).__mro__)
+    if unreachable or isinstance(error, (ConnectionError, LocalEntryNotFoundError)):
+        _silence["until"] = time.monotonic() + SILENT_S
+        return _silent(f"The {what} {name} is not on this machine and the Hub cannot be reached.")
+    return HubError(f"The {what} {name} could not be fetched: {_first_line(error)}")
+
+
+def _silent(what_is: str) -> HubSilent:
+    return HubSilent(f"{what_is} Try again later, or use --base bundled.")
+
+
+def _check_weights(listing: Listing, files: Sequence[str], what: str) -> None:
+    if files == ADAPTER_FILES and not {"adapter_config.json", "adapter_model.safetensors"} <= listing.sizes.keys():
         raise HubError(
-            f"The {what} {name} is not on this machine and the Hub cannot be reached. Connect, or use --base bundled."
-        ) from None
-    except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
-        raise HubError(f"The {what} {name} could not be fetched: {error}") from error
+            f"{listing.name} is not an adapter that can be loaded: it needs adapter_config.json and "
+            "adapter_model.safetensors."
+        )
+    if files == MODEL_FILES and not listing.matching(("*.safetensors",)):
+        raise HubError(f"The {what} {listing.name} holds no weights in safetensors; other formats are not loaded.")
+
+
+def _check_room(wanted: int, name: str, what: str) -> None:
+    cache = Path(constants.HF_HUB_CACHE)
+    existing = next(folder for folder in (cache, *cache.parents) if folder.is_dir())
+    free = shutil.disk_usage(existing).free
+    if wanted > free:
+        raise HubError(
+            f"The {what} {name} needs {_amount(wanted)} on disk and {_amount(free)} are free in {existing}. Make room, "
+            "or set HF_HOME to a larger disk."
+        )
+
+
+def _check_sums(folder: Path, fetched: dict[str, int], name: str, what: str) -> None:
+    """The cache names a large file by the SHA-256 that the Hub has for it; compare those that have just arrived."""
+    for path in fetched:
+        blob = (folder / path).resolve()
+        if not re.fullmatch(r"[0-9a-f]{64}", blob.name):
+            continue
+        digest = hashlib.sha256()
+        with blob.open("rb") as file:
+            while block := file.read(2**24):
+                digest.update(block)
+        if digest.hexdigest() != blob.name:
+            blob.unlink()
+            (folder / path).unlink(missing_ok=True)
+            raise HubError(
+                f"{path} of the {what} {name} arrived damaged (its checksum differs) and was removed. Start again."
+            )
+
+
+def _amount(size: float) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

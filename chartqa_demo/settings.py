@@ -56,6 +56,11 @@ class Settings:
     scripted: bool = False
 
 
+def on_zerogpu(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether this is a Space on ZeroGPU, where a GPU is lent per question; read as `spaces` reads it."""
+    return environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
+
+
 def add_engine_flags(parser: argparse.ArgumentParser) -> None:
     """The flags that say which model answers, shared by the app and by `python -m chartqa_demo.evaluate`."""
     model = parser.add_argument_group("the model")

@@ -24,7 +24,8 @@ class Options:
 @dataclass(frozen=True)
 class Answer:
     """One arm's answer so far. Times in seconds since the question reached the engine. error: a sentence for the
-    visitor; error_kind: one word for the operator's metrics."""
+    visitor; error_kind: one word for the operator's metrics; recorded: a sentence that says when and by which model,
+    where the answer was recorded earlier."""
 
     arm: str
     text: str = ""
@@ -34,6 +35,7 @@ class Answer:
     done: bool = False
     error: str | None = None
     error_kind: str | None = None
+    recorded: str | None = None
 
 
 Answers = tuple[Answer, ...]

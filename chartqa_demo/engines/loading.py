@@ -20,10 +20,11 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, BitsAndByte
 from chartqa_demo.contract import Contract
 from chartqa_demo.engines import EngineError
 from chartqa_demo.hub import MODEL_FILES, HubError, local_folder
-from chartqa_demo.settings import BUNDLED_BASE, HUB_BASE, MAX_PIXELS, Settings
+from chartqa_demo.settings import BUNDLED_BASE, HUB_BASE, MAX_PIXELS, Settings, on_zerogpu
 
 BF16_BYTES = 20 * 2**30  # 16.6 GB of weights, three arms' cache and the vision tower's activations
 NF4_BYTES = 9 * 2**30
+ZEROGPU_BYTES = 44 * 2**30  # of the 48 GB that come with a question; before the first one there is no GPU to ask
 
 # Adapters trained before transformers 4.52 name the layers as the model did then.
 OLD_KEYS = {r"^model\.layers\.": "model.language_model.layers.", r"^visual\.": "model.visual."}
@@ -48,7 +49,9 @@ class Choice:
 def choose(settings: Settings) -> Choice:
     """Resolve every `auto` against this machine. An explicit setting is used as it is. Raises EngineError."""
     device = _device(settings.device)
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
+    free = 0
+    if device.type == "cuda":
+        free = ZEROGPU_BYTES if on_zerogpu() else torch.cuda.mem_get_info(device)[0]
     base, quantize, notes = settings.base, settings.quantize, ()
     if base == "auto":
         gib = f"{free / 2**30:.1f} GiB of GPU memory are free"
@@ -198,7 +201,7 @@ def _check_all_set(adapted: PeftModel, saved: dict[str, torch.Tensor], name: str
 
     found, expected = {short(k): v for k, v in held.items()}, {short(k): v for k, v in saved.items()}
     lost = sorted(found.keys() ^ expected.keys()) or sorted(
-        key for key, value in expected.items() if not torch.equal(found[key].float().cpu(), value.float())
+        key for key, value in expected.items() if not torch.equal(found[key].cpu(), value.to(found[key].dtype))
     )
     if lost:
         raise EngineError(

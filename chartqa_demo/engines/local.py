@@ -20,6 +20,7 @@ import torch
 from PIL import Image
 from transformers.generation.stopping_criteria import StoppingCriteriaList
 
+from chartqa_demo.adapters import check_adapter
 from chartqa_demo.arms import ARMS, Arm
 from chartqa_demo.chat import messages
 from chartqa_demo.contract import Contract, read_contract
@@ -34,12 +35,19 @@ from chartqa_demo.settings import BUNDLED_ADAPTER, HUB_ADAPTER, HUB_BASE, Settin
 
 BASE = "__base__"  # PEFT's name for "no adapter" in a mixed batch
 CHARTS_REMEMBERED = 16  # 0.5 to 4.5 MB each
+ADAPTERS_RESIDENT = 4  # the one in use and those used before it, so that going back costs nothing
 
 
 def load_engine(settings: Settings) -> "LocalEngine":
     """Base, processor and adapter as the settings say. Raises EngineError with one sentence."""
     choice = choose(settings)
-    model, processor = load_base(choice, settings)
+    try:
+        model, processor = load_base(choice, settings)
+    except EngineError as error:
+        if settings.base != "auto" or choice.bundled:
+            raise
+        choice = replace(choose(replace(settings, base="bundled")), notes=(f"The bundled model answers: {error}",))
+        model, processor = load_base(choice, settings)
     engine = LocalEngine(model, processor, choice, settings)
     if (adapter := _adapter_for(settings, choice)) is not None:
         try:
@@ -84,6 +92,8 @@ class LocalEngine:
         self._looks: OrderedDict[str, Look] = OrderedDict()
         self._loaded = 0
         self._name = ""  # the adapter's name inside the model
+        self._resident: OrderedDict[tuple[str, int], str] = OrderedDict()  # (folder, written at) -> name in the model
+        self._own_size = processor.image_processor.size  # before any adapter's limits
         self._shrink_to = set_pixel_limits(processor, settings, None)
 
     def answer(self, image: Image.Image, question: str, arms: Sequence[Arm], options: Options) -> Iterator[Answers]:
@@ -157,6 +167,7 @@ class LocalEngine:
     def use_adapter(self, name: str) -> None:
         """See `engines.Engine`."""
         try:
+            check_adapter(name, self._settings.adapter_revision, self.base_name)
             folder = local_folder(name, self._settings.adapter_revision, ADAPTER_FILES, "adapter")
             contract = read_contract(folder)
         except (HubError, ValueError) as error:
@@ -172,15 +183,20 @@ class LocalEngine:
                 f"Start with --base {contract.base}, or choose another adapter."
             )
         with self._lock:
-            new = f"adapter{self._loaded}"
-            model = load_adapter(self.model, folder, new)
-            model.set_adapter(new)
-            if self._loaded:
-                model.delete_adapter(self._name)
-            self.model, self._name, self._loaded = model, new, self._loaded + 1
+            resident = (str(folder.resolve()), (folder / "adapter_model.safetensors").stat().st_mtime_ns)
+            if resident not in self._resident:
+                new = f"adapter{self._loaded}"
+                self.model, self._loaded = load_adapter(self.model, folder, new), self._loaded + 1
+                self._resident[resident] = new
+            self._resident.move_to_end(resident)
+            self._name = self._resident[resident]
+            self.model.set_adapter(self._name)
+            if len(self._resident) > ADAPTERS_RESIDENT:
+                self.model.delete_adapter(self._resident.popitem(last=False)[1])
             self.adapter = "bundled" if folder == BUNDLED_ADAPTER else name
             self.contract = contract
             self.notes = self._base_notes + _contract_notes(contract, self.base_name, name)
+            self.processor.image_processor.size = self._own_size
             self._shrink_to = set_pixel_limits(self.processor, self._settings, contract)
             self._looks.clear()
             system = contract.system if contract else None

@@ -53,13 +53,15 @@ def answer_card(arm: Arm, answer: Answer | None, phase: Phase, judged: Verdict |
     if answer and answer.error:
         body = f'<p class="failed">{escape(answer.error)}</p>'
     elif text or state in ("running", "waiting"):
-        body = f'<p class="answer">{escape(text)}</p>'
+        body = f'<p class="answer" dir="auto">{escape(text)}</p>'
     elif state == "done":
         body = '<p class="empty">The model ended without a word.</p>'
     elif state == "stopped":
         body = '<p class="empty">Stopped before the first word.</p>'
     else:
         body = '<p class="empty">The answer appears here.</p>'
+    if answer and answer.recorded:
+        body += f'<p class="recorded">{escape(answer.recorded)}</p>'
     copy = '<button type="button" class="copy">Copy</button>' if text and state in ("done", "stopped") else ""
     return (
         f'<article class="card" data-state="{state}" aria-label="{escape(arm.title)}">'
@@ -80,7 +82,7 @@ def asked_line(question: str = "", gold: Sequence[str] = (), gold_from: str = ""
         told = f'<p class="gold">Gold answer <strong>{escape(" or ".join(gold))}</strong>{source}</p>'
     else:
         told = '<p class="gold">No gold answer is known, so there are answers and no verdicts.</p>'
-    asked = f'<p class="question">{escape(question)}</p>' if question else ""
+    asked = f'<p class="question" dir="auto">{escape(question)}</p>' if question else ""
     return f'<div class="asked"><h2>Answers</h2>{asked}{told}</div>'
 
 
@@ -134,7 +136,7 @@ def _state(answer: Answer | None, phase: Phase) -> tuple[str, str]:
     if answer and answer.error:
         return "failed", "Failed"
     if answer and answer.done:
-        return "done", "Done"
+        return "done", "Recorded" if answer.recorded else "Done"
     if phase == "running" and not (answer and answer.text):
         return "running", "Reading the chart"
     return phase, {

@@ -155,6 +155,7 @@ def records(arms: Sequence[Arm], answers: Answers, gold: Sequence[str]) -> list[
             "total_s": answer.total_s,
             "done": answer.done,
             "error": answer.error,
+            "recorded": answer.recorded,
             "correct": judged.correct if judged else None,
             "reason": judged.reason if judged else None,
             "tolerant": judged.tolerant if judged else None,

@@ -166,6 +166,20 @@ def test_another_chart_ends_the_question_about_the_first(tab: Tab, engine: Scrip
     expect(tab.page.get_by_label("Question", exact=True)).to_have_value("Is the second bar taller than the third?")
 
 
+def test_closing_the_tab_ends_the_engine(
+    windows: Callable[..., BrowserContext], engine: ScriptedEngine, app_url: str
+) -> None:
+    engine.script = replies(*["word " * 500] * 3)
+    engine.delay = 0.5
+    tab = Tab(windows("wide", (), None).new_page(), app_url)
+    tab.page.goto(app_url)
+    tab.pick_example()
+    tab.press("Ask")
+    expect(tab.answer("Adapter")).to_contain_text("word")
+    tab.page.close()
+    assert engine.idle.wait(timeout=10), "the engine goes on for nobody"
+
+
 def test_two_visitors_get_their_own_answers(open_tab: OpenTab, engine: ScriptedEngine) -> None:
     engine.script = lambda arm, question: f"answer to {question}"
     first, second = open_tab(), open_tab()

@@ -162,7 +162,7 @@ class CompareTab:
                     label=arm.title,
                     value="Ask a question, and the exact text that this arm received appears here.",
                     lines=3,
-                    max_lines=14,
+                    max_lines=30,
                     interactive=False,
                     buttons=["copy"],
                     elem_id=f"prompt-{arm.key}",

@@ -144,7 +144,7 @@ class CompareTab:
             with gr.Row(elem_id="cards", equal_height=True):
                 self.columns = []
                 for arm in self.engine.arms:
-                    with gr.Column(min_width=260):
+                    with gr.Column(min_width=200):
                         card = gr.HTML(
                             cards.answer_card(arm, None, "idle"),
                             js_on_load=cards.COPY_JS,

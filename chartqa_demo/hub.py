@@ -162,7 +162,8 @@ def _download(listing: Listing, revision: str | None, files: Sequence[str], what
 
 def _in_time(work: Callable[[], Result], last_sign: Callable[[], float], patience_s: float) -> Result:
     """What `work` returns or raises; TimeoutError once `patience_s` have gone by since `last_sign()` (monotonic
-    seconds). The thread is then left to itself: name resolution and sockets have no switch to turn them off."""
+    seconds). The thread is then left to itself, as name resolution and sockets cannot be interrupted, and until it has
+    ended the client is offline: it would retry for a minute, and the process could not exit."""
     outcome: Future[Result] = Future()
 
     def run() -> None:
@@ -175,6 +176,9 @@ def _in_time(work: Callable[[], Result], last_sign: Callable[[], float], patienc
     while not outcome.done():
         left = last_sign() + patience_s - time.monotonic()
         if left <= 0:
+            before = constants.HF_HUB_OFFLINE
+            constants.HF_HUB_OFFLINE = True
+            outcome.add_done_callback(lambda _: setattr(constants, "HF_HUB_OFFLINE", before))
             raise TimeoutError(f"nothing was heard for {patience_s:.0f} s")
         wait([outcome], timeout=left)
     return outcome.result()

@@ -29,6 +29,7 @@ class Repository:
     files: dict[str, bytes] = field(default_factory=dict)
     large: set[str] = field(default_factory=set)
     commits: int = 0
+    claimed: dict[str, int] = field(default_factory=dict)
     variables: dict[str, str] = field(default_factory=dict)
     hardware: str | None = None
     settings: dict[str, Any] = field(default_factory=dict)
@@ -43,10 +44,11 @@ class Repository:
 
     def entry(self, path: str) -> dict[str, Any]:
         data = self.files[path]
-        entry: dict[str, Any] = {"type": "file", "path": path, "size": len(data), "oid": self.oid(path)}
+        size = self.claimed.get(path, len(data))
+        entry: dict[str, Any] = {"type": "file", "path": path, "size": size, "oid": self.oid(path)}
         if path in self.large:
             digest = hashlib.sha256(data).hexdigest()
-            entry["lfs"] = {"oid": digest, "sha256": digest, "size": len(data), "pointerSize": 130}
+            entry["lfs"] = {"oid": digest, "sha256": digest, "size": size, "pointerSize": 130}
         return entry
 
 

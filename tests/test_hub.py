@@ -20,6 +20,7 @@ FETCH = """
 import sys, shutil, collections
 from pathlib import Path
 from chartqa_demo import hub
+hub.constants.HF_HUB_DOWNLOAD_TIMEOUT = 1
 for name, seconds in (("FIRST_WORD_S", 1.5), ("STALLED_S", 2.0)):
     setattr(hub, name, seconds)
 what, name, revision = sys.argv[1:4]

@@ -67,7 +67,8 @@ def png(width, shade):
 def make_examples(count, per_chart=2):
     examples = []
     for number in range(1, count + 1):
-        picture = png(40 + 10 * (number % 3), (number - 1) // per_chart)
+        chart = (number - 1) // per_chart
+        picture = png(40 + 10 * (chart % 3), chart)
         examples.append(
             Example(
                 id=f"test/{number}",
@@ -116,9 +117,9 @@ def test_results_json_holds_settings_scores_and_tests_and_no_row_of_the_data_set
 
 
 def test_progress_is_reported_after_every_batch_with_the_time_left(tmp_path):
-    states = list(evaluate.run(KnowingEngine(), make_examples(40), ARMS, OPTIONS, tmp_path / "run.jsonl"))
-    assert [states[0].done, states[0].eta_s, states[0].total] == [0, None, 40]
-    assert states[-1].done == 40 and states[-1].eta_s == 0
+    states = list(evaluate.run(KnowingEngine(), make_examples(80), ARMS, OPTIONS, tmp_path / "run.jsonl"))
+    assert [states[0].done, states[0].eta_s, states[0].total] == [0, None, 80]
+    assert states[-1].done == 80 and states[-1].eta_s == 0
     assert all(later.done == earlier.done + len(later.new) for earlier, later in pairwise(states))
     assert len(states) > 3
 
@@ -132,6 +133,19 @@ def test_a_batch_holds_charts_of_one_size_first_and_keeps_a_charts_questions_tog
     charts = [by_question[question].chart for question in engine.asked]
     changes = sum(earlier != later for earlier, later in pairwise(charts))
     assert changes == len(set(charts)) - 1
+
+
+def test_a_batch_ends_where_a_chart_ends(tmp_path):
+    engine = KnowingEngine()
+    finish(engine, make_examples(60, per_chart=5), tmp_path / "run.jsonl")
+    assert len(engine.batches[0]) == 15  # three charts of five; a fourth would make it 20
+    assert all(len(batch) % 5 == 0 for batch in engine.batches)
+
+
+def test_a_chart_with_more_questions_than_fit_is_asked_in_parts(tmp_path):
+    engine = KnowingEngine(room=4)
+    finish(engine, make_examples(30, per_chart=10), tmp_path / "run.jsonl")
+    assert max(map(len, engine.batches)) <= 4 and len(engine.asked) == 30
 
 
 def test_a_batch_that_does_not_fit_is_halved_and_nothing_is_lost(tmp_path):
@@ -323,7 +337,7 @@ def test_the_adapter_arm_needs_an_adapter(tmp_path):
 
 
 def test_a_chunk_never_takes_longer_than_its_limit_once_the_speed_is_known(tmp_path):
-    seconds = iter(range(0, 10_000, 8))  # the clock says eight seconds per call, so one per question of the first batch
+    seconds = iter(range(0, 10_000, 16))  # by the clock every batch takes 16 s, so a question of the first 1 s
 
     class Clocked(KnowingEngine):
         pass
@@ -331,8 +345,8 @@ def test_a_chunk_never_takes_longer_than_its_limit_once_the_speed_is_known(tmp_p
     engine = Clocked()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("chartqa_demo.asking.time.monotonic", lambda: next(seconds))
-        finish(engine, make_examples(40), tmp_path / "run.jsonl", chunk_s=3)
-    assert [len(batch) for batch in engine.batches][:2] == [8, 3]
+        finish(engine, make_examples(40, per_chart=1), tmp_path / "run.jsonl", chunk_s=3)
+    assert [len(batch) for batch in engine.batches][:2] == [16, 3]
 
 
 # --- recorded predictions --------------------------------------------------------------------------------------

@@ -140,7 +140,8 @@ class EvaluateTab:
             **private,
         )
         self.stop_button.click(self.stop, None, self.stop_button, **quick)
-        gr.on([one.change for one in wanted], self.estimate, wanted, self.cost, **quick)
+        changes = [one.change for one in wanted]
+        gr.on(changes, self.estimate, wanted, self.cost, trigger_mode="always_last", **quick)
         self.shown.input(self.show, [self.shown, self.rule, self.seed], shown, **quick)
         browser.connect(self.shown, self.rule, self.seed, quick)
         self.rule.input(
@@ -149,7 +150,8 @@ class EvaluateTab:
             [self.scores, *browser.list_outputs, browser.detail],
             **quick,
         )
-        page.load(self.greet, [*wanted, self.rule], [self.cost, *shown], **quick)
+        opening = page.load(self.greet, self.rule, shown, **quick)
+        opening.then(self.estimate, wanted, self.cost, **quick)  # of what is chosen by then
 
     def start(
         self, charts: int, size: int, kind: str, seed: float, arms: list[str], rule: str, request: gr.Request
@@ -247,11 +249,10 @@ class EvaluateTab:
             )
         return f'<p class="cost">{escape(told)}</p>'
 
-    def greet(self, *values: Any) -> Updates:
-        """What a run would cost, and the newest results on this machine, when the page opens."""
-        *wanted, rule = values
+    def greet(self, rule: str) -> Updates:
+        """The newest results on this machine, when the page opens."""
         names = self.kept.names()
-        return {self.cost: self.estimate(*wanted), **self.show(names[0][1] if names else None, rule, 0)}
+        return self.show(names[0][1] if names else None, rule, 0)
 
     def show(self, name: str | None, rule: str, seed: float | None) -> Updates:
         """The scores, downloads and questions of one evaluation on disk."""

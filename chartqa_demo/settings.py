@@ -23,6 +23,7 @@ HUB_DATASET = "HuggingFaceM4/ChartQA"
 MAX_PIXELS = 1280 * 28 * 28  # the 7B repository's own limit is 16,384 image tokens, far beyond any ChartQA chart
 
 QUANTIZE = ("auto", "none", "8bit", "4bit")
+VISITOR_ADAPTERS = ("off", "hub", "any")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -51,6 +52,7 @@ class Settings:
     split: str = "test"
     results_dir: str = "results"
     queue_size: int = 20
+    visitor_adapters: Literal["off", "hub", "any"] = "off"
     host: str | None = None
     port: int | None = None
     scripted: bool = False
@@ -125,6 +127,12 @@ def add_page_flags(parser: argparse.ArgumentParser) -> None:
     page.add_argument("--port", type=int, help="port to listen on; default: the first free one from 7860")
     page.add_argument("--queue-size", type=int, help="visitors who may wait before the next one is asked to come back")
     page.add_argument(
+        "--visitor-adapters",
+        choices=VISITOR_ADAPTERS,
+        help="whether visitors may load another adapter into the third arm, for all: hub by Hub id, any also from "
+        "folders of this machine",
+    )
+    page.add_argument(
         "--scripted",
         action="store_const",
         const=True,
@@ -173,7 +181,7 @@ def _read(variable: str, text: str, name: str) -> object:
 
 
 def _checked(settings: Settings) -> Settings:
-    for name, allowed in (("quantize", QUANTIZE), ("dtype", DTYPES)):
+    for name, allowed in (("quantize", QUANTIZE), ("dtype", DTYPES), ("visitor_adapters", VISITOR_ADAPTERS)):
         if getattr(settings, name) not in allowed:
             raise SettingsError(f"{name} is {getattr(settings, name)!r}; it has to be one of {', '.join(allowed)}.")
     for name, least in (("min_pixels", 784), ("max_pixels", 784), ("max_new_tokens", 1), ("queue_size", 1)):

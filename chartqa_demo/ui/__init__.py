@@ -13,6 +13,7 @@ from chartqa_demo.images import MAX_BYTES
 from chartqa_demo.report import measured_line
 from chartqa_demo.settings import HUB_BASE, Settings
 from chartqa_demo.ui import cards
+from chartqa_demo.ui.adapters import build_adapter_choice
 from chartqa_demo.ui.compare import CompareTab
 from chartqa_demo.ui.evaluate import EvaluateTab
 from chartqa_demo.ui.theme import CSS_FILES, page_theme
@@ -34,12 +35,24 @@ def build_app(engine: Engine, settings: Settings, examples: Split) -> gr.Blocks:
     gallery = examples if examples.dataset == "bundled" else open_split("bundled")
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 86400)) as page:
         gr.HTML(f'<header class="page-head"><h1>{TITLE}</h1><p>{ABOUT}</p></header>', apply_default_css=False)
-        gr.HTML(cards.banner(engine.title, _notes(engine, settings)), elem_id="banner", apply_default_css=False)
+        banner = gr.HTML(
+            cards.banner(engine.title, _notes(engine, settings)), elem_id="banner", apply_default_css=False
+        )
         with gr.Tabs() as tabs:
             with gr.Tab("Compare", id="compare"):
                 compare = CompareTab(page, engine, settings, examples, gallery)
+                in_use = build_adapter_choice(engine, settings)
             with gr.Tab("Evaluate", id="evaluate"):
                 EvaluateTab(page, engine, settings, examples, compare, tabs)
+        if in_use is not None:
+            in_use.change(
+                lambda: cards.banner(engine.title, _notes(engine, settings)),
+                None,
+                banner,
+                queue=False,
+                show_progress="hidden",
+                api_visibility="private",
+            )
     return page
 
 

@@ -63,7 +63,7 @@ class Progress:
 
 
 class Training:
-    """Parameters, optimiser and log of one leg on one device. look: factor of the copy and mark losses (0 to compare)."""
+    """Parameters, optimiser and log of one leg. look: factor of the copy and mark losses (0 to compare)."""
 
     def __init__(
         self,

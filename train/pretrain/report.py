@@ -1,0 +1,94 @@
+"""What an exported model can do, in a results file: held-out charts, fresh charts with names known from training,
+and how it answers without our system message."""
+
+import json
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from chartqa_demo.arms import SYSTEM_MESSAGE
+from train.pretrain import exam, export
+from train.pretrain.charts import make_chart
+from train.pretrain.model import Reader, count
+from train.pretrain.rows import Codec
+
+FIRST_SEED = 2_100_000_000  # not the seeds of the exams during training
+
+
+def page(held_out: bool, most: int, seed: int) -> exam.Sheet:
+    """The exam of one chart that training never saw, with names it never saw either if `held_out`."""
+    return exam.sheet(make_chart(seed, held_out=held_out), most, seed)
+
+
+def report(folder: Path, charts: int, questions: int, out: Path, row_tokens: int = 768) -> dict[str, Any]:
+    """Examine the model in `folder` (float32 on a CPU, bfloat16 on a GPU) and write `out`.
+
+    Counts are [asked, exact, exact or within 5 %]. With our system message the exact answer is a question's short form,
+    without it the whole sentence; sentences differ in wording, so `holds the answer` counts those that contain it.
+    """
+    sizes, weights, tokenizer = export.from_export(folder)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    codec = Codec(tokenizer, row_tokens)
+    dtype = torch.bfloat16 if device == "cuda" else torch.float32
+    reader = Reader(sizes, codec.layout, device, dtype)
+    p = {name: value.to(device) for name, value in weights.items()}
+    seeds = range(FIRST_SEED, FIRST_SEED + charts)
+    held_out = exam.sheets(partial(page, True, questions), seeds, 1)
+    known = exam.sheets(partial(page, False, questions), seeds, 1)
+    ours = exam.answers(reader, p, codec, held_out)
+    default = exam.answers(reader, p, codec, held_out, None)
+    facts = {
+        "charts": charts,
+        "parameters": count(sizes),
+        "precision": str(dtype).removeprefix("torch."),
+        "held_out": exam.marks(held_out, ours),
+        "known_names": exam.marks(known, exam.answers(reader, p, codec, known)),
+        "style": {"with our system message": _style(held_out, ours), "without": _style(held_out, default)},
+    }
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    return facts
+
+
+def _style(pages: Sequence[exam.Sheet], given: Sequence[Sequence[str]]) -> dict[str, float]:
+    """Mean length in words, and how many answers hold the right short answer."""
+    pairs = [
+        (question, text)
+        for sheet, texts in zip(pages, given, strict=True)
+        for question, text in zip(sheet.questions, texts, strict=True)
+    ]
+    holds = sum(question.short in text for question, text in pairs)
+    return {
+        "answers": len(pairs),
+        "mean_words": round(sum(len(text.split()) for _, text in pairs) / len(pairs), 2),
+        "holds_the_answer": holds,
+        "whole_sentences": sum(text.endswith(".") and len(text.split()) > 2 for _, text in pairs),
+    }
+
+
+def table_of(marks: dict[str, list[int]]) -> str:
+    """A Markdown table of an exam: per question kind, exact and exact-or-within-5 %, printed values and axis only."""
+    kinds = sorted({key.split(",")[0] for key in marks if "," in key and not key.startswith("chart:")})
+    lines = ["| questions | labels printed: n | exact % | within 5 % | axis only: n | exact % | within 5 % |"]
+    lines.append("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
+    for name, keys in (("**all**", ("printed", "axis only")), *((k, (f"{k}, printed", f"{k}, axis only")) for k in kinds)):
+        cells = [f"| {name.replace('_', ' ')}"]
+        for asked, exact, close in (marks.get(key, [0, 0, 0]) for key in keys):
+            cells.append(f"{asked} | {100 * exact / asked:.0f} | {100 * close / asked:.0f}" if asked else " | | ")
+        lines.append(" | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def write_card(card: Path, log: Path) -> None:
+    """Put the table of the log's last exam of averaged weights between the card's two markers."""
+    entries = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    last = [entry for entry in entries if "exam" in entry and entry["weights"] == "averaged"][-1]
+    before, rest = card.read_text(encoding="utf-8").split("<!-- exam -->\n")
+    after = rest.split("<!-- end of exam -->")[1]
+    asked, exact, close = last["exam"]["all"]
+    words = f"{asked} questions, {100 * exact / asked:.1f} % exact, {100 * close / asked:.1f} % exact or within 5 %.\n\n"
+    table = f"<!-- exam -->\n{words}{table_of(last['exam'])}\n<!-- end of exam -->"
+    card.write_text(before + table + after, encoding="utf-8")

@@ -155,6 +155,8 @@ _CONCLUSION = re.compile(r"\b(?:answer|therefore|thus|hence|so)\b|(?<=[\d)%])\s*
 _NEGATION = re.compile(r"\b(?:not|never|cannot|neither|nor)\b|n't\b")
 _TWO_STATEMENTS = re.compile(rf"\b{_STATES}\b.*\b(?:and|while|but|whereas|or)\b.*\b{_STATES}\b")
 _ENUMERATES = re.compile(r"\s*(?:,|,?\s*(?:and|or|to)\b)\s*[-$€£¥₹]?\d")
+_LEAD = re.compile(r"(?:in\s+(?=[12]\d{3}\s+(?:is|was|has|had)\s+the\b)|year\s+)?")
+_GOES_ON = re.compile(rf"{_ENUMERATES.pattern}|\s*[:=+*/×÷-]")
 _NAMES_A_YEAR = re.compile(
     r"\b(?:in|of|for|from|since|by|year|years|during|to|until|and|between)\s+(?:the\s+year\s+)?$"
 )
@@ -178,11 +180,12 @@ def tolerant_verdict(prediction: str, gold: str) -> tuple[bool, str]:
     * text is compared without letter case, quotes, bold marks, a leading "the" and a final full stop; lists
       without brackets and order;
     * yes or no may be the first word;
-    * in a sentence the answer has to be *stated*. A number: the only number there (years that a preposition
-      introduces do not count beside a value), or the only one that a verb such as "is" or "has" introduces. A text:
-      right after such a verb, or the subject of "… is/has the …". After "answer", "so", "therefore" and a sum's
-      equals sign only the rest counts. A sentence that denies, enumerates, or makes two statements states nothing,
-      so mentioning the gold answer among other candidates earns nothing.
+    * in a sentence the answer has to be *stated*. A number: the one the sentence begins with, the only number there
+      (years that a preposition introduces do not count beside a value), or the only one that a verb such as "is" or
+      "has" introduces. A text: right after such a verb, the subject of "… is/has the/a/34", or before ", with/at/in".
+      After "answer", "so", "therefore" and a sum's equals sign only the rest counts. A sentence that denies,
+      enumerates, or makes two statements states nothing, so mentioning the gold answer among other candidates earns
+      nothing.
 
     Units are dropped, not converted: "4.6 million" is right for 4.6 and wrong for 4600000.
     """
@@ -219,7 +222,7 @@ def _near(value: float, target: float) -> bool:
 
 
 def _text_verdict(text: str, target: str, prediction: str, gold: str) -> tuple[bool, str]:
-    if text == target or (("," in target or " and " in text) and _items(text) == _items(target)):
+    if text == target or _same_list(text, target):
         return True, f"“{_short(prediction)}” is the gold answer “{_short(gold)}” when format is forgiven"
     if target in ("yes", "no"):
         first = re.match(r"(yes|no)\b(?!\s+(?:country|data|one|bar|line|year|value))", text)
@@ -238,6 +241,14 @@ def _normal(text: str) -> str:
     text = " ".join(text.split())
     text = re.sub(r"^\[(.*)\]\.?$", r"\1", text).rstrip(".!;, ")
     return text.removeprefix("the ")
+
+
+def _same_list(text: str, target: str) -> bool:
+    """Whether both list the same things; a sentence lists what follows its verb ("The years are 2021 and 2022")."""
+    if "," not in target and " and " not in target:
+        return False
+    lists = [text, *(text[verb.end() :] for verb in _STATING.finditer(text))]
+    return any(_items(one) == _items(target) for one in lists)
 
 
 def _items(text: str) -> list[str]:
@@ -261,11 +272,12 @@ def _stated_number(text: str, gold_is_year: bool) -> re.Match[str] | None:
     if _NEGATION.search(text):
         return None
     numbers = list(_NUMBER.finditer(text))
+    lead = _LEAD.match(text)
+    if lead and (first := _NUMBER.match(text, lead.end())) and not _GOES_ON.match(text, first.end()):
+        return first
     if not gold_is_year:
         values = [one for one in numbers if not _is_named_year(text, one)]
         numbers = values or numbers
-    elif subject := re.match(rf"(?:in\s+|year\s+)*(?=[12]\d{{3}}\s+{_STATES}\s+the\b)", text):
-        return _NUMBER.match(text, subject.end())
     if len({one["number"] for one in numbers}) > 1:
         numbers = list(_after_verbs(text, numbers))
     return numbers[-1] if len({one["number"] for one in numbers}) == 1 else None
@@ -293,7 +305,9 @@ def _states_text(text: str, target: str) -> bool:
         return False
     ends = r"\s*(?:$|[.;(]|,?\s+(?:with|in|at|on|by|which|because|as|since|for|from|during|where|followed|line|bar)\b)"
     predicate = re.search(rf"(?:\b{_STATES}\b|[:=])\s*{_LINKS}{gold}(?={ends})", text)
-    subject = re.match(rf"(?:the\s+|in\s+)?{gold},?\s+{_STATES}\s+the\b(?!.*\b(?:and|while|but|whereas)\b)", text)
+    alone = rf"(?!.*(?:\b{_STATES}\b|\b(?:and|while|but|whereas)\b))"
+    verb = rf"{_STATES}\s+(?:the|an?|[$€£¥₹]?\d){alone}"
+    subject = re.match(rf"(?:the\s+|in\s+)?{gold}(?:,?\s+{verb}|,\s+(?:with|at|in|by|because|as|since|which)\b)", text)
     return predicate is not None or subject is not None
 
 

@@ -17,6 +17,7 @@ from chartqa_demo.ui.adapters import build_adapter_choice
 from chartqa_demo.ui.compare import CompareTab
 from chartqa_demo.ui.evaluate import EvaluateTab
 from chartqa_demo.ui.theme import CSS_FILES, page_theme
+from chartqa_demo.ui.training import build_training_tab
 
 TITLE = "One chart, one question, three answers"
 ABOUT = (
@@ -41,18 +42,20 @@ def build_app(engine: Engine, settings: Settings, examples: Split) -> gr.Blocks:
         with gr.Tabs() as tabs:
             with gr.Tab("Compare", id="compare"):
                 compare = CompareTab(page, engine, settings, examples, gallery)
-                in_use = build_adapter_choice(engine, settings)
+                chosen = build_adapter_choice(engine, settings)
             with gr.Tab("Evaluate", id="evaluate"):
                 EvaluateTab(page, engine, settings, examples, compare, tabs)
-        if in_use is not None:
-            in_use.change(
-                lambda: cards.banner(engine.title, _notes(engine, settings)),
-                None,
-                banner,
-                queue=False,
-                show_progress="hidden",
-                api_visibility="private",
-            )
+            trained = build_training_tab(engine, settings)
+        for in_use in (chosen, trained):
+            if in_use is not None:
+                in_use.change(
+                    lambda: cards.banner(engine.title, _notes(engine, settings)),
+                    None,
+                    banner,
+                    queue=False,
+                    show_progress="hidden",
+                    api_visibility="private",
+                )
     return page
 
 

@@ -7,6 +7,7 @@ Both ways go through one engine in one run, first one by one as the page asks, t
 """
 
 import argparse
+import random
 import sys
 import tempfile
 import time
@@ -28,6 +29,12 @@ def main() -> int:
     )
     parser.add_argument("--limit", type=int, default=60, help="questions drawn from the split; default: 60")
     parser.add_argument("--seed", type=int, default=0, help="seed of the draw; default: 0")
+    parser.add_argument(
+        "--shuffled",
+        action="store_true",
+        help="ask one by one in a shuffled order, as visitors come; the engine "
+        "remembers the last charts, so in the order of the data set it looks at each only once either way",
+    )
     add_engine_flags(parser)
     flags = parser.parse_args()
     try:
@@ -42,7 +49,8 @@ def main() -> int:
 
         began = time.perf_counter()
         single = {}
-        for one in tqdm(examples, desc="One by one", unit="question"):
+        order = random.Random(flags.seed).sample(examples, len(examples)) if flags.shuffled else examples
+        for one in tqdm(order, desc="One by one", unit="question"):
             *_, last = engine.answer(one.load_image(), one.question, arms, options)
             single[one.id] = {answer.arm: answer.text for answer in last}
         alone = time.perf_counter() - began

@@ -108,9 +108,9 @@ def filled(hub: Hub, tiny_base: Path, tiny_adapter: Path, charts: Path) -> Hub:
 
 def error_of(done) -> str:
     assert done.returncode == 1, done.stdout + done.stderr
-    last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("error: "), done.stderr
-    return last
+    (told,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert "Traceback" not in done.stderr, done.stderr
+    return told
 
 
 def test_a_cold_start_downloads_base_adapter_and_two_rows(

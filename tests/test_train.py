@@ -16,6 +16,7 @@ import torch
 import yaml
 from datasets import Dataset, Features, Image, Value
 from datasets import Sequence as ListOf
+from peft import PeftModel
 from PIL import Image as Pictures
 from PIL import ImageDraw
 from safetensors.torch import load_file
@@ -23,14 +24,18 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.utils import get_peft_config
 
-from chartqa_demo.arms import SYSTEM_MESSAGE
+from chartqa_demo.arms import ARMS, SYSTEM_MESSAGE
 from chartqa_demo.contract import read_contract
 from chartqa_demo.dataset import Example
-from chartqa_demo.engines.loading import load_adapter
+from chartqa_demo.engines import Options
+from chartqa_demo.engines.loading import Choice, load_adapter
+from chartqa_demo.engines.local import LocalEngine, load_engine
+from chartqa_demo.settings import Settings
 from train.__main__ import main, parse
 from train.data import DataError, chart_rows, usable
 from train.progress import last_save, public_command
 from train.publish import check_adapter
+from train.scoring import training_engine
 from train.trainer import ChartTrainer, stop_gradients_at_vision
 
 ROOT = Path(__file__).parent.parent
@@ -387,6 +392,21 @@ def test_the_trained_adapter_loads_on_its_base_and_changes_its_logits(finished: 
         before = base(**inputs).logits
         after = load_adapter(base, finished)(**inputs).logits
     assert (before - after).abs().max() > 1e-4
+
+
+def test_the_adapter_in_training_answers_like_the_saved_one(tiny_base: Path, tiny_adapter: Path) -> None:
+    served = load_engine(Settings(base=str(tiny_base), adapter=str(tiny_adapter)))
+    base = AutoModelForImageTextToText.from_pretrained(tiny_base, dtype=torch.float32)
+    trained = PeftModel.from_pretrained(base, tiny_adapter, adapter_name="default").eval()
+    choice = Choice("tiny", "none", torch.float32, torch.device("cpu"))
+    training = training_engine(trained, AutoProcessor.from_pretrained(tiny_base), choice, Settings(), "tiny")
+    asked = [(Pictures.open(BytesIO(png(number))), "What is the value of bar 1?") for number in range(3)]
+
+    def texts(engine: LocalEngine) -> list[list[str]]:
+        return [[answer.text for answer in answers] for answers in engine.answer_many(asked, ARMS, Options(6))]
+
+    assert texts(training) == texts(served)
+    assert all(prompted != adapter for _, prompted, adapter in texts(training))
 
 
 def test_a_folder_that_holds_a_run_is_not_trained_over(

@@ -157,7 +157,7 @@ def test_the_columns_of_lmms_lab_are_read_too(tmp_path):
 
 
 def test_a_name_that_is_nothing_is_refused_in_a_sentence():
-    with pytest.raises(DatasetError, match="^“no such thing” is neither bundled, nor a folder"):
+    with pytest.raises(DatasetError, match=r"^“no such thing” is neither bundled, nor a folder"):
         open_split("no such thing", "test")
 
 

@@ -1,5 +1,6 @@
 """Pretraining of the bundled model: the lean forward pass is Qwen2-VL, the rows say what their charts show."""
 
+import json
 import random
 from functools import cache, partial
 
@@ -12,7 +13,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from chartqa_demo.arms import ADAPTER, PRETRAINED, PROMPTED, SYSTEM_MESSAGE
 from chartqa_demo.chat import messages, training_row
 from chartqa_demo.images import fit_canvas
-from train.pretrain import checkpoint, exam, export, losses, rows
+from train.pretrain import checkpoint, exam, export, losses, report, rows
 from train.pretrain.__main__ import main, settings_of
 from train.pretrain.layout import CANVASES, CELL, IMAGE_TOKENS, cell_of
 from train.pretrain.model import Reader, Sizes, block_mask, dense_mask, initial, shapes
@@ -287,6 +288,22 @@ def test_rates_settle_and_decay_by_the_clock():
     assert factor(600, 500, 0) == pytest.approx(0.6)
     assert factor(600, 140, 280) == pytest.approx(0.3)
     assert factor(600, 0, 280) == 0.0
+
+
+def test_the_card_shows_what_the_results_say(tmp_path):
+    card, log, examined = (tmp_path / name for name in ("README.md", "log.jsonl", "exam.json"))
+    card.write_text("a <!-- exam --> old <!-- end of exam --> b <!-- names --> old <!-- end of names --> c")
+    marks = {"all": [10, 5, 6], "printed": [10, 5, 6], "value, printed": [4, 3, 4], "chart: bar, printed": [10, 5, 6]}
+    log.write_text(json.dumps({"exam": marks, "weights": "averaged"}) + "\n" + json.dumps({"losses": {}}) + "\n")
+    style = {"answers": 10, "mean_words": 2.5, "holds_the_answer": 5, "whole_sentences": 1}
+    facts = {"charts": 2, "precision": "float32", "held_out": marks, "known_names": marks}
+    examined.write_text(json.dumps(facts | {"style": {"with our system message": style, "without": style}}))
+    report.write_card(card, log, examined)
+    text = card.read_text()
+    assert "old" not in text
+    assert "10 questions, 50.0 % exact, 60.0 % exact or within 5 %." in text
+    assert "| value | 4 | 75 | 100 |" in text
+    assert "| never seen | 5 of 10 | 3 of 4 |" in text
 
 
 def test_settings_that_cannot_work_are_refused_in_a_sentence(capsys):

@@ -4,6 +4,7 @@
     python -m train.pretrain --seconds 540                         # a leg at flat rates, leaves runs/pretrain/stable
     python -m train.pretrain --resume runs/pretrain/stable --seconds 540 --decay-seconds 280
     python -m train.pretrain --resume runs/pretrain/final --export chartqa_demo/bundled/model
+    python -m train.pretrain --exam results/pretrain_exam.json     # what the exported model can do; updates its card
 
 Each leg appends to `log.jsonl` in its output folder. `--trackio PROJECT` copies a log to trackio afterwards; training
 itself needs nothing but torch, transformers, numpy and pillow.
@@ -23,6 +24,7 @@ from typing import Any
 import yaml
 
 CONFIG = Path(__file__).parents[1] / "configs" / "pretrain.yaml"
+MODEL = Path("chartqa_demo/bundled/model")
 HELD_OUT_SEED = 2_000_000_000
 
 
@@ -56,6 +58,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--export", type=Path, help="write the checkpoint named by --resume as a transformers model here"
     )
+    parser.add_argument("--exam", type=Path, help="examine the model in --model and write the counts to this file")
+    parser.add_argument("--charts", type=int, default=150, help="charts of that exam (default: %(default)s)")
+    parser.add_argument("--model", type=Path, default=MODEL, help="exported model to examine (default: %(default)s)")
     parser.add_argument("--trackio", help="copy OUT/log.jsonl to this local trackio project and stop")
     parser.add_argument("--smoke", action="store_true", help="tokenizer, training, export and an answer in miniature")
     return parser.parse_args(arguments)
@@ -89,6 +94,12 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(options: argparse.Namespace, started: float) -> int:
     if options.trackio:
         to_trackio(options.out / "log.jsonl", options.trackio)
+        return 0
+    if options.exam:
+        from train.pretrain.report import report, write_card
+
+        report(options.model, options.charts, 8, options.exam)
+        write_card(options.model / "README.md", Path("results/pretrain_log.jsonl"), options.exam)
         return 0
     from train.pretrain.training import Settings
 

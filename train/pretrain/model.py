@@ -136,7 +136,7 @@ class Reader:
         axis = torch.repeat_interleave(torch.arange(3), torch.tensor(sizes.mrope_sections))
         self.device = device
         self.after_image = layout.image_start + LONG_SIDE  # position of <|vision_end|>: the longer side of the grid
-        # Tables, looked up by orientation or place: computing cosines anew in every layer took 5 % of a step.
+        # Tables, looked up by orientation or place: otherwise every layer's kernel computes the cosines anew.
         text = torch.stack([self._text_positions(w, h)[axis].T * frequencies for w, h in CANVASES])
         packed = (torch.arange(layout.length).float() + self.after_image + 1)[:, None] * frequencies
         vision = torch.stack([self._vision_angles(w, h) for w, h in CANVASES])

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from chartqa_demo.arms import SYSTEM_MESSAGE
 from train.pretrain import exam, export
 from train.pretrain.charts import make_chart
 from train.pretrain.model import Reader, count
@@ -74,7 +73,10 @@ def table_of(marks: dict[str, list[int]]) -> str:
     kinds = sorted({key.split(",")[0] for key in marks if "," in key and not key.startswith("chart:")})
     lines = ["| questions | labels printed: n | exact % | within 5 % | axis only: n | exact % | within 5 % |"]
     lines.append("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
-    for name, keys in (("**all**", ("printed", "axis only")), *((k, (f"{k}, printed", f"{k}, axis only")) for k in kinds)):
+    for name, keys in (
+        ("**all**", ("printed", "axis only")),
+        *((k, (f"{k}, printed", f"{k}, axis only")) for k in kinds),
+    ):
         cells = [f"| {name.replace('_', ' ')}"]
         for asked, exact, close in (marks.get(key, [0, 0, 0]) for key in keys):
             cells.append(f"{asked} | {100 * exact / asked:.0f} | {100 * close / asked:.0f}" if asked else " | | ")
@@ -82,13 +84,43 @@ def table_of(marks: dict[str, list[int]]) -> str:
     return "\n".join(lines)
 
 
-def write_card(card: Path, log: Path) -> None:
-    """Put the table of the log's last exam of averaged weights between the card's two markers."""
+def write_card(card: Path, log: Path, examined: Path) -> None:
+    """Put the log's last exam of averaged weights, and the figures of `report`, between the card's markers."""
     entries = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-    last = [entry for entry in entries if "exam" in entry and entry["weights"] == "averaged"][-1]
-    before, rest = card.read_text(encoding="utf-8").split("<!-- exam -->\n")
-    after = rest.split("<!-- end of exam -->")[1]
-    asked, exact, close = last["exam"]["all"]
-    words = f"{asked} questions, {100 * exact / asked:.1f} % exact, {100 * close / asked:.1f} % exact or within 5 %.\n\n"
-    table = f"<!-- exam -->\n{words}{table_of(last['exam'])}\n<!-- end of exam -->"
-    card.write_text(before + table + after, encoding="utf-8")
+    last = [entry["exam"] for entry in entries if "exam" in entry and entry["weights"] == "averaged"][-1]
+    facts = json.loads(examined.read_text(encoding="utf-8"))
+    text = _between(card.read_text(encoding="utf-8"), "exam", f"{_all(last)}\n\n{table_of(last)}")
+    names = [f"| names from lists | {' | '.join(NAMED)} |", "| --- |" + " ---: |" * len(NAMED)]
+    for label, key in (("known from training", "known_names"), ("never seen", "held_out")):
+        names.append(f"| {label} | {' | '.join(_share(facts[key], kind) for kind in NAMED)} |")
+    style = facts["style"]
+    words = (
+        f"{facts['charts']} fresh charts of each sort, exact answers ({facts['precision']}):\n\n"
+        + "\n".join(names)
+        + f"\n\nMean length of an answer with our system message: {style['with our system message']['mean_words']} "
+        f"words; without: {style['without']['mean_words']} words, "
+        f"{style['without']['whole_sentences']} of {style['without']['answers']} whole sentences."
+    )
+    card.write_text(_between(text, "names", words), encoding="utf-8")
+
+
+NAMED = ("all", "value", "argmax", "argmin", "inverse", "compare", "count", "title")
+
+
+def _all(marks: dict[str, list[int]]) -> str:
+    asked, exact, close = marks["all"]
+    return f"{asked} questions, {100 * exact / asked:.1f} % exact, {100 * close / asked:.1f} % exact or within 5 %."
+
+
+def _share(marks: dict[str, list[int]], kind: str) -> str:
+    """Right of asked, printed values and axis only together."""
+    rows = [row for key, row in marks.items() if key == kind or key.startswith(f"{kind}, ")]
+    asked, exact = (sum(row[k] for row in rows) for k in (0, 1))
+    return f"{exact} of {asked}" if asked else "–"
+
+
+def _between(text: str, name: str, words: str) -> str:
+    """`text` with what stands between <!-- name --> and <!-- end of name --> replaced."""
+    before, rest = text.split(f"<!-- {name} -->", 1)
+    after = rest.split(f"<!-- end of {name} -->", 1)[1]
+    return f"{before}<!-- {name} -->\n{words}\n<!-- end of {name} -->{after}"

@@ -262,8 +262,8 @@ def pack(
         places = seen.printed_table(answer[1:]) if is_table else seen.printed(answer[1:], question.marks)
         for k, (a, b) in enumerate(encoded.offsets):
             points = [point for point in places[max(0, a - 1) : b - 1] if point is not None]
-            for slot, point in enumerate((points[0], points[-1]) if points else ()):
-                row["copy"][first + k, slot] = seen.cell(point)
+            ends = dict.fromkeys(seen.cell(point) for point in (*points[:1], *points[-1:]))
+            row["copy"][first + k, : len(ends)] = list(ends)
         cells = seen.rests_on(question)
         if 0 < len(cells) <= LOOKS:
             row["mark"][first:stop, : len(cells)] = cells

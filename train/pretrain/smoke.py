@@ -14,6 +14,7 @@ from chartqa_demo.chat import messages
 from chartqa_demo.images import fit_canvas
 from train.pretrain import checkpoint, exam, export
 from train.pretrain.charts import make_chart
+from train.pretrain.losses import Weights
 from train.pretrain.model import Sizes, count
 from train.pretrain.rows import ChartRows, Codec, Mix
 from train.pretrain.tokenizer import build_tokenizer
@@ -30,8 +31,6 @@ def smoke(charts: int = 120, steps: int = 6) -> str:
 
     def say(text: str) -> None:
         print(f"{time.monotonic() - begun:5.1f} s  {text}", flush=True)
-
-    from train.pretrain.losses import Weights
 
     weights = Weights(mark_layer=0, copy_layer=1)
     settings = Settings(sizes=TINY, weights=weights, batch=4, row_tokens=512, exam_charts=2, tokenizer_charts=charts)

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -81,14 +82,19 @@ def serve_scheduler() -> Iterator[Scheduler]:
         server.server_close()
 
 
+def zerogpu_environment(url: str, packed: Path) -> dict[str, str]:
+    """The variables by which a process knows that it is a Space on ZeroGPU; `packed` is where its weights will lie."""
+    return {
+        "SPACES_ZERO_GPU": "true",
+        "SPACES_ZERO_DEVICE_API_URL": url,
+        "ZEROGPU_OFFLOAD_DIR": str(packed / "tensors"),
+        "ZEROGPU_MMAP_AUTOPRUNE_PATTERN": "/nonexistent/*",  # or `spaces` deletes downloaded models of this machine
+    }
+
+
 def emulate_cuda(url: str) -> None:
     """Make this process a Space on ZeroGPU whose GPUs are made of nothing, lent by the scheduler at `url`."""
-    os.environ.update(
-        SPACES_ZERO_GPU="true",
-        SPACES_ZERO_DEVICE_API_URL=url,
-        ZEROGPU_OFFLOAD_DIR=tempfile.mkdtemp(),
-        ZEROGPU_MMAP_AUTOPRUNE_PATTERN="/nonexistent/*",  # or `spaces` deletes downloaded models of this machine
-    )
+    os.environ.update(zerogpu_environment(url, Path(tempfile.mkdtemp())))
     warnings.filterwarnings("ignore", message="Error while reading infos from Nvidia")
     import spaces  # noqa: F401
     import spaces.zero.torch as cuda

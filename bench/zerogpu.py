@@ -38,7 +38,7 @@ runpy.run_path("app.py", run_name="__main__")
 def main() -> int:
     """Exit code: 0 every question was answered by every arm, 1 not."""
     from gradio_client import Client
-    from zerogpu_scheduler import serve_scheduler, zerogpu_environment
+    from zerogpu_scheduler import serve_scheduler, zerogpu_environment  # pyright: ignore[reportMissingImports]
 
     parser = argparse.ArgumentParser(prog="python -m bench.zerogpu", description=__doc__)
     parser.add_argument("--asked", type=int, default=4, help="questions, one after another; default: 4")

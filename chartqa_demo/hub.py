@@ -227,7 +227,8 @@ def _sentence(error: Exception, name: str, revision: str | None, what: str, got:
 
 
 def _silent(what_is: str) -> HubSilent:
-    return HubSilent(f"{what_is} Try again later, or use --base bundled.")
+    bundled = ", or use --base bundled" if "base model" in what_is else ""
+    return HubSilent(f"{what_is} Try again later{bundled}.")
 
 
 def _check_weights(listing: Listing, files: Sequence[str], what: str) -> None:

@@ -30,6 +30,7 @@ MOVED_BYTES_PER_S = 2e9  # weights from the pack on disk to the GPU, paid by a w
 READ_S_PER_MPIXEL = 1.0  # vision tower and prefill of three arms
 STEP_S = 0.01  # one token of every row: launches ...
 STREAMED_BYTES_PER_S = 8e11  # ... and every weight read once
+CARD_FACTOR = 1.5  # the platform reserves so much more on its Blackwell cards (`spaces` 0.51, zero/configs.json)
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,11 @@ class ZeroGpuEngine:
     def __init__(self, engine: Engine, weight_bytes: int, recorded: Sequence[Recorded] = ()) -> None:
         self.engine = engine
         self.title, self.bundled, self.adapter = engine.title, engine.bundled, engine.adapter
-        self.notes, self.arms = engine.notes, engine.arms
+        blank = Image.new("RGB", (1000, 1000))
+        usual = wanted_seconds(Job(((blank, ""),), engine.arms, Options(), streams=True), weight_bytes)
+        self.arms = engine.arms
+        told = f"A question reserves about {CARD_FACTOR * usual:.0f} s of your daily ZeroGPU time and uses less."
+        self.notes = (*engine.notes, told)
         self.parallel = AT_ONCE
         self.weight_bytes = weight_bytes
         self.recorded = tuple(recorded)
@@ -117,7 +122,7 @@ class ZeroGpuEngine:
         if isinstance(error, gr.Error) and error.title == EngineError.__name__:
             return EngineError(str(error.message))
         told = str(error) if isinstance(error, gr.Error) else f"{type(error).__name__}: {error}"
-        if (sentence := refusal(told, wanted_seconds(job, self.weight_bytes))) is None:
+        if (sentence := refusal(told, round(CARD_FACTOR * wanted_seconds(job, self.weight_bytes)))) is None:
             log.error("ZeroGPU failed in a way without a sentence", exc_info=error)
             return EngineError(f"ZeroGPU gave no GPU for this question ({told[:120]}). Ask again in a minute.")
         return EngineError(sentence)
@@ -139,10 +144,7 @@ def lend_gpus(engine: Engine) -> ZeroGpuEngine:
 
 
 def wanted_seconds(job: Job, weight_bytes: int) -> int:
-    """Whole seconds to reserve for a job, as if its worker had to be started; a warm one needs a fraction of it.
-
-    The platform multiplies by 1.5 on its Blackwell cards (`spaces` 0.51, zero/configs.json).
-    """
+    """Whole seconds to ask for, as if the job's worker had to be started; a warm one needs a fraction of it."""
     limit = job.options.max_pixels or MAX_PIXELS
     charts = {id(image): min(image.width * image.height, limit) for image, _ in job.items}
     rows = len(job.items) * len(job.arms)

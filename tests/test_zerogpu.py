@@ -22,9 +22,11 @@ from page_fixtures import bar_chart
 from zerogpu_scheduler import Scheduler, serve_scheduler
 
 from chartqa_demo.arms import ARMS
-from chartqa_demo.engines import Options
+from chartqa_demo.engines import EngineError, Options, OutOfMemory
+from chartqa_demo.engines.scripted import ScriptedEngine
 from chartqa_demo.recorded import pixels_of
-from chartqa_demo.zerogpu import Job, refusal, wanted_seconds
+from chartqa_demo.settings import HUB_BASE
+from chartqa_demo.zerogpu import Job, ZeroGpuEngine, lend_gpus, refusal, wanted_seconds
 
 ROOT = Path(__file__).parents[1]
 QUESTION = "How many bars are above 40?"
@@ -60,6 +62,10 @@ def put_held(self, value):
     if (folder / "slow").exists():
         time.sleep(0.3)
 RowStreamer.put = put_held
+from chartqa_demo.engines.loading import choose
+from chartqa_demo.settings import Settings
+choice = choose(Settings())
+(folder / "chosen").write_text(f"{choice.base} {choice.quantize} {choice.dtype} {choice.device}")
 sys.argv = ["app.py"]
 runpy.run_path("app.py", run_name="__main__")
 """
@@ -183,6 +189,10 @@ def test_the_start_is_reported_and_a_question_is_scheduled_allowed_and_released(
     assert all(answer["done"] and answer["error"] is None and answer["recorded"] is None for answer in answers)
     assert len({answer["text"] for answer in answers}) == 3, "three arms of one batch answer differently"
     assert launched.scheduler.calls[-1][1]["fail"] == "false"
+
+
+def test_auto_takes_the_7b_model_in_bfloat16_though_no_gpu_is_there_yet(space: Space) -> None:
+    assert (space.folder / "chosen").read_text() == f"{HUB_BASE} none torch.bfloat16 cuda"
 
 
 def test_three_arms_stream_through_the_workers_pipe(space: Space) -> None:
@@ -318,3 +328,44 @@ def test_off_zerogpu_nothing_is_lent(monkeypatch: pytest.MonkeyPatch) -> None:
     def answer() -> None: ...
 
     assert spaces.GPU(duration=5)(answer) is answer
+
+
+@pytest.mark.parametrize(
+    ("failure", "kind", "sentence"),
+    [
+        (OutOfMemory("The GPU ran out of memory."), OutOfMemory, "The GPU ran out of memory."),
+        (EngineError("The model is gone."), EngineError, "The model is gone."),
+        (ZeroDivisionError("secret"), EngineError, r"The model failed on this question \(ZeroDivisionError\)"),
+    ],
+    ids=["memory", "sentence", "bug"],
+)
+def test_what_fails_in_the_worker_keeps_its_sentence_and_kind(failure: Exception, kind: type, sentence: str) -> None:
+    scripted = ScriptedEngine(delay=0)
+    scripted.failure = failure
+    engine = ZeroGpuEngine(scripted, weight_bytes=10**9)
+    with pytest.raises(kind, match=sentence) as told:
+        list(engine.answer(bar_chart(), QUESTION, ARMS, Options()))
+    assert "secret" not in str(told.value)
+    scripted.failure = failure
+    with pytest.raises(kind, match=sentence):
+        engine.answer_many([(bar_chart(), QUESTION)], ARMS, Options())
+
+
+def test_many_questions_are_answered_in_one_window_as_without_zerogpu() -> None:
+    items = [(bar_chart(), QUESTION), (bar_chart(), RECORDED_QUESTION)]
+    plain = ScriptedEngine(delay=0)
+    lent = ZeroGpuEngine(plain, weight_bytes=10**9)
+    texts = [
+        [[one.text for one in answers] for answers in e.answer_many(items, ARMS, Options())] for e in (lent, plain)
+    ]
+    assert texts[0] == texts[1]
+
+
+def test_an_engine_without_a_model_needs_no_zerogpu() -> None:
+    with pytest.raises(EngineError, match="needs no GPU here: choose CPU hardware"):
+        lend_gpus(ScriptedEngine())
+
+
+def test_another_adapter_has_to_wait_for_the_next_start() -> None:
+    with pytest.raises(EngineError, match="set CHARTQA_ADAPTER to ann/lora and restart"):
+        ZeroGpuEngine(ScriptedEngine(), weight_bytes=0).use_adapter("ann/lora")

@@ -4,7 +4,7 @@
     python -m train.pretrain --seconds 540                         # a leg at flat rates, leaves runs/pretrain/stable
     python -m train.pretrain --resume runs/pretrain/stable --seconds 540 --decay-seconds 280
     python -m train.pretrain --resume runs/pretrain/final --export chartqa_demo/bundled/model
-    python -m train.pretrain --exam results/pretrain_exam.json     # what the exported model can do; updates its card
+    python -m train.pretrain --exam results/pretraining/exam.json   # what the exported model can do; updates its card
 
 Each leg appends to `log.jsonl` in its output folder. `--trackio PROJECT` copies a log to trackio afterwards; training
 itself needs nothing but torch, transformers, numpy and pillow.
@@ -58,7 +58,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--export", type=Path, help="write the checkpoint named by --resume as a transformers model here"
     )
-    parser.add_argument("--exam", type=Path, help="examine the model in --model and write the counts to this file")
+    parser.add_argument(
+        "--exam",
+        type=Path,
+        help="examine --model: counts to this file (its log.jsonl beside it), table to the model card",
+    )
     parser.add_argument("--charts", type=int, default=150, help="charts of that exam (default: %(default)s)")
     parser.add_argument("--model", type=Path, default=MODEL, help="exported model to examine (default: %(default)s)")
     parser.add_argument("--trackio", help="copy OUT/log.jsonl to this local trackio project and stop")
@@ -99,7 +103,7 @@ def _run(options: argparse.Namespace, started: float) -> int:
         from train.pretrain.report import report, write_card
 
         report(options.model, options.charts, 8, options.exam)
-        write_card(options.model / "README.md", Path("results/pretrain_log.jsonl"), options.exam)
+        write_card(options.model / "README.md", options.exam.with_name("log.jsonl"), options.exam)
         return 0
     from train.pretrain.training import Settings
 

@@ -47,7 +47,7 @@ It stands on {base} and changes the language model only; the vision tower is the
 ## How to use it
 
 With the system message below; that is how it was trained, and it is also in `chartqa_contract.json`, which the
-side-by-side demo reads. Charts of {min_pixels:,} to {max_pixels:,} pixels were shown to it; other sizes are scaled.
+side-by-side demo reads. It was shown charts of {pixels} pixels; others are scaled to that.
 
 > {system}
 
@@ -86,8 +86,7 @@ def write_card(folder: Path, contract: Contract, results: Results, data: Data, c
         f"answers alone, seed {contract.seed}.",
         command=command,
         versions=", ".join(f"{package} {version}" for package, version in contract.versions.items()) + ".",
-        min_pixels=contract.min_pixels,
-        max_pixels=contract.max_pixels,
+        pixels=" to ".join(f"{limit:,}" for limit in sorted({contract.min_pixels or 0, contract.max_pixels or 0})),
         system=contract.system,
         limits="- The base is a small demonstration model, and the charts were drawn by a program: on charts that "
         "people publish it is far weaker than a large model."

@@ -188,8 +188,8 @@ def fine_tune(  # noqa: PLR0912, PLR0915 (a run is one story, told from top to b
         results = evaluate.measure(engine, data.held_out, ARMS, options, output / RESULTS, about=about)
     scores = {arm.key: results.score(arm.key, "canonical") for arm in ARMS}
     contract = replace(contract, scores={arm: round(100 * (one.accuracy or 0), 2) for arm, one in scores.items()})
-    contract.save(output)
     write_card(output, contract, results, data, run_command(output))
+    contract.save(output)  # last: scores in it say that the card is ours, and PEFT's own is gone
     print(table(results, "canonical"))
 
     # ------------------------------------------------------------------------------------------------------------

@@ -49,12 +49,14 @@ class ChartTrainer(SFTTrainer):
         return [repr(tokenizer.decode(labels[labels != -100])) for labels in batch["labels"]]
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Save as ever, without the path of this machine's copy of the base in adapter_config.json."""
+        """Save as ever, with an adapter_config.json that names no path of this machine and is alike in every run."""
         super().save_model(output_dir, _internal_call=_internal_call)
         if self.args.should_save:
             path = Path(output_dir or str(self.args.output_dir)) / "adapter_config.json"
             config = json.loads(path.read_text(encoding="utf-8"))
             config["base_model_name_or_path"] = self.base_name
+            if isinstance(config["target_modules"], list):  # a set in PEFT: without order, no two runs are alike
+                config["target_modules"].sort()
             path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:

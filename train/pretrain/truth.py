@@ -64,7 +64,9 @@ class Chart:
     table: the table as text, the target of "Extract the data table."; labelled: value labels are printed."""
 
     image: Image.Image
-    kind: Literal["bar", "hbar", "grouped", "grouped_h", "stacked", "stacked_h", "line", "area", "pie", "donut", "scatter"]
+    kind: Literal[
+        "bar", "hbar", "grouped", "grouped_h", "stacked", "stacked_h", "line", "area", "pie", "donut", "scatter"
+    ]
     look: str
     title: str
     categories: list[str]

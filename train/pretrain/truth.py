@@ -43,10 +43,13 @@ class Mark:
 
 @dataclass(slots=True)
 class Question:
-    """kind: value, argmax, inverse, difference ...; text: the question; gold: the answer in ChartQA's conventions (no % or $
-    sign, no thousands separators, plain decimals); short: as a person writes it ("34 %", "$5.2 million", "Brazil");
-    sentence: a whole sentence; human: worded as people ask rather than as a template; marks: the (category, series) cells that the answer rests on;
-    axis_only: the answer has to be read off an axis because a value it needs is not printed."""
+    """One question with its only right answer, in three forms.
+
+    kind: value, argmax, inverse, difference ...; text: the question; gold: the answer in ChartQA's conventions (no %
+    or $ sign, no thousands separators, plain decimals); short: as a person writes it ("34%", "$5.2 million",
+    "Brazil"); sentence: a whole sentence; human: worded as people ask rather than as a template; marks: the
+    (category, series) cells that the answer rests on; axis_only: the answer has to be read off an axis because a
+    value it needs is not printed."""
 
     kind: str
     text: str

@@ -178,7 +178,7 @@ def _in_time(work: Callable[[], Result], last_sign: Callable[[], float], patienc
         if left <= 0:
             before = constants.HF_HUB_OFFLINE
             constants.HF_HUB_OFFLINE = True
-            outcome.add_done_callback(lambda _: setattr(constants, "HF_HUB_OFFLINE", before))
+            outcome.add_done_callback(lambda _, before=before: setattr(constants, "HF_HUB_OFFLINE", before))
             raise TimeoutError(f"nothing was heard for {patience_s:.0f} s")
         wait([outcome], timeout=left)
     return outcome.result()

@@ -151,6 +151,18 @@ class Tab:
     def unfold(self, accordion: str) -> None:
         self.page.get_by_role("button", name=accordion).click()
 
+    def type_over(self, box: Locator, text: str) -> None:
+        """Replace what is in a field of an accordion that just opened: Gradio writes the first value a second time,
+        some milliseconds after the field appears, over what a script has typed by then."""
+        end = time.monotonic() + 15
+        kept_since = time.monotonic()
+        while time.monotonic() - kept_since < 0.5:
+            assert time.monotonic() < end, f"{text!r} did not stay in its field"
+            if box.input_value() != text:
+                box.fill(text)
+                kept_since = time.monotonic()
+            self.page.wait_for_timeout(50)
+
     def expect_ready(self) -> None:
         expect(self.page.get_by_role("status").filter(has_text="3 answers ready")).to_be_visible()
 

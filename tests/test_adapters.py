@@ -227,7 +227,7 @@ def plain(browser: Browser) -> Iterator[Tab]:
 
 
 def load(tab: Tab, name: str) -> None:
-    tab.page.get_by_role("combobox", name="Adapter").fill(name)
+    tab.type_over(tab.page.get_by_role("combobox", name="Adapter"), name)
     tab.page.keyboard.press("Enter")
     tab.press("Load this adapter")
 

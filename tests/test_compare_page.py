@@ -506,7 +506,7 @@ def test_the_system_message_changes_the_prompted_arm_and_can_be_reset(tab: Tab, 
     tab.unfold("System message of the prompted arm")
     box = tab.page.locator("#system").get_by_role("textbox")
     expect(box).to_have_value(SYSTEM_MESSAGE)
-    box.fill("Answer in French.")
+    tab.type_over(box, "Answer in French.")
     tab.press("Ask")
     tab.expect_ready()
     assert engine.questions[-1][2].system == "Answer in French."
@@ -520,8 +520,8 @@ def test_the_system_message_changes_the_prompted_arm_and_can_be_reset(tab: Tab, 
 def test_generation_settings_reach_the_engine(tab: Tab, engine: ScriptedEngine) -> None:
     tab.pick_example()
     tab.unfold("Generation settings")
-    tab.page.locator("#max-new-tokens input[type=number]").fill("3")
-    tab.page.locator("#temperature input[type=number]").fill("0.7")
+    tab.type_over(tab.page.locator("#max-new-tokens input[type=number]"), "3")
+    tab.type_over(tab.page.locator("#temperature input[type=number]"), "0.7")
     tab.page.get_by_label("Pixel limit").click()
     tab.page.get_by_role("option", name="200,704 pixels").click()
     tab.press("Ask")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from page_fixtures import SIZES, Tab, bar_chart, encoded
+from page_fixtures import SIZES, Gate, Tab, bar_chart, encoded, wait_until
 from playwright.sync_api import Browser, Page, expect
 
 from chartqa_demo.arms import Arm
@@ -42,6 +42,8 @@ class BatchEngine(ScriptedEngine):
 
     def reset(self) -> None:
         self.adapter = "bundled"
+        self.pace = lambda step: None
+        self.questions = []
         self.gate, self.opened, self.asked = threading.Semaphore(0), False, list[str]()
 
     def let(self, batches: int = 1) -> None:
@@ -231,6 +233,28 @@ def test_questions_are_filtered_paged_and_opened_in_compare(open_tab: OpenTab, e
     page.get_by_role("button", name="Ask", exact=True).click()
     expect(page.get_by_role("article", name="Adapter").locator(".answer")).to_have_text("8")
     expect(page.get_by_role("article", name="Adapter")).to_contain_text("8 is the gold answer")
+
+
+def test_an_opened_question_ends_the_answer_that_still_streams_in_compare(
+    open_tab: OpenTab, engine: BatchEngine
+) -> None:
+    tab = open_tab()
+    run_all(tab.page, engine)
+    tab.page.get_by_role("tab", name="Compare").click()
+    tab.pick_example()
+    gate = engine.pace = Gate()
+    tab.press("Ask")
+    gate.let()
+    expect(tab.answer("Prompted")).to_have_text("It")
+    tab.page.get_by_role("tab", name="Evaluate").click()
+    tab.page.locator("#evaluation-items").get_by_role("button").nth(2).click()
+    tab.press("Open in Compare")
+    expect(tab.page.get_by_label("Question", exact=True)).to_have_value("What is 2? <i>Markup</i>")
+    gate.open()
+    wait_until(engine.idle.is_set, "the engine to be free")
+    tab.press("Ask")
+    expect(tab.answer("Prompted")).to_have_text("It is 2.")
+    expect(tab.page.locator("#history li")).to_have_count(1)  # the first question's answer never arrived
 
 
 def test_a_question_that_could_not_be_asked_is_shown_with_its_reason(open_tab: OpenTab, engine: BatchEngine) -> None:

@@ -105,6 +105,8 @@ class Disagreements:
         picking = self.items.select(self.pick, [shown, rule, self.listed], self.detail_outputs, **quick)
         picking.then(None, js=SCROLL_TO_ITEM, **quick)
         opened = [self.detail, *self.compare.chart_outputs, self.tabs]
+        # An answer that still streams in Compare belongs to another chart: it ends, as with any new chart there.
+        self.open_button.click(None, cancels=[self.compare.answering], **quick)
         self.open_button.click(self.open_in_compare, [shown, self.picked], opened, **quick)
 
     def show(self, name: str | None, rule: str, seed: float) -> Updates:

@@ -1,12 +1,17 @@
-"""Fixtures that more than one test file uses."""
+"""Fixtures that more than one test file uses, and the figures that tests measured, printed at the end."""
 
 import os
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the suite runs in two processes
+# An app that ends deletes the uploads it was sent, and the same chart is one file for all apps of a folder.
+os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="uploads")
 
 import pytest
 from tiny import build_tiny, build_tiny_adapter
@@ -20,3 +25,18 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_adapter(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_tiny_adapter(tiny_base, tmp_path_factory.mktemp("tiny") / "adapter")
+
+
+@pytest.fixture
+def figure(record_property: Callable[[str, object], None]) -> Callable[[str, object], None]:
+    """`figure(what, value)`: something that was measured, for people to read after the run."""
+    return record_property
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = [one for group in terminalreporter.stats.values() for one in group if hasattr(one, "user_properties")]
+    figures = dict(told for report in reports for told in report.user_properties)
+    if figures:
+        terminalreporter.section("figures")
+        for what, value in figures.items():
+            terminalreporter.write_line(f"{what}: {value}")

@@ -2,7 +2,7 @@
 
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -68,7 +68,7 @@ def test_the_prompt_of_a_known_chart_is_the_processors_own(engine: LocalEngine) 
         assert torch.equal(ours["input_ids"][seen], theirs["input_ids"][seen])
 
 
-def test_sharing_the_vision_pass_changes_no_logit(engine: LocalEngine, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sharing_the_vision_pass_changes_no_logit(engine: LocalEngine, figure: Callable[[str, object], None]) -> None:
     image = chart()
     texts = [engine.prompt_text(arm, "How many bars are above 40?", SHORT) for arm in ARMS]
     names = engine._adapter_names(ARMS)
@@ -76,12 +76,13 @@ def test_sharing_the_vision_pass_changes_no_logit(engine: LocalEngine, capsys: p
         separate = engine.model(**processed(engine, image, texts), **names).logits[:, -1]
         shared = engine.model(**engine._inputs([image] * 3, texts), **names).logits[:, -1]
     difference = (separate - shared).abs().max().item()
-    with capsys.disabled():
-        print(f"\nlargest logit difference, vision features shared or not: {difference:.2e}")
+    figure("largest logit difference, vision features shared or not", f"{difference:.2e}")
     assert difference < 1e-4
 
 
-def test_a_mixed_batch_has_the_logits_of_single_rows(engine: LocalEngine, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_mixed_batch_has_the_logits_of_single_rows(
+    engine: LocalEngine, figure: Callable[[str, object], None]
+) -> None:
     image, question = chart(3), "What is the value of the red bar in 2019?"
     texts = [engine.prompt_text(arm, question, SHORT) for arm in ARMS]
     with torch.inference_mode():
@@ -91,8 +92,7 @@ def test_a_mixed_batch_has_the_logits_of_single_rows(engine: LocalEngine, capsys
             one = processed(engine, image, texts[row : row + 1])
             alone = engine.model(**one, **engine._adapter_names([arm])).logits[0, -1]
             largest = max(largest, (alone - together[row]).abs().max().item())
-    with capsys.disabled():
-        print(f"\nlargest logit difference, mixed batch against single rows: {largest:.2e}")
+    figure("largest logit difference, mixed batch against single rows", f"{largest:.2e}")
     assert largest < 1e-3
 
 

@@ -23,8 +23,6 @@ from chartqa_demo.ui import build_app, launch_options
 
 pytest_plugins = ("page_fixtures",)
 
-expect.set_options(timeout=20_000)  # a busy machine with two cores
-
 OpenTab = Callable[..., Tab]
 
 

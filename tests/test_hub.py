@@ -5,7 +5,7 @@ The clients read the Hub's address when they are imported, so each case runs in 
 
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -244,7 +244,7 @@ def test_the_waits_together_leave_the_page_up_within_thirty_seconds() -> None:
 
 
 def test_a_hub_that_never_answers_is_waited_for_once_and_auto_takes_the_bundled_model(
-    filled: Hub, tiny_base: Path, tiny_adapter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    filled: Hub, tiny_base: Path, tiny_adapter: Path, tmp_path: Path, figure: Callable[[str, object], None]
 ) -> None:
     filled.silent = "."
     environ = client_environment(filled.url, tmp_path / "hf")
@@ -254,8 +254,7 @@ def test_a_hub_that_never_answers_is_waited_for_once_and_auto_takes_the_bundled_
     assert told["title"] == "the bundled small Qwen2-VL"
     assert "The bundled model answers: The base model ann/tiny is not on this machine" in told["notes"]
     assert len(filled.requests) == 1, "the adapter is not waited for again"
-    with capsys.disabled():
-        print(f"\nstart while the Hub never answers: {told['seconds']} s, weights included")
+    figure("start while the Hub never answers, weights included, imports not", f"{told['seconds']} s")
 
 
 def test_an_explicit_choice_is_refused_when_the_hub_never_answers(

@@ -5,7 +5,7 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from io import BytesIO
 from pathlib import Path
@@ -163,7 +163,7 @@ def small_trainer(base: Path, folder: Path, charts: list[Example], *flags: str) 
 
 
 def test_the_loss_is_on_the_answer_and_its_end_token_only(
-    tiny_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_base: Path, tmp_path: Path, figure: Callable[[str, object], None]
 ) -> None:
     rows = examples(
         [(png(1), "How many bars?", "4"), (png(2), "Which is highest?", "Blue"), (png(3), "Share?", "0.25")]
@@ -171,8 +171,7 @@ def test_the_loss_is_on_the_answer_and_its_end_token_only(
     trainer = small_trainer(tiny_base, tmp_path, rows)
     dataset = chart_rows(rows)
     texts = trainer.supervised_texts([dataset[i] for i in range(3)])
-    with capsys.disabled():
-        print("\nsupervised tokens of three rows:", *texts)
+    figure("supervised tokens of three rows", " ".join(texts))
     assert texts == [r"'4<|im_end|>\n'", r"'Blue<|im_end|>\n'", r"'0.25<|im_end|>\n'"]
 
 

@@ -62,7 +62,6 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("trackio.sqlite_storage.TRACKIO_DIR", store)
     monkeypatch.setattr(training, "RUNS", tmp_path / "runs")
     monkeypatch.setattr(training, "REFRESH_S", 0.2)
-    expect.set_options(timeout=15_000)
     return tmp_path / "runs"
 
 

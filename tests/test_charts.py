@@ -1,12 +1,14 @@
 """Generated charts: pure, split into training and held-out words, true to their table and legible."""
 
 import json
+import random
+import re
 import statistics
 from collections import Counter
 
 import pytest
 
-from train.pretrain import looks, measures
+from train.pretrain import coining, looks, measures
 from train.pretrain.charts import KINDS, make_chart
 from train.pretrain.examples import FOLDER as BUNDLED
 from train.pretrain.naming import KIND_NAMES
@@ -14,11 +16,19 @@ from train.pretrain.truth import Chart, Question, Text
 from train.pretrain.words import FOLDER, is_held_out, words
 
 SEEDS = range(340)
-CLOSED = {name.lower() for scale in (*measures.SCALES, *measures.PEOPLE, *measures.PARTS) for name in scale} | {
-    "other",
-    "others",
-    "don't know",
+CLOSED = {
+    name.lower()
+    for names in (
+        *measures.SCALES,
+        *measures.PEOPLE,
+        *measures.PARTS,
+        measures.MONTHS,
+        [month[:3] for month in measures.MONTHS],
+        ("Other", "Others", "Don't know"),
+    )
+    for name in names
 }
+LISTED = {word.lower() for path in FOLDER.glob("*.txt") for word in path.read_text("utf-8").splitlines()} - CLOSED
 
 
 @pytest.fixture(scope="module")
@@ -72,11 +82,49 @@ def test_density_changes_the_sharpness_and_nothing_else() -> None:
 def test_training_and_held_out_charts_share_no_open_word(charts: list[Chart], held_out_charts: list[Chart]) -> None:
     for path in FOLDER.glob("*.txt"):
         assert not set(words(path.stem, True)) & set(words(path.stem, False))
-    listed = {word.lower() for path in FOLDER.glob("*.txt") for word in path.read_text("utf-8").splitlines()} - CLOSED
     for chart in charts:
-        assert not [name for name in names_of(chart) if name.lower() in listed and is_held_out(name)]
+        assert not [name for name in names_of(chart) if name.lower() in LISTED and is_held_out(name)]
     for chart in held_out_charts:
-        assert not [name for name in names_of(chart) if name.lower() in listed and not is_held_out(name)]
+        assert not [name for name in names_of(chart) if name.lower() in LISTED and not is_held_out(name)]
+
+
+def test_most_names_of_a_lesson_are_in_no_list(charts: list[Chart]) -> None:
+    """Years, ranges and answer scales are common to all charts; of the other names most have to be spelt."""
+    names = [name.lower() for chart in charts for name in names_of(chart) if name[0].isalpha()]
+    names = [
+        name for name in names if name not in CLOSED and not re.match(r"q[1-4]|[a-z]{3} '|less than|more than", name)
+    ]
+    new = [name for name in names if name not in LISTED]
+    assert len(new) >= 0.5 * len(names)
+    assert len(set(new)) >= 0.95 * len(new)
+
+
+def test_without_a_lesson_open_names_come_from_the_lists() -> None:
+    for chart in (make_chart(seed, density=0.5, lesson=False) for seed in range(60)):
+        if (
+            chart.kind in ("bar", "hbar")
+            and chart.categories[0].isalpha()
+            and chart.categories[0].lower() not in CLOSED
+        ):
+            names = [name for name in chart.categories if name.lower() not in CLOSED]
+            assert sum(name.lower() in LISTED for name in names) in (0, len(names))  # 0: `words.invented`
+
+
+@pytest.mark.parametrize("subject", ["country", "company", "person", "reason", "website", ""])
+def test_a_coined_name_holds_no_name_of_held_out_charts(subject: str) -> None:
+    rng = random.Random(subject)
+    kept = [name.lower() for one in ("country", "city", "company", "person", "product") for name in words(one, True)]
+    coined = [coining.coin(rng, subject, 24) for _ in range(400)]
+    assert len(set(coined)) > 390
+    for name in coined:
+        assert 2 < len(name) <= 24 and not is_held_out(name)
+        assert not [one for one in kept if re.search(rf"\b{re.escape(one)}\b", name.lower())]
+
+
+def test_a_name_with_a_held_out_word_inside_is_not_free() -> None:
+    one = next(name for name in words("country", True) if name.isalpha() and len(name) > 3)
+    for name in (one, one.upper(), f"{one} Foods", f"New{one.lower()}"):
+        assert not coining.is_free(name)
 
 
 def test_half_of_the_held_out_names_are_new_and_no_table_is_shared(

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from functools import cache, partial
 
 import numpy as np
@@ -218,6 +219,48 @@ def test_a_question_about_the_winner_points_to_the_winner_only():
     asked = next(question for question in chart.questions if question.kind == "argmax")
     every = Question("argmax", asked.text, asked.gold, asked.short, asked.sentence, marks=tuple(seen.points))
     assert seen.rests_on(every) == seen.rests_on(asked)
+
+
+def test_names_in_a_question_look_at_their_marks():
+    chart = bar_chart(1)
+    seen = rows.Seen(chart)
+    first, second = chart.categories[2], chart.categories[0]
+    text = f"How much higher is {first} than {second}?"
+    asked = Question("difference", text, "3", "3", "It is 3.", marks=((0, 0), (2, 0)))
+    row = rows.pack(codec(), seen, [asked], SYSTEM_MESSAGE, Mix())
+    encoded = codec().tokenizer.encode(text, add_special_tokens=False)
+    for name, category in ((first, 2), (second, 0)):
+        last = text.index(name) + len(name) - 1
+        token = next(k for k, (begin, end) in enumerate(encoded.offsets) if begin <= last < end)
+        assert row["mark"][token + 1].tolist() == [seen.cell(seen.points[category, 0]), -1, -1, -1]
+    assert (row["mark"][: len(encoded.ids), 0] >= 0).sum() == 2
+
+
+def test_a_question_that_names_no_mark_looks_at_none_before_its_answer():
+    chart = bar_chart(1)
+    asked = next(question for question in chart.questions if question.kind == "argmax")
+    assert rows.Seen(chart).named(asked) == {}
+
+
+def test_sums_without_a_chart_are_right_and_written_as_answers_about_charts_are():
+    rng = random.Random(3)
+    signs = set()
+    for _ in range(300):
+        question = rows.sum_question(rng)
+        term = question.text.removeprefix("What is ").removesuffix("?")
+        signs |= set(term) & set("-+/(")
+        assert float(question.short) == pytest.approx(eval(term), abs=0.0051)  # digits and signs only
+        assert question.short == "0" or not re.search(r"\.\d*0$", question.short)
+        assert question.sentence == f"{term} = {question.short}."
+    assert signs == set("-+/(")
+
+
+def test_a_name_that_ends_in_a_digit_is_found_as_it_is():
+    points: list = [(float(k), 0.0) for k in range(5)]
+    places: list = [None] * 13
+    assert rows._write(places, "[Foo, 3 Bar, ", 0, "Foo 3", points) == 0
+    assert rows._write(places, "[Foo 3, Bar, ", 0, "Foo 3", points) == 6
+    assert places == [None, *points, *[None] * 7]
 
 
 def test_thousands_separators_do_not_hide_a_figure():

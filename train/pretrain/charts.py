@@ -4,6 +4,7 @@ import random
 from typing import Literal, cast, get_args
 
 from train.pretrain.bars import draw_rows
+from train.pretrain.coining import Vocabulary
 from train.pretrain.columns import draw_columns
 from train.pretrain.drawing import Canvas, Colour
 from train.pretrain.frames import Plot, draw_header, draw_legend, draw_notes
@@ -18,26 +19,35 @@ from train.pretrain.truth import Chart
 
 Kind = Literal["bar", "hbar", "grouped", "grouped_h", "stacked", "stacked_h", "line", "area", "pie", "donut", "scatter"]
 KINDS = dict(zip(get_args(Kind), (18, 18, 12, 6, 6, 9, 18, 2, 7, 2, 2), strict=True))
+COINED = (0.0, 0.5, 0.8, 0.9, 1.0)  # shares of the names of a lesson that are coined
 
 
-def make_chart(seed: int, held_out: bool = False, density: float | None = None) -> Chart:
+def make_chart(seed: int, held_out: bool = False, density: float | None = None, lesson: bool = True) -> Chart:
     """The chart of a seed; the same arguments give the same chart.
 
-    held_out: names come from word lists that no other chart uses, and the seed is drawn from another space. density:
-    pixels drawn per logical pixel; the content does not depend on it. Left out, it is 1 for two charts in three and
-    between 0.7 and 2 for the rest, so that a reader meets resampled text too.
+    held_out: names come from word lists that no other chart uses, and the seed is drawn from another space. lesson:
+    most names of a chart that is not held out are coined, and it is asked for more reckoning; without, it is made as a
+    held-out chart is, but with the names that training knows. density: pixels drawn per logical pixel; the content
+    does not depend on it. Left out, it is between 0.7 and 2 for every third chart (in lessons every ninth: these take
+    longer to draw) and 1 for the rest, so that a reader meets resampled text too.
     """
+    lesson = lesson and not held_out
     space = f"{'held-out' if held_out else 'training'} {seed}"
     rng = random.Random(space)
     kind = rng.choices(list(KINDS), list(KINDS.values()))[0]
-    drawn = rng.choice((0.7, 0.8, 0.9, 1.15, 1.25, 1.43, 1.43, 1.43, 1.5, 1.7, 2.0)) if rng.random() < 0.34 else 1.0
+    drawn = (
+        rng.choice((0.7, 0.8, 0.9, 1.15, 1.25, 1.43, 1.43, 1.43, 1.5, 1.7, 2.0))
+        if rng.random() < (0.11 if lesson else 0.34)
+        else 1.0
+    )
     look = choose_look(rng, kind)
     drawn = max(drawn, 7 / look.size)  # smaller text than 7 px nobody can read
-    table = make_table(random.Random(space + " table"), kind, look, held_out)
+    vocabulary = Vocabulary(held_out, random.Random(space + " names").choice(COINED) if lesson else 0.0)
+    table = make_table(random.Random(space + " table"), kind, look, vocabulary)
     fit_height(rng, table, look)
-    write_headline(random.Random(space + " words"), table, look, held_out)
+    write_headline(random.Random(space + " words"), table, look, vocabulary)
     plot = draw_chart(random.Random(space + " drawing"), table, look, drawn if density is None else density)
-    questions = write_questions(random.Random(space + " questions"), plot)
+    questions = write_questions(random.Random(space + " questions"), plot, lesson)
     return Chart(
         plot.canvas.finish(),
         cast(Kind, kind),

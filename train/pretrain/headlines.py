@@ -2,9 +2,9 @@
 
 import random
 
+from train.pretrain.coining import Vocabulary, coin, coin_title
 from train.pretrain.looks import Look
 from train.pretrain.tables import Table
-from train.pretrain.words import words
 
 ADULTS = (
     "U.S. adults",
@@ -109,15 +109,17 @@ def pick_title(rng: random.Random, table: Table) -> str:
     return title
 
 
-def write_headline(rng: random.Random, table: Table, look: Look, held_out: bool) -> None:
+def write_headline(rng: random.Random, table: Table, look: Look, vocabulary: Vocabulary) -> None:
     """Fills the table's title, subtitle, axis title and notes in the manner of its look."""
     name, unit = table.measure.name, table.unit.name
     table.axis_title = name if rng.random() < 0.4 else capital(name)
     if unit and unit not in table.axis_title:
         table.axis_title += rng.choice((" in {}", " in {}", " ({})", ", {}")).format(unit)
     title = pick_title(rng, table)
+    if vocabulary.coins(rng) and rng.random() < 0.6:
+        title = coin_title(rng) + rng.choice(("", "", f", {table.when}" if table.when else ""))
     if look.name == "pew":
-        issue = within(rng.choice(words("issue", held_out)))
+        issue = within(vocabulary.pick(rng, "issue"))
         if table.unit.percent and rng.random() < 0.7:
             title = capital(rng.choice(VERDICTS).format(rng.choice(ADULTS), issue))
         percent = f"% of {rng.choice(ADULTS)} {rng.choice(SAYINGS).format(issue)}"
@@ -134,12 +136,15 @@ def write_headline(rng: random.Random, table: Table, look: Look, held_out: bool)
     if not look.subtitle_shown:
         table.subtitle = ""
     if look.notes_shown:
-        write_notes(rng, table, look)
+        write_notes(rng, table, look, vocabulary)
 
 
-def write_notes(rng: random.Random, table: Table, look: Look) -> None:
+def write_notes(rng: random.Random, table: Table, look: Look, vocabulary: Vocabulary) -> None:
     """The lines below the plot."""
-    source = f"Source: {rng.choice(SOURCES)}" + (f", {rng.randint(2005, 2023)}" if rng.random() < 0.4 else "")
+    origin = rng.choice(SOURCES)
+    if vocabulary.coins(rng):
+        origin = coin(rng, rng.choice(("company", "brand", "website")), 24)
+    source = f"Source: {origin}" + (f", {rng.randint(2005, 2023)}" if rng.random() < 0.4 else "")
     if look.name == "statista":
         table.notes = [
             "Additional Information",

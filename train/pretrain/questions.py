@@ -54,11 +54,26 @@ OFTEN = {
     naming.ask_colour_of_extreme: 2,
 }
 DRAWN = 15
+# What a lesson is asked besides, in the place of some of the draws above: a small model learns it last.
+RECKONING = {
+    reckoning.ask_difference: 5,
+    reckoning.ask_sum: 4,
+    reckoning.ask_average: 4,
+    reckoning.ask_ratio: 4,
+    reckoning.ask_range: 4,
+    reckoning.ask_change: 1,
+    reckoning.ask_sum_ends: 1,
+    reckoning.ask_total: 1,
+}
+DRAWN_IN_LESSON, RECKONED_IN_LESSON = 10, 5
 
 
-def write_questions(rng: random.Random, plot: Plot) -> list[Question]:
-    """Between about 12 and 25 questions on one chart, of many kinds."""
+def write_questions(rng: random.Random, plot: Plot, lesson: bool) -> list[Question]:
+    """Between about 12 and 25 questions on one chart, of many kinds; with more to reckon in a lesson."""
     asker = Asker(rng, plot)
-    for ask in (*ALWAYS, *rng.choices(list(OFTEN), list(OFTEN.values()), k=DRAWN)):
+    drawn = rng.choices(list(OFTEN), list(OFTEN.values()), k=DRAWN_IN_LESSON if lesson else DRAWN)
+    if lesson:
+        drawn += rng.choices(list(RECKONING), list(RECKONING.values()), k=RECKONED_IN_LESSON)
+    for ask in (*ALWAYS, *drawn):
         ask(asker)
     return asker.questions

@@ -19,7 +19,7 @@ FIRST_SEED = 2_100_000_000  # not the seeds of the exams during training
 
 def page(held_out: bool, most: int, seed: int) -> exam.Sheet:
     """The exam of one chart that training never saw, with names it never saw either if `held_out`."""
-    return exam.sheet(make_chart(seed, held_out=held_out), most, seed)
+    return exam.sheet(make_chart(seed, held_out=held_out, lesson=False), most, seed)
 
 
 def report(folder: Path, charts: int, questions: int, out: Path, row_tokens: int = 768) -> dict[str, Any]:

@@ -35,6 +35,7 @@ HEIGHTS = 64
 RANKS = 8
 LOOKS = 4  # cells that one token may point to
 NONE = -100
+FIGURE = frozenset("0123456789.-")
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,20 @@ class Seen:
             named = [key for key in marks if self.chart.series[key[1]] == question.short]
         return list(dict.fromkeys(self.cell(self.points[key]) for key in named or marks))
 
+    def named(self, question: Question) -> dict[int, list[int]]:
+        """The cells of the marks that a question names, by the index of the character that completes their naming.
+
+        With its number fetched at each name, a difference or sum needs no two look-ups at once.
+        """
+        found: dict[int, list[int]] = {}
+        text, several = question.text.lower(), len(self.chart.series) > 1 and self.chart.kind != "scatter"
+        for key in question.marks[:LOOKS]:
+            names = [self.chart.categories[key[0]].rstrip("*"), *([self.chart.series[key[1]]] if several else [])]
+            ends = [max((span[-1] for span in _spans(text, name.lower())), default=-1) for name in names]
+            if key in self.points and min(ends) >= 0:
+                found.setdefault(max(ends), []).append(self.cell(self.points[key]))
+        return found
+
 
 def middle(text: Text) -> Point:
     """The centre of a text's box."""
@@ -184,26 +199,58 @@ def _write(
     """
     if not needle:
         return start
-    pattern = "[, ]?".join(map(re.escape, needle)) if needle[-1].isdigit() else re.escape(needle)
-    for found in re.finditer(rf"(?<![\w.]){pattern}(?!\w|\.\d)", answer[:stop]):
-        span = range(found.start(), found.end())
-        if found.start() < start or any(places[k] is not None for k in span):
-            continue
-        kept = [k for k in span if len(span) == len(needle) or answer[k] not in ", "]
-        for k, point in zip(kept, points, strict=True):
-            places[k] = point
-        return found.end()
+    for span in _spans(answer[:stop], needle):
+        if span[0] >= start and all(places[k] is None for k in span):
+            for k, point in zip(span, points, strict=True):
+                places[k] = point
+            return span[-1] + 1
     return start
 
 
+def _spans(answer: str, needle: str) -> Iterator[Sequence[int]]:
+    """Where the characters of `needle` are, each time that `answer` has it as a whole word.
+
+    Only a figure is looked for with separators (by a pattern, which takes long to compile) where it is not there as is.
+    """
+    found, size = False, len(needle)
+    at = answer.find(needle)
+    while at >= 0:
+        before, after = answer[at - 1 : at], answer[at + size : at + size + 2]
+        part_of_more = _is_word(before) or before == "." or _is_word(after[:1])
+        if not part_of_more and not (after[:1] == "." and after[1:].isdigit()):
+            found = True
+            yield range(at, at + size)
+        at = answer.find(needle, at + 1)
+    if not found and size > 3 and FIGURE.issuperset(needle):
+        pattern = "[, ]?".join(map(re.escape, needle))
+        for match in re.finditer(rf"(?<![\w.]){pattern}(?!\w|\.\d)", answer):
+            yield [k for k in range(match.start(), match.end()) if answer[k] not in ", "]
+
+
+def _is_word(character: str) -> bool:
+    return character.isalnum() or character == "_"
+
+
 def sum_question(rng: random.Random) -> Question:
-    """A small sum without a chart, so that differences and totals are learnt on many numbers."""
+    """Reckoning without a chart, so that differences, totals, ratios and averages are learnt on many numbers."""
     decimals = rng.choice([0, 0, 1, 2])
     high = 10 ** rng.randint(1, 4)
-    a, b = sorted((rng.randint(0, high) / 10**decimals for _ in range(2)), reverse=True)
-    sign, result = ("-", a - b) if rng.random() < 0.55 else ("+", a + b)
-    first, second, answer = (f"{x:.{decimals}f}" for x in (a, b, result))
-    text = f"{first} {sign} {second}"
+    a, b = sorted((rng.randint(1, high) / 10**decimals for _ in range(2)), reverse=True)
+    draw, shown = rng.random(), decimals
+    if draw < 0.3:
+        numbers, sign, result = [a, b], "-", a - b
+    elif draw < 0.5:
+        numbers, sign, result = [a, b], "+", a + b
+    elif draw < 0.75 and a <= 40 * b:
+        numbers, sign, result, shown = [a, b], "/", a / b, 2
+    else:
+        numbers = [a, b, *(rng.randint(1, high) / 10**decimals for _ in range(rng.choice((0, 1, 1, 2))))]
+        sign, result, shown = "+", sum(numbers) / len(numbers), 2
+    text = f" {sign} ".join(f"{number:.{decimals}f}" for number in numbers)
+    if draw >= 0.5 and sign == "+":
+        text = f"({text}) / {len(numbers)}"
+    answer = f"{result:.{shown}f}"
+    answer = answer.rstrip("0").rstrip(".") if "." in answer else answer
     return Question("sum without a chart", f"What is {text}?", answer, answer, f"{text} = {answer}.")
 
 
@@ -245,8 +292,8 @@ def pack(
     for question in questions:
         answer = " " + (question.sentence if system is None else question.short)
         encoded = codec.tokenizer.encode(answer, add_special_tokens=False)
-        asked = codec.ids(question.text)
-        before = asked + codec.prompts.turn
+        asked = codec.tokenizer.encode(question.text, add_special_tokens=False)
+        before = asked.ids + codec.prompts.turn
         ids = [*before, *encoded.ids, codec.prompts.end]
         stop, first = start + len(ids), start + len(before)
         if stop > size:
@@ -256,7 +303,7 @@ def pack(
         row["offsets"][start:stop] = np.arange(len(ids))
         row["segments"][start:stop] = segment
         if question.kind != "sum without a chart":
-            row["weights"][start + 1 : start + len(asked)] = mix.question_weight
+            row["weights"][start + 1 : start + len(asked.ids)] = mix.question_weight
         row["weights"][first:stop] = mix.table_weight if question.kind == "table" else 1.0
         is_table = question.kind == "table"
         places = seen.printed_table(answer[1:]) if is_table else seen.printed(answer[1:], question.marks)
@@ -264,6 +311,9 @@ def pack(
             points = [point for point in places[max(0, a - 1) : b - 1] if point is not None]
             ends = dict.fromkeys(seen.cell(point) for point in (*points[:1], *points[-1:]))
             row["copy"][first + k, : len(ends)] = list(ends)
+        for end, cells in seen.named(question).items():
+            token = next(k for k, (a, b) in enumerate(asked.offsets) if a <= end < b)
+            row["mark"][start + token + 1, : len(cells)] = cells  # scores stand where the token after theirs is
         cells = seen.rests_on(question)
         if 0 < len(cells) <= LOOKS:
             row["mark"][first:stop, : len(cells)] = cells

@@ -2,12 +2,13 @@
 
 import random
 
+from train.pretrain.coining import Vocabulary, coin
 from train.pretrain.figures import UNITS, Figures
 from train.pretrain.looks import Look
 from train.pretrain.measures import MEASURES, MONTHS, NAMES, PARTS, PEOPLE, SCALES, Measure, Names
 from train.pretrain.tables import Table
 from train.pretrain.values import fill_values
-from train.pretrain.words import invented, words
+from train.pretrain.words import invented
 
 STACKS = ("stacked", "stacked_h", "area")
 PIES = ("pie", "donut")
@@ -66,37 +67,51 @@ def ranges(rng: random.Random, count: int) -> tuple[list[str], str, str]:
     return [f"{step} minutes or less", *names, f"More than {step * (count - 1)} mins"], "time range", "time ranges"
 
 
-def distinct(rng: random.Random, names: Names, count: int, held_out: bool, longest: int) -> list[str]:
-    """`count` different names of one list, none longer than `longest` where the list allows."""
+def distinct(rng: random.Random, names: Names, count: int, vocabulary: Vocabulary, longest: int) -> list[str]:
+    """`count` different names of one list, none longer than `longest` where the list allows; some of them coined."""
     if not names.subject:
         found: dict[str, None] = {}
         while len(found) < count:
-            found[invented(rng, held_out)] = None
+            found[invented(rng, vocabulary.held_out)] = None
         return list(found)
-    pool = words(names.subject, held_out)
+    pool = vocabulary.words(names.subject)
     short = [word for word in pool if len(word) <= longest]
-    return rng.sample(short if len(short) >= count else pool, count)
+    return opened(rng, rng.sample(short if len(short) >= count else pool, count), names.subject, vocabulary, longest)
+
+
+def opened(rng: random.Random, names: list[str], subject: str, vocabulary: Vocabulary, longest: int) -> list[str]:
+    """`names` with the vocabulary's share of them coined, all different whatever their capitals."""
+    names, taken = list(names), {name.lower() for name in names}
+    for index in range(len(names)):
+        if not vocabulary.coins(rng):
+            continue
+        name = coin(rng, subject, longest)
+        while name.lower() in taken:
+            name = coin(rng, subject, longest)
+        taken.add(name.lower())
+        names[index] = name
+    return names
 
 
 def pick_names(
-    rng: random.Random, topics: list[str], count: int, held_out: bool, longest: int
+    rng: random.Random, topics: list[str], count: int, vocabulary: Vocabulary, longest: int
 ) -> tuple[list[str], Names]:
     """Names on one of the topics, and the list that they come from."""
     lists = [names for names in NAMES if names.topic in topics]
     names = rng.choices(lists, [names.weight for names in lists])[0]
-    if names.subject and len(words(names.subject, held_out)) < count:
+    if names.subject and len(vocabulary.words(names.subject)) < count:
         names = NAMES[0]
-    found = distinct(rng, names, count, held_out, longest)
+    found = distinct(rng, names, count, vocabulary, longest)
     if names.about in ("answer", "owner", "thing") and rng.random() < 0.08:
         found[-1] = rng.choice(("Don't know", "Other") if names.about == "answer" else ("Other", "Others"))
     return found, names
 
 
 def pick_series(
-    rng: random.Random, measure: Measure, about: str, noun: str, count: int, held_out: bool
+    rng: random.Random, measure: Measure, about: str, noun: str, count: int, vocabulary: Vocabulary
 ) -> tuple[list[str], str]:
     """Names of the series of a table over categories of a class, and what one of them is."""
-    draw = rng.random() ** (0.6 if held_out else 1.0)  # fewer of the names that training has seen
+    draw = rng.random() ** vocabulary.openness  # fewer of the names that every chart may have
     if about != "time" and draw < 0.35:
         last, step = rng.randint(2004, 2024), rng.choice((1, 1, 2, 5, 10))
         return [str(last - step * index) for index in range(count)][:: rng.choice((1, -1, -1))], "year"
@@ -106,7 +121,7 @@ def pick_series(
     if draw < 0.5 or not topics:
         lists = [names for names in (PEOPLE if people else PARTS) if len(names) == count]
         return list(rng.choice(lists or (PEOPLE if people else PARTS))), "group"
-    found, names = pick_names(rng, topics, count, held_out, 24)
+    found, names = pick_names(rng, topics, count, vocabulary, 24)
     return found, names.noun if names.noun != noun else "series"
 
 
@@ -150,7 +165,7 @@ def pick_measure(rng: random.Random, kind: str, look: Look, full: bool) -> Measu
 
 
 def pick_categories(
-    rng: random.Random, kind: str, measure: Measure, count: int, full: bool, held_out: bool
+    rng: random.Random, kind: str, measure: Measure, count: int, full: bool, vocabulary: Vocabulary
 ) -> tuple[list[str], str, str, str]:
     """Category names, what one and many are called, and their class."""
     timed = {"line": 0.92, "area": 1.0, "bar": 0.42, "grouped": 0.35, "stacked": 0.45, "scatter": 0.0}
@@ -161,29 +176,36 @@ def pick_categories(
         if grouped or (not full and "place" in measure.topics and count <= 9 and rng.random() < 0.05):
             return *ranges(rng, max(3, count)), "group"
         if "answer" in measure.topics and rng.random() < 0.25:
-            return list(rng.choice(SCALES)), "answer", "answers", "answer"
+            scale = list(rng.choice(SCALES))
+            return (
+                (opened(rng, scale, "reason", vocabulary, 24) if vocabulary.coins(rng) else scale),
+                "answer",
+                "answers",
+                "answer",
+            )
     longest = 34 if kind in ("hbar", "grouped_h", "stacked_h") else 18 if count > 6 else 24
     topics = ["place"] if kind == "scatter" else measure.topics.split()
-    found, names = pick_names(rng, topics, count, held_out, longest)
+    found, names = pick_names(rng, topics, count, vocabulary, longest)
     return found, names.noun, names.plural, names.about
 
 
-def make_table(rng: random.Random, kind: str, look: Look, held_out: bool) -> Table:
+def make_table(rng: random.Random, kind: str, look: Look, vocabulary: Vocabulary) -> Table:
     """A table for a chart of `kind` in `look`, without its title and notes (`headlines.write_headline`)."""
     count, series_count = size_of(rng, kind, look)
     whole = {"pie": 0.88, "donut": 0.88, "stacked_h": 0.7, "stacked": 0.35, "area": 0.35}
     full = rng.random() < whole.get(kind, 0.0)
     measure = pick_measure(rng, kind, look, full)
-    categories, noun, plural, about = pick_categories(rng, kind, measure, count, full, held_out)
+    categories, noun, plural, about = pick_categories(rng, kind, measure, count, full, vocabulary)
     series_noun = "series"
     if series_count == 1:
         series = [measure.name[0].upper() + measure.name[1:]]
     elif kind == "scatter":
         series = ["", ""]  # `values.fill_values` names them
-    elif full and rng.random() < (0.5 if held_out else 0.75):
+    elif full and rng.random() < (0.5 if vocabulary.held_out else 0.75):
         series, series_noun = list(rng.choice([scale for scale in SCALES if len(scale) <= 5])), "answer"
+        series = opened(rng, series, "reason", vocabulary, 24) if vocabulary.coins(rng) else series
     else:
-        series, series_noun = pick_series(rng, measure, about, noun, series_count, held_out)
+        series, series_noun = pick_series(rng, measure, about, noun, series_count, vocabulary)
     if set(series) & set(categories):
         series = [f"FY {name}" if series_noun == "year" else f"{name} group" for name in series]
     table = Table(
@@ -205,18 +227,18 @@ def make_table(rng: random.Random, kind: str, look: Look, held_out: bool) -> Tab
     if look.name == "statista" and about == "time" and categories[-1].isdigit() and rng.random() < 0.2:
         first = rng.choice((0, count - 1, count - 1, max(0, count - 3), max(0, count - 5)))
         table.categories = [f"{name}*" if index >= first else name for index, name in enumerate(categories)]
-    add_context(rng, table, held_out)
+    add_context(rng, table, vocabulary)
     fill_values(rng, table, look)
     return table
 
 
-def add_context(rng: random.Random, table: Table, held_out: bool) -> None:
+def add_context(rng: random.Random, table: Table, vocabulary: Vocabulary) -> None:
     """The owner, place and time that the names leave open."""
     if "{who}" in table.measure.opener and table.about != "owner" and table.series_noun not in ("brand", "company"):
-        table.who = rng.choice(words(rng.choice(("brand", "company")), held_out))
+        table.who = vocabulary.pick(rng, rng.choice(("brand", "company")))
     if table.about != "place" and rng.random() < 0.75:
         subject = rng.choice(("country", "country", "country", "state", "city", "region"))
-        table.place = rng.choice(words(subject, held_out))
+        table.place = vocabulary.pick(rng, subject)
     elif rng.random() < 0.5:
         table.place = rng.choice(("worldwide", "worldwide", "the EU", "the world"))
     if table.about != "time" and table.series_noun != "year" and rng.random() < 0.85:

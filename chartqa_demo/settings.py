@@ -24,6 +24,7 @@ MAX_PIXELS = 1280 * 28 * 28  # the 7B repository's own limit is 16,384 image tok
 
 QUANTIZE = ("auto", "none", "8bit", "4bit")
 VISITOR_ADAPTERS = ("off", "hub", "any")
+DECODE = ("auto", "eager", "graph")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -42,6 +43,7 @@ class Settings:
     quantize: Literal["auto", "none", "8bit", "4bit"] = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     device: str = "auto"
+    decode: Literal["auto", "eager", "graph"] = "auto"
     min_pixels: int | None = None
     max_pixels: int | None = None
     max_new_tokens: int = 64
@@ -87,6 +89,13 @@ def add_engine_flags(parser: argparse.ArgumentParser) -> None:
     )
     add("--dtype", choices=DTYPES, help="precision of the weights; auto: bfloat16 on a GPU, float32 on a CPU")
     add("--device", help="auto, cpu, cuda, cuda:1, mps ...; auto takes a GPU when there is one")
+    add(
+        "--decode",
+        choices=DECODE,
+        help="how an answer's tokens are computed: eager is transformers' generate; graph is a static cache whose step "
+        "is captured once as a CUDA graph and replayed (on a CPU called), for Qwen2-VL; auto is graph for an "
+        "unquantised Qwen2-VL on a GPU of one's own (not on ZeroGPU), else eager",
+    )
     add(
         "--min-pixels",
         type=int,
@@ -181,7 +190,12 @@ def _read(variable: str, text: str, name: str) -> object:
 
 
 def _checked(settings: Settings) -> Settings:
-    for name, allowed in (("quantize", QUANTIZE), ("dtype", DTYPES), ("visitor_adapters", VISITOR_ADAPTERS)):
+    for name, allowed in (
+        ("quantize", QUANTIZE),
+        ("decode", DECODE),
+        ("dtype", DTYPES),
+        ("visitor_adapters", VISITOR_ADAPTERS),
+    ):
         if getattr(settings, name) not in allowed:
             raise SettingsError(f"{name} is {getattr(settings, name)!r}; it has to be one of {', '.join(allowed)}.")
     for name, least in (("min_pixels", 784), ("max_pixels", 784), ("max_new_tokens", 1), ("queue_size", 1)):

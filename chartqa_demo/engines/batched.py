@@ -39,7 +39,7 @@ def greedy_answers(
     # 1. every distinct beginning once
     ids, mask = left_padded([prompts[i][: cuts[i]] for i in prefixes], device)
     kinds = (ids == image_token).int()
-    grid = torch.cat([looks[i].grid for i in prefixes])  # pyright: ignore (families with M-RoPE have one)
+    grid = torch.cat([looks[i].grid for i in prefixes]).to(device)  # pyright: ignore (families with M-RoPE have one)
     positions, _ = base.model.get_rope_index(ids, kinds, image_grid_thw=grid, attention_mask=mask)
     cache = DynamicCache(config=base.config)
     model(

@@ -32,7 +32,10 @@ OLD_KEYS = {r"^model\.layers\.": "model.language_model.layers.", r"^visual\.": "
 
 @dataclass(frozen=True)
 class Choice:
-    """What `auto` came to: a base (folder or Hub id), how to hold it, and what a visitor should know about it."""
+    """What `auto` came to: a base (folder or Hub id), how to hold it, and what a visitor should know about it.
+
+    decode: "eager", "graph", or "auto" for a graph where the model turns out to allow one.
+    """
 
     base: str
     quantize: str
@@ -40,6 +43,7 @@ class Choice:
     device: torch.device
     notes: tuple[str, ...] = ()
 
+    decode: str = "eager"
     @property
     def bundled(self) -> bool:
         """Whether the small model of this repository answers."""
@@ -70,7 +74,12 @@ def choose(settings: Settings) -> Choice:
         dtype = getattr(torch, settings.dtype)
     else:  # bfloat16 is three times slower than float32 on a CPU
         dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
-    return Choice(base, quantize, dtype, device, notes)
+    decode = settings.decode
+    if decode == "graph" and on_zerogpu():
+        raise EngineError("A CUDA graph does not outlive a ZeroGPU window; use --decode eager or auto.")
+    if decode == "auto" and (device.type != "cuda" or on_zerogpu() or quantize != "none"):
+        decode = "eager"
+    return Choice(base, quantize, dtype, device, notes, decode)
 
 
 def load_base(choice: Choice, settings: Settings) -> tuple[Any, Any]:

@@ -7,6 +7,7 @@ of the shared model, and without it two visitors get each other's answers.
 """
 
 import hashlib
+import logging
 import threading
 import time
 from collections import OrderedDict
@@ -26,8 +27,10 @@ from chartqa_demo.chat import messages
 from chartqa_demo.contract import Contract, read_contract
 from chartqa_demo.engines import Answer, Answers, EngineError, Options, OutOfMemory
 from chartqa_demo.engines.batched import greedy_answers, left_padded
+from chartqa_demo.engines.decoder import CaptureError, Decoder
+from chartqa_demo.engines.decoding import EAGER, REPLAYED, adapted_rows, choose_decoder, stream_tokens
 from chartqa_demo.engines.loading import Choice, choose, load_adapter, load_base, set_pixel_limits
-from chartqa_demo.engines.streaming import Row, stream
+from chartqa_demo.engines.streaming import Row, RowStreamer, StopWhen, stream
 from chartqa_demo.engines.vision import Look, can_share, encoder_outputs, has_grid, look
 from chartqa_demo.hub import ADAPTER_FILES, HUB_ID, HubError, local_folder
 from chartqa_demo.images import fit_canvas, shrink
@@ -36,6 +39,9 @@ from chartqa_demo.settings import BUNDLED_ADAPTER, HUB_ADAPTER, HUB_BASE, Settin
 BASE = "__base__"  # PEFT's name for "no adapter" in a mixed batch
 CHARTS_REMEMBERED = 16  # 0.5 to 4.5 MB each
 ADAPTERS_RESIDENT = 4  # the one in use and those used before it, so that going back costs nothing
+TEXT_TOKENS = 160  # of a usual prompt: system message, question, the template's own
+
+log = logging.getLogger(__name__)
 
 
 def load_engine(settings: Settings) -> "LocalEngine":
@@ -56,6 +62,7 @@ def load_engine(settings: Settings) -> "LocalEngine":
             if settings.adapter != "auto":
                 raise
             engine.notes += (f"No adapter is loaded: {error}",)
+    engine.warm_up()
     return engine
 
 
@@ -74,7 +81,8 @@ class LocalEngine:
         self.contract: Contract | None = None
         self.arms: tuple[Arm, ...] = ARMS
         self.parallel = 1
-        self.notes = choice.notes
+        self.decoder, told = choose_decoder(model, choice)
+        self.notes = choice.notes + told
         self.vision_passes = 0
         self.shares_vision = can_share(model)
         self.mixes_many = self.shares_vision and has_grid(model)
@@ -118,6 +126,23 @@ class LocalEngine:
         """See `engines.Engine`. Greedy only; each chart is looked at once however many questions it has."""
         if options.temperature > 0:
             raise EngineError("Many questions at once are answered greedily; set the temperature to 0.")
+    def warm_up(self) -> None:
+        """Capture what usual questions need, before the first of them; nothing where nothing is captured."""
+        if self.decoder is None or self.base.device.type != "cuda":
+            return
+        arms = [arm for arm in self.arms if self._serves(arm)]
+        image_tokens = self.processor.image_processor.size["longest_edge"] // 784
+        try:
+            with torch.inference_mode():
+                longest = image_tokens + TEXT_TOKENS + self._settings.max_new_tokens
+                self.decoder.prepare(len(arms), longest, adapted_rows(arms, self._name))
+        except CaptureError as error:
+            self._decode_eagerly(error)
+        for _ in self.answer(Image.new("RGB", (800, 600), "white"), "How many?", arms, Options(max_new_tokens=4)):
+            pass
+        self._looks.clear()
+        self.vision_passes = 0
+
         if not items:
             return []
         began = time.perf_counter()
@@ -196,6 +221,8 @@ class LocalEngine:
             self.adapter = "bundled" if folder == BUNDLED_ADAPTER else name
             self.contract = contract
             self.notes = self._base_notes + _contract_notes(contract, self.base_name, name)
+            if self.decoder is not None:
+                self.decoder.forget()
             self.processor.image_processor.size = self._own_size
             self._shrink_to = set_pixel_limits(self.processor, self._settings, contract)
             self._looks.clear()
@@ -221,7 +248,7 @@ class LocalEngine:
 
     def _generate(
         self, images: Sequence[Image.Image], texts: Sequence[str], group: Sequence[Arm], options: Options
-    ) -> Callable[[Any, Any], list[list[int]]]:
+    ) -> Callable[[Any, Any], Any]:
         """A call of `generate` on these rows, made ready; `group` are the arms of the first rows and repeats."""
         inputs = self._inputs(images, texts)
         arms = list(group) * (len(texts) // len(group))
@@ -229,6 +256,8 @@ class LocalEngine:
         settings = self._generation(options) | (self._adapter_names(arms) if mixed else {})
         base_only = self.adapter is not None and not mixed and not group[0].adapter
 
+        if self.decoder is not None:
+            return self._decoding(self.decoder, images, texts, group, options)
         def generate(streamer: Any, stopping: Any) -> list[list[int]]:
             criteria = StoppingCriteriaList([stopping] if stopping else [])
             with torch.inference_mode(), self.model.disable_adapter() if base_only else nullcontext():
@@ -243,12 +272,49 @@ class LocalEngine:
             looks = [self._look(image) for image in images]
             ids, mask = left_padded(
                 [self._token_ids(text, each) for text, each in zip(texts, looks, strict=True)], self.base.device
+    def _decoding(
+        self,
+        decoder: Decoder,
+        images: Sequence[Image.Image],
+        texts: Sequence[str],
+        group: Sequence[Arm],
+        options: Options,
+    ) -> Callable[[Any, Any], object]:
+        """The same on a static cache, from where it takes only the tokens that come through the streamer."""
+        looks = [self._look(image) for image in images]
+        prompts = [self._token_ids(text, each) for text, each in zip(texts, looks, strict=True)]
+
+        def generate(streamer: RowStreamer, stopping: StopWhen) -> None:
+            longest, ends = options.max_new_tokens, self._end_ids()
+            try:
+                stream_tokens(
+                    decoder, prompts, looks, adapted_rows(group, self._name), longest, options.temperature, ends,
+                    streamer.put_tokens, stopping.stopped,
+                )  # fmt: skip
+            except CaptureError as error:
+                self._decode_eagerly(error)
+                self._generate(images, texts, group, options)(streamer, stopping)
+            else:
+                streamer.end()
+
+        return generate
+
+    def _decode_eagerly(self, error: CaptureError) -> None:
+        """From now on without a CUDA graph, and said so; where a graph was asked for, an EngineError."""
+        if self._settings.decode == "graph":
+            raise EngineError(f"The decode step could not be captured: {error}. Use --decode eager.") from error
+        note = f"{EAGER}capturing one failed, {error}."
+        log.warning(note)
+        self.decoder = None
+        self._base_notes = (*(one for one in self._base_notes if one != REPLAYED), note)
+        self.notes = (*(one for one in self.notes if one != REPLAYED), note)
+
             )
             return {
                 "input_ids": ids,
                 "attention_mask": mask,
                 "mm_token_type_ids": (ids == self.base.config.image_token_id).int(),
-                "image_grid_thw": torch.cat([each.grid for each in looks if each.grid is not None]),
+                "image_grid_thw": torch.cat([each.grid for each in looks if each.grid is not None]).to(ids.device),
                 "mm_encoder_outputs": encoder_outputs(looks),
             }
         charts = [shrink(image, self._shrink_to) if self._shrink_to else image for image in images]
@@ -277,7 +343,8 @@ class LocalEngine:
             return self._looks[key]
         canvases = getattr(self.base.config, "chart_canvases", None)
         chart = fit_canvas(image, canvases)[0] if canvases else image
-        found = look(self.base, dict(self.processor.image_processor([chart], return_tensors="pt").to(self.base.device)))
+        made = self.processor.image_processor([chart], return_tensors="pt", device=self.base.device)
+        found = look(self.base, dict(made))
         self.vision_passes += 1
         self._looks[key] = found
         if len(self._looks) > CHARTS_REMEMBERED:

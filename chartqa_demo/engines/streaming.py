@@ -43,6 +43,10 @@ class RowStreamer(BaseStreamer):
         if not self._prompt_seen:
             self._prompt_seen = True
             return
+        self.put_tokens(value)
+
+    def put_tokens(self, value: torch.Tensor) -> None:
+        """One token per row, (B,), from whoever computes them."""
         now = time.perf_counter()
         for row, token in zip(self.rows, value.reshape(len(self.rows), -1)[:, 0].tolist(), strict=True):
             if row.done_at is not None:
@@ -84,6 +88,10 @@ class StopWhen(StoppingCriteria):
     def __init__(self, stopped: threading.Event) -> None:
         self._stopped = stopped
 
+    def stopped(self) -> bool:
+        """The same for a loop of one's own, without a tensor."""
+        return self._stopped.is_set()
+
     def __call__(self, input_ids: torch.LongTensor, scores: Any, **kwargs: Any) -> torch.BoolTensor:
         """(B,) of True once stopped."""
         stopped = torch.full((input_ids.shape[0],), self._stopped.is_set(), dtype=torch.bool, device=input_ids.device)
@@ -91,7 +99,7 @@ class StopWhen(StoppingCriteria):
 
 
 def stream(
-    generate: Callable[[BaseStreamer, StoppingCriteria], object], rows: int, end_ids: Sequence[int]
+    generate: Callable[[RowStreamer, StopWhen], object], rows: int, end_ids: Sequence[int]
 ) -> Generator[list[Row], None, None]:
     """Run `generate(streamer, stopping)` in a thread and yield its rows after every step.
 

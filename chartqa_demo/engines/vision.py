@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from transformers.vision_utils import get_vision_cu_seqlens, get_vision_position_ids
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,7 +18,7 @@ class Look:
     """One chart as the language model sees it.
 
     pooled: its features, each (image tokens, hidden size) or as the family shapes them; deepstack: per layer of
-    Qwen3-VL's deepstack the same; grid: (1, 3) patches in time, height and width for families with M-RoPE.
+    Qwen3-VL's deepstack the same; grid: (1, 3) patches in time, height and width for families with M-RoPE, on the host.
     """
 
     kind: type
@@ -42,20 +43,32 @@ def has_grid(model: Any) -> bool:
 
 
 def look(model: Any, image_inputs: dict[str, torch.Tensor]) -> Look:
-    """Run the vision tower once on one chart; `image_inputs` are what the processor made of it."""
+    """Run the vision tower once on one chart; `image_inputs` are what the processor made of it, on any device."""
     wanted = inspect.signature(model.model.get_image_features).parameters
-    taken = {key: value for key, value in image_inputs.items() if key in wanted}
+    taken = {key: value.to(model.device) for key, value in image_inputs.items() if key in wanted}
     taken["pixel_values"] = taken["pixel_values"].to(model.dtype)
+    grid = image_inputs.get("image_grid_thw")
+    if grid is not None:
+        grid = grid.cpu()
+    if grid is not None and model.config.model_type == "qwen2_vl":
+        taken |= {"image_grid_thw": grid, **_counted_on_host(grid, model)}
     with torch.inference_mode():
         found = model.model.get_image_features(**taken, return_dict=True)
     pooled = found.pooler_output
     deepstack = getattr(found, "deepstack_features", None) or ()
-    return Look(
-        type(found),
-        tuple(pooled),
-        tuple(tuple(layer) for layer in deepstack),
-        image_inputs.get("image_grid_thw"),
-    )
+    return Look(type(found), tuple(pooled), tuple(tuple(layer) for layer in deepstack), grid)
+
+
+def _counted_on_host(grid: torch.Tensor, model: Any) -> dict[str, torch.Tensor]:
+    """Positions and chart borders that the tower would read back from the device, once in every layer.
+
+    transformers takes both precomputed (vision_utils.py); from the host they cost no waiting for the device.
+    """
+    config = model.config.vision_config
+    positions, borders = get_vision_position_ids(grid, config.spatial_merge_size), get_vision_cu_seqlens(grid)
+    if "flash" in str(config._attn_implementation):  # its kernel reads the borders itself
+        borders = borders.to(model.device)
+    return {"image_position_ids": positions.to(model.device), "image_cu_seqlens": borders}
 
 
 def encoder_outputs(looks: Sequence[Look]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 import transformers as tf
 import trl
-from tiny import SPECIAL, build_tokenizer
+from tiny import SPECIAL, build_tiny, build_tokenizer
 
 TEMPLATES = Path(trl.__file__).parent / "chat_templates"
 TEXT = {
@@ -18,17 +18,21 @@ TEXT = {
     "initializer_range": 0.15,
     "max_position_embeddings": 8192,
 }
-# The published templates of mllama and Pixtral are not shipped by any package; these have their shape.
+# The published templates of mllama and Pixtral are not shipped by any package. These do the same with a system message
+# beside a picture (mllama refuses it, Pixtral takes a string only and puts it before the last turn, if that is the
+# user's) and with an answer (Pixtral takes a string only).
 MLLAMA = (
-    "{{ bos_token }}{% for m in messages %}<|start_header_id|>{{ m.role }}<|end_header_id|>\n\n"
+    "{{ bos_token }}{% if messages[0].role == 'system' %}{{ raise_exception('no system message with images') }}"
+    "{% endif %}{% for m in messages %}<|start_header_id|>{{ m.role }}<|end_header_id|>\n\n"
     "{% for c in m.content %}{% if c.type == 'image' %}<|image|>{% else %}{{ c.text }}{% endif %}{% endfor %}<|eot_id|>"
     "{% endfor %}{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}"
 )
 PIXTRAL = (
-    "{{ bos_token }}{% set system = namespace(text='') %}{% for m in messages %}{% if m.role == 'system' %}"
-    "{% set system.text = m.content[0].text + '\n\n' %}{% else %}[INST]{% for c in m.content %}"
-    "{% if c.type == 'image' %}[IMG]{% else %}{{ system.text }}{{ c.text }}{% endif %}{% endfor %}[/INST]{% endif %}"
-    "{% endfor %}"
+    "{% if messages[0].role == 'system' %}{% set system = messages[0].content %}{% set turns = messages[1:] %}"
+    "{% else %}{% set turns = messages %}{% endif %}{{ bos_token }}{% for m in turns %}{% if m.role == 'user' %}"
+    "{{ '[INST]' + (system + '\n\n' if loop.last and system is defined else '') }}{% for c in m.content %}"
+    "{% if c.type == 'image' %}[IMG]{% else %}{{ c.text }}{% endif %}{% endfor %}[/INST]"
+    "{% else %}{{ m.content + eos_token }}{% endif %}{% endfor %}"
 )
 
 
@@ -191,6 +195,7 @@ def save(folder: Path, model_class: Any, config: Any, processor: Any) -> Path:
 
 
 BUILDERS = {
+    "Qwen2-VL": build_tiny,
     "Qwen2.5-VL": lambda folder: qwen_vl(folder, "Qwen2_5_VL"),
     "Qwen3-VL": lambda folder: qwen_vl(folder, "Qwen3VL"),
     "mllama": mllama,

@@ -47,7 +47,7 @@ from train.progress import (
 from train.publish import RESULTS, PublishError, push, repository
 from train.recipe import Recipe
 from train.scoring import accuracy, answering, sample, training_engine
-from train.trainer import ChartTrainer, stop_gradients_at_vision, trains_vision
+from train.trainer import ChartTrainer, for_language_model, stop_gradients_at_vision, trains_vision
 
 # What a person can mend; everything else is a fault of the program and keeps its traceback.
 MENDABLE = (DataError, DatasetError, EngineError, EvaluationError, HubError, PublishError, ResultsError, RunError)
@@ -110,7 +110,7 @@ def fine_tune(  # noqa: PLR0912, PLR0915 (a run is one story, told from top to b
     # ------------------------------------------------------------------------------------------------------------
     # Base model and data
     base = bases.load(recipe, model_args)
-    data = open_data(recipe, base.canvases, args.seed)
+    data = open_data(recipe, base.canvases, args.seed, base.shrink_to, base.folds_system)
 
     # ------------------------------------------------------------------------------------------------------------
     # Trainer: loss on the answer alone, accuracy by answering questions
@@ -122,7 +122,7 @@ def fine_tune(  # noqa: PLR0912, PLR0915 (a run is one story, told from top to b
             processing_class=base.processor,
             train_dataset=data.train,
             eval_dataset=data.val,
-            peft_config=get_peft_config(model_args),
+            peft_config=for_language_model(get_peft_config(model_args), base.model),
             base_name=base.name,
         )
     except ValueError as error:  # TRL and PEFT say which argument, and why
@@ -169,8 +169,8 @@ def fine_tune(  # noqa: PLR0912, PLR0915 (a run is one story, told from top to b
         base=base.name,
         system=str(ADAPTER.system),
         base_revision=base.revision,
-        min_pixels=base.processor.image_processor.size["shortest_edge"],
-        max_pixels=base.processor.image_processor.size["longest_edge"],
+        min_pixels=base.min_pixels,
+        max_pixels=base.max_pixels,
         dataset=data.name,
         split=data.train_split,
         seed=args.seed,

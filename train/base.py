@@ -8,8 +8,8 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedM
 from trl.trainer.model_config import ModelConfig
 from trl.trainer.utils import get_quantization_config
 
-from chartqa_demo.engines.loading import Choice, set_pixel_limits
-from chartqa_demo.hub import MODEL_FILES, local_folder
+from chartqa_demo.chat import folds_system
+from chartqa_demo.engines.loading import Choice, base_folder, counts_pixels, set_pixel_limits
 from chartqa_demo.images import Size
 from chartqa_demo.settings import BUNDLED_BASE, Settings
 from train.progress import RunError
@@ -20,24 +20,31 @@ from train.recipe import Recipe
 @dataclass(frozen=True)
 class Base:
     """name: what the adapter says it stands on, never a path; revision: commit on the Hub, None for a folder;
-    canvases: (width, height) in pixels of the only shapes it reads, None for a model that reads all."""
+    canvases: (width, height) in pixels of the only shapes it reads, None for a model that reads all; min_pixels,
+    max_pixels: the limits of its charts, None for none; shrink_to: the larger one again, where the processor does not
+    keep it by itself; folds_system: see `chat.folds_system`."""
 
     model: PreTrainedModel
     processor: Any
     name: str
     revision: str | None
     canvases: list[Size] | None
+    min_pixels: int | None
+    max_pixels: int | None
+    shrink_to: int | None
+    folds_system: bool
 
 
 def load(recipe: Recipe, model_args: ModelConfig) -> Base:
     """Model and processor; the processor has the recipe's pixel limits, under the same rule as in the app.
 
-    Raises HubError when it cannot be fetched, RunError when it cannot be loaded.
+    Raises HubError when it cannot be fetched, EngineError for a model with code of its own, RunError when it cannot be
+    loaded.
     """
     wanted = str(model_args.model_name_or_path)
     source = str(BUNDLED_BASE) if wanted == BUNDLED else wanted
     revision = None if model_args.model_revision == "main" else model_args.model_revision
-    folder = local_folder(source, revision, MODEL_FILES, "base model")
+    folder = base_folder(source, revision)
     from_hub = not Path(source).expanduser().is_dir()
     try:
         model = AutoModelForImageTextToText.from_pretrained(
@@ -49,13 +56,18 @@ def load(recipe: Recipe, model_args: ModelConfig) -> Base:
         processor = AutoProcessor.from_pretrained(folder)
     except (OSError, ValueError, ImportError) as error:
         raise RunError(f"The base model {wanted} could not be loaded: {error}") from error
-    set_pixel_limits(processor, pixel_limits(recipe), None)
+    shrink_to = set_pixel_limits(processor, pixel_limits(recipe), None)
+    size = dict(processor.image_processor.size) if counts_pixels(processor) else {}
     return Base(
         model=model,
         processor=processor,
         name=recipe.base_id or (wanted if from_hub or wanted == BUNDLED else folder.name),
         revision=folder.name if from_hub else None,  # the folder of a snapshot is named by its commit
         canvases=getattr(model.config, "chart_canvases", None),
+        min_pixels=size.get("shortest_edge"),
+        max_pixels=size.get("longest_edge", shrink_to),
+        shrink_to=shrink_to,
+        folds_system=folds_system(lambda turns: processor.apply_chat_template(turns, tokenize=False)),
     )
 
 

@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 from chartqa_demo.arms import ADAPTER
 from chartqa_demo.chat import training_row
 from chartqa_demo.dataset import Example, Split, chart_id, open_split, sample
-from chartqa_demo.images import ChartError, Size, fit_canvas
+from chartqa_demo.images import ChartError, Size, fit_canvas, shrink
 from train.pretrain.truth import Chart, Question
 from train.recipe import GENERATED, Recipe
 
@@ -53,16 +53,21 @@ class DataError(ValueError):
     """The data cannot be trained on; the message names the row and the way out."""
 
 
-def open_data(recipe: Recipe, canvases: Canvases, seed: int) -> Data:
-    """The three parts of the recipe's data set. Raises DatasetError (no such thing) and DataError (a bad row)."""
+def open_data(
+    recipe: Recipe, canvases: Canvases, seed: int, shrink_to: int | None = None, fold_system: bool = False
+) -> Data:
+    """The three parts of the recipe's data set; canvases, shrink_to, fold_system: see `chart_rows`.
+
+    Raises DatasetError (no such thing) and DataError (a bad row).
+    """
     if recipe.dataset == GENERATED:
         first, charts = 0, recipe.train_charts
         val = range(FIRST_VAL_SEED, FIRST_VAL_SEED + recipe.val_charts)
         test = range(FIRST_TEST_SEED, FIRST_TEST_SEED + recipe.test_charts)
         return Data(
             name=GENERATED,
-            train=generated_rows(range(first, first + charts), canvases=canvases),
-            val=generated_rows(val, held_out=True, canvases=canvases),
+            train=generated_rows(range(first, first + charts), False, canvases, shrink_to, fold_system),
+            val=generated_rows(val, True, canvases, shrink_to, fold_system),
             held_out=generated_examples(test),
             train_split=f"seeds {first} to {first + charts - 1}",
             test_split=f"held-out seeds {test[0]} to {test[-1]}",
@@ -73,8 +78,8 @@ def open_data(recipe: Recipe, canvases: Canvases, seed: int) -> Data:
     )
     return Data(
         name=Path(recipe.dataset).name if Path(recipe.dataset).expanduser().is_dir() else recipe.dataset,
-        train=chart_rows(train, canvases),
-        val=chart_rows(val, canvases),
+        train=chart_rows(train, canvases, shrink_to, fold_system),
+        val=chart_rows(val, canvases, shrink_to, fold_system),
         held_out=sample(test, recipe.test_sample, seed),
         train_split=recipe.train_split,
         test_split=recipe.test_split,
@@ -103,25 +108,34 @@ def usable(examples: Sequence[Example] | Split, where: str, skip_bad_rows: bool 
     return list(compress(examples, [fault is None for fault in faults]))
 
 
-def chart_rows(examples: Sequence[Example], canvases: Canvases = None) -> Dataset:
+def chart_rows(
+    examples: Sequence[Example], canvases: Canvases = None, shrink_to: int | None = None, fold_system: bool = False
+) -> Dataset:
     """Examples as the trainer wants them: images, prompt, completion.
 
-    canvases: (width, height) in pixels where the base model reads charts on fixed canvases only.
+    canvases: (width, height) in pixels where the base model reads charts on fixed canvases only; shrink_to: most
+    pixels, where its processor knows no such limit; fold_system: see `chat.folds_system`.
     """
 
     def row(number: int) -> dict[str, Any]:
         example = examples[number]
-        return _row(example.load_image(), example.question, example.gold[0], canvases)
+        return _row(example.load_image(), example.question, example.gold[0], canvases, shrink_to, fold_system)
 
     return _lazily(range(len(examples)), row)
 
 
-def generated_rows(seeds: Sequence[int], held_out: bool = False, canvases: Canvases = None) -> Dataset:
+def generated_rows(
+    seeds: Sequence[int],
+    held_out: bool = False,
+    canvases: Canvases = None,
+    shrink_to: int | None = None,
+    fold_system: bool = False,
+) -> Dataset:
     """The same of our own charts, one question of each."""
 
     def row(seed: int) -> dict[str, Any]:
         chart, question = _generated(seed, held_out)
-        return _row(chart.image, question.text, question.gold, canvases)
+        return _row(chart.image, question.text, question.gold, canvases, shrink_to, fold_system)
 
     return _lazily(seeds, row)
 
@@ -154,9 +168,12 @@ def _generated(seed: int, held_out: bool) -> tuple[Chart, Question]:
     return chart, random.Random(seed).choice(chart.questions)
 
 
-def _row(image: Image, question: str, answer: str, canvases: Canvases) -> dict[str, Any]:
+def _row(
+    image: Image, question: str, answer: str, canvases: Canvases, shrink_to: int | None, fold_system: bool
+) -> dict[str, Any]:
+    image = shrink(image, shrink_to) if shrink_to else image
     image = fit_canvas(image, canvases)[0] if canvases else image
-    return {"images": [image], **training_row(ADAPTER, question, answer.strip())}
+    return {"images": [image], **training_row(ADAPTER, question, answer.strip(), fold_system)}
 
 
 def _lazily(numbers: Sequence[int], row: Callable[[int], dict[str, Any]]) -> Dataset:

@@ -28,6 +28,9 @@ class ChartTrainer(SFTTrainer):
         super().__init__(*args, **kwargs)
         self.base_name = base_name
         self.measure: Measure | None = None
+        collator: Any = self.data_collator
+        self.data_collator = _seen_by_answers(collator, collator.processor.image_token_id)
+        collator.processor = _AnswersAsText(collator.processor)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Loss as ever; accuracy where a checkpoint follows, else the last one measured."""
@@ -73,9 +76,27 @@ class ChartTrainer(SFTTrainer):
         return step >= self.state.max_steps or step % max(int(self.state.save_steps), 1) == 0
 
 
+def for_language_model(peft_config: Any, model: Any) -> Any:
+    """The same configuration, kept off the vision tower where that has layers of the same names.
+
+    q_proj, say, is in both parts of Pixtral, SmolVLM and mllama. A name that only the vision tower has stays, so that
+    `trains_vision` finds it.
+    """
+    targets = peft_config.target_modules
+    if not targets or (isinstance(targets, str) and targets != "all-linear"):  # a pattern says itself what it is for
+        return peft_config
+    decoder = model.get_decoder()
+    inside = {name.rpartition(".")[2] for name, _ in decoder.named_modules()}
+    if targets == "all-linear" or set(targets) <= inside:
+        others = {name for name, part in _vision_parts(model)}
+        peft_config.exclude_modules = rf"(model\.)?({'|'.join(sorted(others))})\..*"
+    return peft_config
+
+
 def trains_vision(model: Any) -> bool:
-    """Whether any trainable weight lies in the vision tower or its merger."""
-    return any(weight.requires_grad and ".visual." in name for name, weight in model.named_parameters())
+    """Whether any trainable weight lies outside the language model: in the vision tower or its merger, say."""
+    inside = {id(weight) for weight in model.get_base_model().get_decoder().parameters()}
+    return any(weight.requires_grad and id(weight) not in inside for weight in model.parameters())
 
 
 def stop_gradients_at_vision(model: Any) -> None:
@@ -84,5 +105,58 @@ def stop_gradients_at_vision(model: Any) -> None:
     Activation checkpointing makes the patch embedding's output require a gradient, so the whole tower would be
     recomputed and propagated through with nothing there to train. Weights after training are the same bit for bit.
     """
-    core = model.get_base_model().model
-    core.get_image_features = torch.no_grad()(core.get_image_features)
+    for _, part in _vision_parts(model.get_base_model()):
+        part.forward = torch.no_grad()(part.forward)
+
+
+def _vision_parts(model: Any) -> list[tuple[str, Any]]:
+    """Name and module of everything beside the language model: the vision tower and what leads on from it."""
+    decoder = model.get_decoder()
+    return [(name, part) for name, part in model.model.named_children() if part is not decoder]
+
+
+def _seen_by_answers(collate: Callable[[list[dict[str, Any]]], dict[str, Any]], image_token: int) -> Any:
+    """The collator, with mllama's cross-attention mask for the whole row.
+
+    TRL lays the answer behind the prompt and moves both to the left, and leaves this mask, (rows, tokens, images,
+    tiles), as the processor made it for the prompt alone. All tokens from the image's on see its tiles.
+    """
+
+    def collated(rows: list[dict[str, Any]]) -> dict[str, Any]:
+        batch = collate(rows)
+        if "cross_attention_mask" in batch:
+            tiles = batch["cross_attention_mask"][:, -1:]  # what the prompt's last token sees
+            seeing = (batch["input_ids"] == image_token).cumsum(1) > 0
+            batch["cross_attention_mask"] = tiles * seeing[:, :, None, None]
+        return batch
+
+    return collated
+
+
+class _AnswersAsText:
+    """A processor as TRL's collator needs it: answers, which come without a chart, are text and nothing else.
+
+    mllama's own begins each of them with one more `<|begin_of_text|>`, which the model would then learn to write.
+    Pixtral's chat template takes answers as plain strings only.
+    """
+
+    def __init__(self, processor: Any) -> None:
+        self._processor = processor
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._processor, name)
+
+    def __call__(self, text: list[str], images: Any = None, **kwargs: Any) -> Any:
+        if images is None:
+            return self._processor.tokenizer(text, **kwargs)
+        return self._processor(images=images, text=text, **kwargs)
+
+    def apply_chat_template(self, conversation: list[dict[str, Any]], **kwargs: Any) -> Any:
+        try:
+            return self._processor.apply_chat_template(conversation, **kwargs)
+        except TypeError:
+            plain = [
+                turn | {"content": turn["content"][0]["text"]} if turn["role"] == "assistant" else turn
+                for turn in conversation
+            ]
+            return self._processor.apply_chat_template(plain, **kwargs)

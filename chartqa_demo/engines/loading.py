@@ -4,6 +4,7 @@ The one thing that would surprise: PEFT only warns when an adapter's keys do not
 base. `load_adapter` compares every weight in memory with the file instead.
 """
 
+import json
 import re
 import warnings
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model_state_dict
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from transformers import AutoModelForImageTextToText, AutoProcessor, BitsAndBytesConfig
+from transformers import CONFIG_MAPPING, AutoModelForImageTextToText, AutoProcessor, BitsAndBytesConfig
 
 from chartqa_demo.contract import Contract
 from chartqa_demo.engines import EngineError
@@ -82,15 +83,31 @@ def choose(settings: Settings) -> Choice:
     return Choice(base, quantize, dtype, device, notes, decode)
 
 
+def base_folder(name: str, revision: str | None) -> Path:
+    """The folder of a base model; its config comes first, because the weights of a model that cannot be loaded need not
+    be fetched. Raises HubError, and EngineError for a model whose code is not part of transformers."""
+    config = local_folder(name, revision, ("config.json",), "base model") / "config.json"
+    if not config.is_file():
+        raise EngineError(f"{config.parent} holds no model: it has no config.json.")
+    try:
+        described = json.loads(config.read_text(encoding="utf-8"))
+        kind, own_code = described.get("model_type"), "auto_map" in described
+    except (ValueError, AttributeError) as error:
+        raise EngineError(f"{config} cannot be read: {_first_line(error)}") from error
+    if own_code and kind not in CONFIG_MAPPING:
+        raise EngineError(
+            f"The base model {name} brings code of its own ({kind}), which this app does not run. Serve it with vLLM "
+            "or another OpenAI-compatible server, and start the app with --endpoint and --base-name."
+        )
+    return local_folder(name, revision, MODEL_FILES, "base model")
+
+
 def load_base(choice: Choice, settings: Settings) -> tuple[Any, Any]:
     """The base model in eval mode and its processor, left-padding. Raises EngineError."""
     try:
-        name = str(BUNDLED_BASE) if choice.bundled else choice.base
-        folder = local_folder(name, settings.base_revision, MODEL_FILES, "base model")
+        folder = base_folder(str(BUNDLED_BASE) if choice.bundled else choice.base, settings.base_revision)
     except HubError as error:
         raise EngineError(str(error)) from None
-    if not (folder / "config.json").is_file():
-        raise EngineError(f"{folder} holds no model: it has no config.json.")
     loading: dict[str, Any] = {"dtype": choice.dtype, "use_safetensors": True}
     if choice.quantize != "none":
         loading["quantization_config"] = quantization(choice.quantize)
@@ -129,12 +146,17 @@ def set_pixel_limits(processor: Any, settings: Settings, contract: Contract | No
     images = processor.image_processor
     least = settings.min_pixels or (contract.min_pixels if contract else None)
     most = settings.max_pixels or (contract.max_pixels if contract else None)
-    if "merge_size" not in images.to_dict():  # the Qwen-VL processors, whose size is an area and not an edge
+    if not counts_pixels(processor):
         return most
     own = dict(images.size)
     most = most or min(own["longest_edge"], MAX_PIXELS)
     images.size = {"shortest_edge": min(least or own["shortest_edge"], most), "longest_edge": most}
     return None
+
+
+def counts_pixels(processor: Any) -> bool:
+    """Whether the processor's size is an area, as in the Qwen-VL family, and not an edge."""
+    return "merge_size" in processor.image_processor.to_dict()
 
 
 def load_adapter(model: Any, folder: Path, name: str = "chartqa") -> PeftModel:

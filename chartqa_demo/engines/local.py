@@ -23,7 +23,7 @@ from transformers.generation.stopping_criteria import StoppingCriteriaList
 
 from chartqa_demo.adapters import check_adapter
 from chartqa_demo.arms import ARMS, Arm
-from chartqa_demo.chat import folds_system, messages
+from chartqa_demo.chat import messages
 from chartqa_demo.contract import Contract, read_contract
 from chartqa_demo.engines import Answer, Answers, EngineError, Options, OutOfMemory
 from chartqa_demo.engines.batched import greedy_answers, left_padded
@@ -91,12 +91,6 @@ class LocalEngine:
                 "This family can neither share a vision pass nor mix arms in one batch: the chart is looked at once "
                 "per arm, and the adapter answers after the other two.",
             )
-        self._folds_system = folds_system(lambda turns: processor.apply_chat_template(turns, tokenize=False))
-        if self._folds_system:
-            self.notes += (
-                "This family's chat template has no place for a system message beside a picture; ours opens the "
-                "question instead.",
-            )
         self._base_notes = self.notes
         self._special_tokens = tuple(processor.tokenizer.get_added_vocab())
         begin = processor.tokenizer.bos_token
@@ -126,12 +120,6 @@ class LocalEngine:
                         found |= {arm.key: self._answer(arm, row, began) for arm, row in zip(group, rows, strict=True)}
                         yield tuple(found.get(arm.key) or self._waiting(arm) for arm in arms)
 
-    def answer_many(
-        self, items: Sequence[tuple[Image.Image, str]], arms: Sequence[Arm], options: Options
-    ) -> list[Answers]:
-        """See `engines.Engine`. Greedy only; each chart is looked at once however many questions it has."""
-        if options.temperature > 0:
-            raise EngineError("Many questions at once are answered greedily; set the temperature to 0.")
     def warm_up(self) -> None:
         """Capture what usual questions need, before the first of them; nothing where nothing is captured."""
         if self.decoder is None or self.base.device.type != "cuda":
@@ -149,6 +137,12 @@ class LocalEngine:
         self._looks.clear()
         self.vision_passes = 0
 
+    def answer_many(
+        self, items: Sequence[tuple[Image.Image, str]], arms: Sequence[Arm], options: Options
+    ) -> list[Answers]:
+        """See `engines.Engine`. Greedy only; each chart is looked at once however many questions it has."""
+        if options.temperature > 0:
+            raise EngineError("Many questions at once are answered greedily; set the temperature to 0.")
         if not items:
             return []
         began = time.perf_counter()
@@ -192,7 +186,7 @@ class LocalEngine:
         """See `engines.Engine`. One `<|image_pad|>` stands for the chart's image tokens."""
         # The page's editable message is an experiment with the prompted arm; an adapter keeps its training's.
         system = options.system if arm.key == "prompted" else None
-        turns = messages(arm, question, system, self._special_tokens, self._folds_system)
+        turns = messages(arm, question, system, self._special_tokens)
         return self.processor.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
 
     def use_adapter(self, name: str) -> None:
@@ -221,14 +215,14 @@ class LocalEngine:
                 self._resident[resident] = new
             self._resident.move_to_end(resident)
             self._name = self._resident[resident]
+            if self.decoder is not None:
+                self.decoder.forget()
             self.model.set_adapter(self._name)
             if len(self._resident) > ADAPTERS_RESIDENT:
                 self.model.delete_adapter(self._resident.popitem(last=False)[1])
             self.adapter = "bundled" if folder == BUNDLED_ADAPTER else name
             self.contract = contract
             self.notes = self._base_notes + _contract_notes(contract, self.base_name, name)
-            if self.decoder is not None:
-                self.decoder.forget()
             self.processor.image_processor.size = self._own_size
             self._shrink_to = set_pixel_limits(self.processor, self._settings, contract)
             self._looks.clear()
@@ -256,14 +250,14 @@ class LocalEngine:
         self, images: Sequence[Image.Image], texts: Sequence[str], group: Sequence[Arm], options: Options
     ) -> Callable[[Any, Any], Any]:
         """A call of `generate` on these rows, made ready; `group` are the arms of the first rows and repeats."""
+        if self.decoder is not None:
+            return self._decoding(self.decoder, images, texts, group, options)
         inputs = self._inputs(images, texts)
         arms = list(group) * (len(texts) // len(group))
         mixed = self.adapter is not None and len(self._batches(self.arms)) == 1
         settings = self._generation(options) | (self._adapter_names(arms) if mixed else {})
         base_only = self.adapter is not None and not mixed and not group[0].adapter
 
-        if self.decoder is not None:
-            return self._decoding(self.decoder, images, texts, group, options)
         def generate(streamer: Any, stopping: Any) -> list[list[int]]:
             criteria = StoppingCriteriaList([stopping] if stopping else [])
             with torch.inference_mode(), self.model.disable_adapter() if base_only else nullcontext():
@@ -272,12 +266,6 @@ class LocalEngine:
 
         return generate
 
-    def _inputs(self, images: Sequence[Image.Image], texts: Sequence[str]) -> dict[str, Any]:
-        """Everything `generate` takes for these rows, left-padded, on the model's device."""
-        if self.mixes_many:  # the prompt of a known chart needs no image processing at all
-            looks = [self._look(image) for image in images]
-            ids, mask = left_padded(
-                [self._token_ids(text, each) for text, each in zip(texts, looks, strict=True)], self.base.device
     def _decoding(
         self,
         decoder: Decoder,
@@ -315,6 +303,12 @@ class LocalEngine:
         self._base_notes = (*(one for one in self._base_notes if one != REPLAYED), note)
         self.notes = (*(one for one in self.notes if one != REPLAYED), note)
 
+    def _inputs(self, images: Sequence[Image.Image], texts: Sequence[str]) -> dict[str, Any]:
+        """Everything `generate` takes for these rows, left-padded, on the model's device."""
+        if self.mixes_many:  # the prompt of a known chart needs no image processing at all
+            looks = [self._look(image) for image in images]
+            ids, mask = left_padded(
+                [self._token_ids(text, each) for text, each in zip(texts, looks, strict=True)], self.base.device
             )
             return {
                 "input_ids": ids,

@@ -4,6 +4,7 @@ import ast
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -96,7 +97,8 @@ def test_a_training_batch_is_what_the_model_sees_of_each_row_alone(base: Path, e
     folds = folds_system(lambda turns: engine.processor.apply_chat_template(turns, tokenize=False))
     rows = chart_rows(examples(asked), fold_system=folds)
     trainer = small_trainer(base, base.parent / "collating", examples(asked), "--activation_checkpointing", "false")
-    batch = trainer.data_collator([rows[0], rows[1]])
+    collate: Any = trainer.data_collator
+    batch = collate([rows[0], rows[1]])
     labels = batch.pop("labels")
     with torch.no_grad():
         together = trainer.model.eval()(**batch).logits

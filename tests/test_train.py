@@ -506,31 +506,40 @@ def test_a_quantised_base_is_trained_and_measured(tiny_base: Path, charts: Path,
     assert any(bool(weight.any()) for name, weight in weights.items() if "lora_B" in name)
 
 
-def test_two_processes_train_one_adapter(tiny_base: Path, charts: Path, tmp_path: Path) -> None:
-    command = write_config(tmp_path, tiny_base, charts, max_steps=2, report_to="none")
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "torch.distributed.run",
-            "--standalone",
-            "--nproc_per_node",
-            "2",
-            "-m",
-            "train",
-            *command,
-        ],
+def test_two_processes_train_the_adapter_of_one(
+    tiny_base: Path, charts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two rows in each of two processes against four rows in one: the same five losses and the same weights."""
+    changes = {"max_steps": 5, "eval_steps": 5, "save_steps": 5, "report_to": "none"}
+    for name in ("two", "one"):
+        (tmp_path / name).mkdir()
+    command = write_config(tmp_path / "two", tiny_base, charts, per_device_train_batch_size=2, **changes)
+    two = subprocess.Popen(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "train"]
+        + command,
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=300,
-        check=False,
     )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("Ready in") == done.stdout.count("Trained on:") == 1
-    contract = read_contract(tmp_path / "run")
+    assert main(write_config(tmp_path / "one", tiny_base, charts, per_device_train_batch_size=4, **changes)) == 0
+    printed, errors = two.communicate(timeout=300)
+    assert two.returncode == 0, errors
+    assert printed.count("Ready in") == printed.count("Trained on:") == 1
+    contract = read_contract(tmp_path / "two" / "run")
     assert contract is not None
     assert contract.scores.keys() == {"pretrained", "prompted", "adapter"}
-    state = json.loads((tmp_path / "run" / "checkpoint-2" / "trainer_state.json").read_text(encoding="utf-8"))
-    assert state["epoch"] == 1.0  # two steps of two rows in two processes are all eight rows
+
+    found = {}
+    for name in ("one", "two"):
+        state = tmp_path / name / "run" / "checkpoint-5" / "trainer_state.json"
+        history = json.loads(state.read_text(encoding="utf-8"))["log_history"]
+        found[name] = {entry["step"]: entry["loss"] for entry in history if "loss" in entry}
+    with capsys.disabled():
+        print("\nloss of five steps, one process and two:", *found.values())
+    assert list(found["one"]) == [1, 2, 3, 4, 5]
+    assert len(set(found["one"].values())) == 5
+    assert found["two"] == pytest.approx(found["one"], abs=1e-3)
+    mine, other = (load_file(tmp_path / name / "run" / "adapter_model.safetensors") for name in ("one", "two"))
+    assert all(torch.allclose(mine[name], other[name], atol=1e-3) for name in mine)

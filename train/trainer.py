@@ -85,11 +85,17 @@ def for_language_model(peft_config: Any, model: Any) -> Any:
     targets = peft_config.target_modules
     if not targets or (isinstance(targets, str) and targets != "all-linear"):  # a pattern says itself what it is for
         return peft_config
-    decoder = model.get_decoder()
-    inside = {name.rpartition(".")[2] for name, _ in decoder.named_modules()}
-    if targets == "all-linear" or set(targets) <= inside:
-        others = {name for name, part in _vision_parts(model)}
-        peft_config.exclude_modules = rf"(model\.)?({'|'.join(sorted(others))})\..*"
+    inside = {name.rpartition(".")[2] for name, _ in model.get_decoder().named_modules()}
+    in_both = [
+        part
+        for part, module in _vision_parts(model)
+        if any(
+            targets == "all-linear" or name.rpartition(".")[2] in {*targets} & inside
+            for name, _ in module.named_modules()
+        )
+    ]
+    if in_both:
+        peft_config.exclude_modules = rf"(model\.)?({'|'.join(sorted(in_both))})\..*"
     return peft_config
 
 

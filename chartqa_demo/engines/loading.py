@@ -43,8 +43,8 @@ class Choice:
     dtype: torch.dtype
     device: torch.device
     notes: tuple[str, ...] = ()
-
     decode: str = "eager"
+
     @property
     def bundled(self) -> bool:
         """Whether the small model of this repository answers."""

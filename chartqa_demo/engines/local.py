@@ -23,7 +23,7 @@ from transformers.generation.stopping_criteria import StoppingCriteriaList
 
 from chartqa_demo.adapters import check_adapter
 from chartqa_demo.arms import ARMS, Arm
-from chartqa_demo.chat import messages
+from chartqa_demo.chat import folds_system, messages
 from chartqa_demo.contract import Contract, read_contract
 from chartqa_demo.engines import Answer, Answers, EngineError, Options, OutOfMemory
 from chartqa_demo.engines.batched import greedy_answers, left_padded
@@ -90,6 +90,12 @@ class LocalEngine:
             self.notes += (
                 "This family can neither share a vision pass nor mix arms in one batch: the chart is looked at once "
                 "per arm, and the adapter answers after the other two.",
+            )
+        self._folds_system = folds_system(lambda turns: processor.apply_chat_template(turns, tokenize=False))
+        if self._folds_system:
+            self.notes += (
+                "This family's chat template has no place for a system message beside a picture; ours opens the "
+                "question instead.",
             )
         self._base_notes = self.notes
         self._special_tokens = tuple(processor.tokenizer.get_added_vocab())
@@ -186,7 +192,7 @@ class LocalEngine:
         """See `engines.Engine`. One `<|image_pad|>` stands for the chart's image tokens."""
         # The page's editable message is an experiment with the prompted arm; an adapter keeps its training's.
         system = options.system if arm.key == "prompted" else None
-        turns = messages(arm, question, system, self._special_tokens)
+        turns = messages(arm, question, system, self._special_tokens, self._folds_system)
         return self.processor.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
 
     def use_adapter(self, name: str) -> None:

@@ -20,6 +20,7 @@ from train.pretrain.layout import CANVASES, CELL, IMAGE_TOKENS, cell_of
 from train.pretrain.model import Reader, Sizes, block_mask, dense_mask, initial, shapes
 from train.pretrain.optimise import Rates
 from train.pretrain.rows import ChartRows, Codec, Mix
+from train.pretrain.seen import Seen, figures_of, middle, write_places
 from train.pretrain.tokenizer import CONCISE, build_tokenizer, render
 from train.pretrain.training import Settings, Training
 from train.pretrain.truth import Chart, Mark, Question, Text
@@ -110,7 +111,7 @@ def inputs_of(processor, chart, conversation, canvases):
 @pytest.mark.parametrize("system", [None, SYSTEM_MESSAGE], ids=["default", "ours"])
 def test_packed_questions_get_the_logits_of_plain_transformers(seed, system):
     chart = bar_chart(seed)
-    seen = rows.Seen(chart)
+    seen = Seen(chart)
     row = rows.pack(codec(), seen, chart.questions, system, Mix())
     batch = rows.collate([row | {"pixels": seen.pixels, "portrait": np.array(seen.portrait)}])
     layout, p = codec().layout, weights()
@@ -200,7 +201,7 @@ def test_flex_and_dense_masks_agree():
 @pytest.mark.parametrize("seed", [1, 2], ids=["landscape", "portrait"])
 def test_answer_tokens_point_to_where_the_chart_prints_them(seed):
     chart = bar_chart(seed)
-    seen = rows.Seen(chart)
+    seen = Seen(chart)
     question = chart.questions[0]
     row = rows.pack(codec(), seen, [question], SYSTEM_MESSAGE, Mix())
     label = next(text for text in chart.texts if text.role == "value")
@@ -210,12 +211,12 @@ def test_answer_tokens_point_to_where_the_chart_prints_them(seed):
     assert "".join(pieces) == question.gold  # the unit is not copied: its place differs
     for k, (x, y) in zip(pointing, label.centres[:2], strict=True):
         assert row["copy"][k, 0] == cell_of(x * seen.scale, y * seen.scale, seen.portrait)
-    assert set(row["mark"][answer, 0]) == {seen.cell(rows.middle(label))}
+    assert set(row["mark"][answer, 0]) == {seen.cell(middle(label))}
 
 
 def test_a_question_about_the_winner_points_to_the_winner_only():
     chart = bar_chart(1)
-    seen = rows.Seen(chart)
+    seen = Seen(chart)
     asked = next(question for question in chart.questions if question.kind == "argmax")
     every = Question("argmax", asked.text, asked.gold, asked.short, asked.sentence, marks=tuple(seen.points))
     assert seen.rests_on(every) == seen.rests_on(asked)
@@ -223,7 +224,7 @@ def test_a_question_about_the_winner_points_to_the_winner_only():
 
 def test_names_in_a_question_look_at_their_marks():
     chart = bar_chart(1)
-    seen = rows.Seen(chart)
+    seen = Seen(chart)
     first, second = chart.categories[2], chart.categories[0]
     text = f"How much higher is {first} than {second}?"
     asked = Question("difference", text, "3", "3", "It is 3.", marks=((0, 0), (2, 0)))
@@ -239,7 +240,7 @@ def test_names_in_a_question_look_at_their_marks():
 def test_a_question_that_names_no_mark_looks_at_none_before_its_answer():
     chart = bar_chart(1)
     asked = next(question for question in chart.questions if question.kind == "argmax")
-    assert rows.Seen(chart).named(asked) == {}
+    assert Seen(chart).named(asked) == {}
 
 
 def test_sums_without_a_chart_are_right_and_written_as_answers_about_charts_are():
@@ -258,21 +259,21 @@ def test_sums_without_a_chart_are_right_and_written_as_answers_about_charts_are(
 def test_a_name_that_ends_in_a_digit_is_found_as_it_is():
     points: list = [(float(k), 0.0) for k in range(5)]
     places: list = [None] * 13
-    assert rows._write(places, "[Foo, 3 Bar, ", 0, "Foo 3", points) == 0
-    assert rows._write(places, "[Foo 3, Bar, ", 0, "Foo 3", points) == 6
+    assert write_places(places, "[Foo, 3 Bar, ", 0, "Foo 3", points) == 0
+    assert write_places(places, "[Foo 3, Bar, ", 0, "Foo 3", points) == 6
     assert places == [None, *points, *[None] * 7]
 
 
 def test_thousands_separators_do_not_hide_a_figure():
     text = Text("1,250", "value", (0, 0, 50, 10), [(10.0 * k, 5.0) for k in range(5)])
     places: list = [None] * 12
-    rows._write(places, "is $1250 now", 0, *rows._figures(text))
+    write_places(places, "is $1250 now", 0, *figures_of(text))
     assert [place and place[0] for place in places] == [None] * 4 + [0, 20, 30, 40] + [None] * 4
 
 
 def test_characters_are_where_they_are_printed():
     chart = bar_chart(4)
-    seen = rows.Seen(chart)
+    seen = Seen(chart)
     row = rows.build_row(codec(), chart, Mix(), random.Random(0))
     for text in chart.texts:
         for (x, y), character in zip(text.centres, text.text.replace(" ", ""), strict=True):
@@ -285,7 +286,7 @@ def test_rows_show_the_pixels_of_the_canvas():
     for seed in (0, 2):
         chart = bar_chart(seed)
         canvas, _ = fit_canvas(chart.image, CANVASES)
-        seen = rows.Seen(chart)
+        seen = Seen(chart)
         assert np.array_equal(seen.pixels.reshape(canvas.height, canvas.width, 3), np.asarray(canvas))
         assert canvas.height // CELL * (canvas.width // CELL) == IMAGE_TOKENS
 

@@ -131,11 +131,13 @@ class Canvas:
         if length < dash:
             return
         dx, dy = (end[0] - start[0]) / length, (end[1] - start[1]) / length
-        at = 0.0
+        scale, at = self.scale, 0.0
+        draw = self.pen.draw  # `ImageDraw.line` would look up the colour for every dash
+        ink, wide = draw.draw_ink(colour), max(1, round(width * scale))
         while at < length:
             stop = min(length, at + dash)
-            points = ((start[0] + dx * at, start[1] + dy * at), (start[0] + dx * stop, start[1] + dy * stop))
-            self.line(points, colour, width)
+            begin = (start[0] + dx * at) * scale, (start[1] + dy * at) * scale
+            draw.draw_lines((begin, ((start[0] + dx * stop) * scale, (start[1] + dy * stop) * scale)), ink, wide)
             at += 2 * dash
 
     def polygon(self, points: Sequence[Point], fill: Colour) -> None:
@@ -236,19 +238,19 @@ class Canvas:
         image = self.image.reduce(self.smooth) if self.smooth > 1 else self.image
         pen, scale = ImageDraw.Draw(image), self.density
         pen.fontmode = "L"
-        bitmap = pen.bitmap
+        draw = pen.draw  # `ImageDraw.bitmap` would look up the colour for every character
         for font, colour, line, start, baseline in self.written:
             at = start
             size, advance = font.size, font.advance
             face, glyphs = raster(font.name, max(4.0, round(size * scale * 2) / 2))
-            base_pixel = round(baseline * scale)
+            base_pixel, ink = round(baseline * scale), draw.draw_ink(colour)
             for character in line:
                 if character != " ":
                     glyph = glyphs.get(character)
                     if glyph is None:
                         glyph = glyphs[character] = glyph_picture(face, character)
                     if glyph[0] is not None:
-                        bitmap((round(at * scale) + glyph[1], base_pixel + glyph[2]), glyph[0], fill=colour)
+                        draw.draw_bitmap((round(at * scale) + glyph[1], base_pixel + glyph[2]), glyph[0].im, ink)
                 at += advance.get(character, 0.6) * size
         for font, colour, text, x, y, degrees in self.slanted:
             size = font.size * scale

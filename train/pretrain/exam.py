@@ -20,7 +20,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from chartqa_demo.arms import SYSTEM_MESSAGE
 from train.pretrain.model import Parameters, Reader
-from train.pretrain.rows import Codec, Seen
+from train.pretrain.rows import Codec
+from train.pretrain.seen import Seen
 from train.pretrain.truth import Chart, Question
 
 MOST_TOKENS = 28

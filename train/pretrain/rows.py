@@ -5,7 +5,6 @@ start over, so a row trains exactly what one question alone would get.
 """
 
 import random
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -15,13 +14,12 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from chartqa_demo.arms import SYSTEM_MESSAGE
-from chartqa_demo.images import fit_canvas
-from train.pretrain.layout import CANVASES, IMAGE_TOKENS, LONG_SIDE, PATCH, SHORT_SIDE, Layout, cell_of
+from train.pretrain.layout import IMAGE_TOKENS, LONG_SIDE, PATCH, SHORT_SIDE, Layout
+from train.pretrain.seen import LOOKS, Seen, middle
 from train.pretrain.tokenizer import CONCISE, SPECIAL, TABLE_REQUEST, Prompts, prompts
-from train.pretrain.truth import Chart, Mark, Question, Text
+from train.pretrain.truth import Chart, Mark, Question
 
 MakeChart = Callable[[int], Chart]
-Point = tuple[float, float]
 
 CHARACTER_SLOTS = 4  # a patch of 14 pixels shows at most four characters that can be read
 CHARACTER_CLASSES = 96  # none, the 94 printable ASCII characters, any other
@@ -33,9 +31,7 @@ DIGIT_END = 12
 DIGIT_CLASSES = 13
 HEIGHTS = 64
 RANKS = 8
-LOOKS = 4  # cells that one token may point to
 NONE = -100
-FIGURE = frozenset("0123456789.-")
 
 
 @dataclass(frozen=True)
@@ -73,162 +69,6 @@ class Codec:
         (the last digits tell years apart)."""
         ids = self.ids(f" {text}")
         return ids[-most:] if text[-1:].isdigit() else ids[:most]
-
-
-class Seen:
-    """A chart on its canvas: where its texts and marks are, in canvas pixels."""
-
-    def __init__(self, chart: Chart) -> None:
-        fitted, self.scale = fit_canvas(chart.image, CANVASES)
-        self.chart = chart
-        self.portrait = fitted.height > fitted.width
-        self.pixels = np.asarray(fitted).reshape(-1)
-        values: dict[str, list[Text]] = {}
-        self.names: list[Text] = []
-        for text in chart.texts:
-            if text.role == "value":
-                values.setdefault(text.text, []).append(text)
-            elif text.role in ("title", "category", "series"):
-                self.names.append(text)
-        self.names.sort(key=lambda text: -len(text.text))
-        self.labels: dict[tuple[int, int], Text] = {}
-        self.points: dict[tuple[int, int], Point] = {}
-        for mark in chart.marks:
-            label = _nearest(values.get(mark.shown or "", ()), mark.anchor)
-            key = mark.category, mark.series
-            if label is not None:
-                self.labels[key] = label
-            self.points[key] = mark.anchor if label is None else middle(label)
-
-    def cell(self, point: Point) -> int:
-        """The image token that shows a place given in pixels of the chart's own image."""
-        return cell_of(point[0] * self.scale, point[1] * self.scale, self.portrait)
-
-    def printed(self, answer: str, marks: Sequence[tuple[int, int]]) -> list[Point | None]:
-        """For each character of `answer`: where the chart prints it, if the answer repeats a printed text.
-
-        Values count only where they belong to one of `marks`; equal numbers elsewhere are not the source.
-        """
-        places: list[Point | None] = [None] * len(answer)
-        for key in marks:
-            if key in self.labels:
-                _write(places, answer, 0, *_figures(self.labels[key]))
-        for text in self.names:
-            if text.text in answer:
-                _write(places, answer, 0, *_letters(text))
-        return places
-
-    def printed_table(self, table: str) -> list[Point | None]:
-        """The same for the data table: each line's category, and its figures in the order of the series."""
-        places: list[Point | None] = [None] * len(table)
-        rows = {name: index for index, name in enumerate(self.chart.categories)}
-        by_name = {text.text: text for text in reversed(self.names)}
-        start = 0
-        for line in table.split("\n"):
-            name = line.split(" | ")[0]
-            if name in rows:
-                if name in by_name:
-                    _write(places, table, start, *_letters(by_name[name]))
-                cursor = start + len(name)
-                for series in range(max(1, len(self.chart.series))):
-                    label = self.labels.get((rows[name], series))
-                    if label is not None:
-                        cursor = _write(places, table, cursor, *_figures(label), stop=start + len(line))
-            start += len(line) + 1
-        return places
-
-    def rests_on(self, question: Question) -> list[int]:
-        """The cells of the marks that an answer is read from: the winner only, where the answer names it."""
-        marks = [key for key in question.marks if key in self.points]
-        named = [key for key in marks if self.chart.categories[key[0]] == question.short]
-        if not named and len(self.chart.series) > 1:
-            named = [key for key in marks if self.chart.series[key[1]] == question.short]
-        return list(dict.fromkeys(self.cell(self.points[key]) for key in named or marks))
-
-    def named(self, question: Question) -> dict[int, list[int]]:
-        """The cells of the marks that a question names, by the index of the character that completes their naming.
-
-        With its number fetched at each name, a difference or sum needs no two look-ups at once.
-        """
-        found: dict[int, list[int]] = {}
-        text, several = question.text.lower(), len(self.chart.series) > 1 and self.chart.kind != "scatter"
-        for key in question.marks[:LOOKS]:
-            names = [self.chart.categories[key[0]].rstrip("*"), *([self.chart.series[key[1]]] if several else [])]
-            ends = [max((span[-1] for span in _spans(text, name.lower())), default=-1) for name in names]
-            if key in self.points and min(ends) >= 0:
-                found.setdefault(max(ends), []).append(self.cell(self.points[key]))
-        return found
-
-
-def middle(text: Text) -> Point:
-    """The centre of a text's box."""
-    return (text.box[0] + text.box[2]) / 2, (text.box[1] + text.box[3]) / 2
-
-
-def _nearest(texts: Sequence[Text], point: Point) -> Text | None:
-    def distance(text: Text) -> float:
-        x, y = middle(text)
-        return abs(x - point[0]) + abs(y - point[1])
-
-    return min(texts, key=distance, default=None)
-
-
-def _letters(text: Text) -> tuple[str, list[Point | None]]:
-    """A printed text and the place of each of its characters, None for spaces."""
-    centres = iter(text.centres)
-    return text.text, [None if character.isspace() else next(centres, None) for character in text.text]
-
-
-def _figures(text: Text) -> tuple[str, list[Point | None]]:
-    """A value label's digits, point and minus, as a table writes them, with their places."""
-    kept = [(c.replace("−", "-"), point) for c, point in zip(*_letters(text), strict=True) if c in "0123456789.-−"]
-    return "".join(c for c, _ in kept), [point for _, point in kept]
-
-
-def _write(
-    places: list[Point | None],
-    answer: str,
-    start: int,
-    needle: str,
-    points: list[Point | None],
-    stop: int | None = None,
-) -> int:
-    """Put the places of `needle` where `answer` has it as a whole word that is still free; returns where to go on.
-
-    Thousands separators of the answer are skipped.
-    """
-    if not needle:
-        return start
-    for span in _spans(answer[:stop], needle):
-        if span[0] >= start and all(places[k] is None for k in span):
-            for k, point in zip(span, points, strict=True):
-                places[k] = point
-            return span[-1] + 1
-    return start
-
-
-def _spans(answer: str, needle: str) -> Iterator[Sequence[int]]:
-    """Where the characters of `needle` are, each time that `answer` has it as a whole word.
-
-    Only a figure is looked for with separators (by a pattern, which takes long to compile) where it is not there as is.
-    """
-    found, size = False, len(needle)
-    at = answer.find(needle)
-    while at >= 0:
-        before, after = answer[at - 1 : at], answer[at + size : at + size + 2]
-        part_of_more = _is_word(before) or before == "." or _is_word(after[:1])
-        if not part_of_more and not (after[:1] == "." and after[1:].isdigit()):
-            found = True
-            yield range(at, at + size)
-        at = answer.find(needle, at + 1)
-    if not found and size > 3 and FIGURE.issuperset(needle):
-        pattern = "[, ]?".join(map(re.escape, needle))
-        for match in re.finditer(rf"(?<![\w.]){pattern}(?!\w|\.\d)", answer):
-            yield [k for k in range(match.start(), match.end()) if answer[k] not in ", "]
-
-
-def _is_word(character: str) -> bool:
-    return character.isalnum() or character == "_"
 
 
 def sum_question(rng: random.Random) -> Question:

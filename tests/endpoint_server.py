@@ -26,7 +26,20 @@ from starlette.routing import Route
 
 KEY = "sk-right-key"
 PIECES = 4
-ANSWERING = ("base", "tuned", "locked", "slow", "silent", "dying", "leaving", "garbled", "odd", "erring", "bare")
+ANSWERING = (
+    "base",
+    "tuned",
+    "strict",
+    "locked",
+    "slow",
+    "silent",
+    "dying",
+    "leaving",
+    "garbled",
+    "odd",
+    "erring",
+    "bare",
+)
 
 
 def fingerprint(image: Image.Image) -> str:
@@ -78,6 +91,9 @@ class EndpointServer:
             "failing": (500, {"error": {"message": "CUDA error: device-side assert"}}),
             "picky": (400, {"detail": "max_tokens is too large"}),
         }
+        if model == "strict" and body["messages"][0]["role"] == "system":
+            told = "Prompting with images is incompatible with system messages."
+            refusals["strict"] = (400, {"error": {"message": told}})
         if model == "locked" and self.keys[-1] != f"Bearer {KEY}":
             refusals["locked"] = (401, {"error": {"message": f"Incorrect API key provided: {self.keys[-1]}"}})
         if model not in (*ANSWERING, *statuses):
@@ -126,7 +142,7 @@ class EndpointServer:
     def _answer(self, body: dict[str, Any]) -> str:
         parts = body["messages"][-1]["content"]
         url = next(part["image_url"]["url"] for part in parts if part["type"] == "image_url")
-        question = next(part["text"] for part in parts if part["type"] == "text")
+        question = parts[-1]["text"]
         image = Image.open(BytesIO(base64.b64decode(url.removeprefix("data:image/png;base64,"))))
         return expected(body["model"], image, question)
 

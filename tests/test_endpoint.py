@@ -7,6 +7,7 @@ import logging
 import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from chartqa_demo.engines import Answer, Answers, EngineError, Options, endpoint
 from chartqa_demo.engines.endpoint import ITEMS, NO_ADAPTER, EndpointEngine
 from chartqa_demo.images import fit_canvas, shrink
 from chartqa_demo.settings import Settings
+from chartqa_demo.ui.cards import answer_card
 
 QUESTION = "How many bars are above 40?"
 
@@ -102,8 +104,8 @@ def test_without_usage_the_pieces_of_text_are_counted(make: Callable[..., Endpoi
         ("gateway", "starting", "is not ready (502). Its model may still be loading; ask again in a minute."),
         ("loading", "starting", "is not ready (503). Its model may still be loading; ask again in a minute."),
         ("page", "unreadable", "sent something that is no chat completion. Check --endpoint; it usually ends in /v1."),
-        ("silent", "timeout", "did not finish within 4 seconds. Ask again, or for a shorter answer."),
-        ("slow", "timeout", "did not finish within 4 seconds. Ask again, or for a shorter answer."),
+        ("silent", "timeout", "did not finish within 2 seconds. Ask again, or for a shorter answer."),
+        ("slow", "timeout", "did not finish within 2 seconds. Ask again, or for a shorter answer."),
         ("dying", "cut_off", "broke off in the middle of the answer. Ask again."),
         ("leaving", "cut_off", "broke off in the middle of the answer. Ask again."),
         ("garbled", "unreadable", "sent something that is no chat completion."),
@@ -122,7 +124,7 @@ def test_an_arm_that_fails_says_why_and_leaves_the_others_unharmed(
     monkeypatch.setattr(endpoint, "FIRST_WAIT_S", 0.01)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-wrong-key")
     server.refusals = 99
-    engine = make(adapter=name, timeout_s=4.0 if kind == "timeout" else 120.0)
+    engine = make(adapter=name, timeout_s=2.0 if kind == "timeout" else 120.0)
     pretrained, prompted, adapter = last(engine.answer(chart(), QUESTION, ARMS, Options()))
     assert pretrained.text == prompted.text == expected("base", chart(), QUESTION)
     assert pretrained.error is prompted.error is None
@@ -131,6 +133,27 @@ def test_an_arm_that_fails_says_why_and_leaves_the_others_unharmed(
     assert "sk-wrong-key" not in adapter.error
     kept = name in ("slow", "dying", "leaving", "garbled", "odd", "erring")
     assert (adapter.text != "") == kept and expected(name, chart(), QUESTION).startswith(adapter.text)
+
+
+def test_what_came_before_a_server_died_stays_on_its_card(make: Callable[..., EndpointEngine]) -> None:
+    *_, adapter = last(make(adapter="dying").answer(chart(), QUESTION, ARMS, Options()))
+    card = answer_card(ADAPTER, adapter, "done")
+    assert adapter.text and escape(adapter.text) in card and escape(adapter.error) in card
+    assert 'data-state="failed"' in card and "verdict good" not in card
+
+
+def test_a_template_that_takes_no_system_message_gets_ours_before_the_question(
+    server: EndpointServer, make: Callable[..., EndpointEngine]
+) -> None:
+    engine = make(base="strict", adapter="strict")
+    for _ in range(2):
+        for answer in last(engine.answer(chart(), QUESTION, ARMS, Options())):
+            assert (answer.text, answer.error) == (expected("strict", chart(), QUESTION), None)
+    assert server.attempts["strict"] == 3 + 2 + 3, "it is refused once and then known"
+    image, system, question = max(server.requests[-3:], key=lambda body: len(body["messages"][0]["content"]))[
+        "messages"
+    ][-1]["content"]
+    assert (image["type"], system["text"], question["text"]) == ("image_url", f"{ADAPTER.system}\n\n", QUESTION)
 
 
 def test_a_server_that_is_not_there_is_a_sentence_in_every_card() -> None:

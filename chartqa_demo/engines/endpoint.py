@@ -66,6 +66,7 @@ class EndpointEngine:
         self.parallel = VISITORS
         self._base_name = settings.base_name
         self._timeout_s = timeout_s
+        self._folds_system = False  # learnt from the first refusal
         self._canvases = _canvases(settings)
         contract = _contract(settings)
         self._max_pixels = settings.max_pixels or (contract and contract.max_pixels) or MAX_PIXELS
@@ -180,7 +181,9 @@ class EndpointEngine:
     def _turns(self, arm: Arm, question: str, options: Options, url: str) -> list[Message]:
         """`chat.messages` as this protocol writes them: a system turn as plain text, the chart as a URL."""
         turns: list[Message] = []
-        for turn in messages(arm, question, options.system if arm.key == "prompted" else None):
+        for turn in messages(
+            arm, question, options.system if arm.key == "prompted" else None, fold_system=self._folds_system
+        ):
             parts = [
                 {"type": "image_url", "image_url": {"url": url}} if part["type"] == "image" else part
                 for part in turn["content"]
@@ -227,7 +230,14 @@ class EndpointEngine:
             **sampling,
         }
         try:
-            await asyncio.wait_for(self._stream(request, latest, began, keep), self._timeout_s)
+            try:
+                await asyncio.wait_for(self._stream(request, latest, began, keep), self._timeout_s)
+            except openai.BadRequestError as error:  # Llama 3.2 Vision's template takes no system turn with a picture
+                if request["messages"][0]["role"] != "system" or "system" not in _said(error).lower():
+                    raise
+                self._folds_system = True
+                request["messages"] = self._turns(arm, question, options, url)
+                await asyncio.wait_for(self._stream(request, latest, began, keep), self._timeout_s)
         except (openai.APIError, asyncio.TimeoutError, _Unreadable, _CutOff) as error:
             kind, sentence = _failure(error, self.host, model, self._timeout_s, bool(latest.text))
             seconds = time.perf_counter() - began

@@ -50,19 +50,21 @@ def answer_card(arm: Arm, answer: Answer | None, phase: Phase, judged: Verdict |
     """One column: name, state, text, verdict, times. The parts keep their place from the first word to the last."""
     state, label = _state(answer, phase)
     text = answer.text if answer else ""
-    if answer and answer.error:
-        body = f'<p class="failed">{escape(answer.error)}</p>'
-    elif text or state in ("running", "waiting"):
+    if text or state in ("running", "waiting"):
         body = f'<p class="answer" dir="auto">{escape(text)}</p>'
+    elif state == "failed":
+        body = ""
     elif state == "done":
         body = '<p class="empty">The model ended without a word.</p>'
     elif state == "stopped":
         body = '<p class="empty">Stopped before the first word.</p>'
     else:
         body = '<p class="empty">The answer appears here.</p>'
+    if answer and answer.error:  # a server may break off behind half an answer
+        body += f'<p class="failed">{escape(answer.error)}</p>'
     if answer and answer.recorded:
         body += f'<p class="recorded">{escape(answer.recorded)}</p>'
-    copy = '<button type="button" class="copy">Copy</button>' if text and state in ("done", "stopped") else ""
+    copy = '<button type="button" class="copy">Copy</button>' if text and state in ("done", "stopped", "failed") else ""
     return (
         f'<article class="card" data-state="{state}" aria-label="{escape(arm.title)}">'
         f'<header><h3>{escape(arm.title)}</h3><span class="state">{label}</span></header>'

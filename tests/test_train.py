@@ -507,7 +507,7 @@ def test_a_quantised_base_is_trained_and_measured(tiny_base: Path, charts: Path,
 
 
 def test_two_processes_train_the_adapter_of_one(
-    tiny_base: Path, charts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_base: Path, charts: Path, tmp_path: Path, figure: Callable[[str, object], None]
 ) -> None:
     """Two rows in each of two processes against four rows in one: the same five losses and the same weights."""
     changes = {"max_steps": 5, "eval_steps": 5, "save_steps": 5, "report_to": "none"}
@@ -515,8 +515,7 @@ def test_two_processes_train_the_adapter_of_one(
         (tmp_path / name).mkdir()
     command = write_config(tmp_path / "two", tiny_base, charts, per_device_train_batch_size=2, **changes)
     two = subprocess.Popen(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "train"]
-        + command,
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "train", *command],
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
@@ -536,8 +535,8 @@ def test_two_processes_train_the_adapter_of_one(
         state = tmp_path / name / "run" / "checkpoint-5" / "trainer_state.json"
         history = json.loads(state.read_text(encoding="utf-8"))["log_history"]
         found[name] = {entry["step"]: entry["loss"] for entry in history if "loss" in entry}
-    with capsys.disabled():
-        print("\nloss of five steps, one process and two:", *found.values())
+    for name, five in found.items():
+        figure(f"loss of five steps, {name} process(es)", [round(loss, 4) for loss in five.values()])
     assert list(found["one"]) == [1, 2, 3, 4, 5]
     assert len(set(found["one"].values())) == 5
     assert found["two"] == pytest.approx(found["one"], abs=1e-3)

@@ -1,0 +1,100 @@
+"""Logits of the static cache beside those of transformers' and PEFT's own forward, on the same tokens."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import DynamicCache
+
+from chartqa_demo.arms import ARMS, Arm
+from chartqa_demo.engines import EngineError
+from chartqa_demo.engines.batched import left_padded
+from chartqa_demo.engines.decoder import Decoder
+from chartqa_demo.engines.decoding import adapted_rows
+from chartqa_demo.engines.local import LocalEngine
+from chartqa_demo.engines.vision import encoder_outputs
+
+
+@torch.inference_mode()
+def eager_logits(
+    engine: LocalEngine,
+    prompts: Sequence[list[int]],
+    look: Any,
+    arms: Sequence[Arm],
+    steps: int,
+    forced: torch.Tensor | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits (B, steps, vocabulary), on the host, of transformers' and PEFT's own forward, step by step on a dynamic
+    cache, and the tokens (B, steps) read: the greedy ones, or those `forced`."""
+    base, names = engine.base, engine._adapter_names(arms)
+    ids, mask = left_padded(prompts, base.device)
+    kinds = (ids == base.config.image_token_id).int()
+    grid = look.grid.repeat(len(prompts), 1).to(base.device)
+    positions, _ = base.model.get_rope_index(ids, kinds, image_grid_thw=grid, attention_mask=mask)
+    cache = DynamicCache(config=base.config)
+    out = engine.model(
+        input_ids=ids, attention_mask=mask, position_ids=positions, mm_token_type_ids=kinds, image_grid_thw=grid,
+        mm_encoder_outputs=encoder_outputs([look] * len(prompts)), past_key_values=cache, logits_to_keep=1, **names,
+    )  # fmt: skip
+    following, logits, tokens = positions.amax(dim=(0, 2)) + 1, [out.logits[:, -1]], []
+    for step in range(steps - 1):
+        tokens.append(logits[-1].argmax(-1) if forced is None else forced[:, step].to(base.device))
+        mask = torch.cat([mask, mask.new_ones(len(prompts), 1)], dim=1)
+        out = engine.model(
+            input_ids=tokens[-1][:, None], attention_mask=mask, past_key_values=cache, logits_to_keep=1,
+            position_ids=(following + step)[None, :, None].expand(3, -1, -1), **names,
+        )  # fmt: skip
+        logits.append(out.logits[:, -1])
+    return torch.stack(logits, dim=1).float().cpu(), torch.stack(tokens, dim=1).cpu()
+
+
+@torch.inference_mode()
+def logit_spread(
+    engine: LocalEngine,
+    prompts: Sequence[list[int]],
+    look: Any,
+    reference: tuple[torch.Tensor, torch.Tensor],
+    steps: int,
+) -> dict[str, Any]:
+    """How far the static cache's logits lie from the eager batch's, beside how far the eager batch's lie from those of
+    the same rows one by one: the largest relative distance of any row and step."""
+    eager, tokens = reference
+    alone = torch.cat(
+        [eager_logits(engine, [prompts[k]], look, [arm], steps, tokens[k : k + 1])[0] for k, arm in enumerate(ARMS)]
+    )
+    decoder = engine.decoder
+    if decoder is None:
+        raise EngineError("There is no static cache to compare.")
+    step, logits = decoder.start(prompts, [look] * 3, adapted_rows(ARMS, engine._name), steps)
+    ours = [logits.float().cpu()]
+    for k in range(steps - 1):
+        ours.append(decoder.next(step, tokens[:, k].to(engine.base.device)).float().cpu().clone())
+
+    def apart(a: torch.Tensor, b: torch.Tensor) -> float:
+        return ((a - b).norm(dim=-1) / b.norm(dim=-1)).max().item()
+
+    mine = torch.stack(ours, dim=1)
+    between, from_batch, from_alone = apart(alone, eager), apart(mine, eager), apart(mine, alone)
+    same = (mine.argmax(-1) == eager.argmax(-1)).float().mean().item()
+    return {
+        "steps": steps,
+        "eager batch to eager single rows": f"{between:.2e}",
+        "static cache to eager batch": f"{from_batch:.2e}",
+        "static cache to eager single rows": f"{from_alone:.2e}",
+        "within the spread": min(from_batch, from_alone) <= between,
+        "same greedy token": round(same, 4),
+    }
+
+
+def replay_ms(decoder: Decoder, prompts: Sequence[list[int]], look: Any, adapter: str) -> float:
+    """Milliseconds of one decode step of three rows on the GPU itself, by events around replays without a pause."""
+    step, logits = decoder.start(prompts, [look] * 3, adapted_rows(ARMS, adapter), 128)
+    tokens = logits.argmax(-1)
+    begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    decoder.next(step, tokens)
+    begin.record()
+    for _ in range(100):
+        decoder.next(step, tokens)
+    end.record()
+    end.synchronize()
+    return round(begin.elapsed_time(end) / 100, 3)

@@ -1,0 +1,194 @@
+"""Three arms for the price of one: the usual way, one mixed batch, and the static cache, side by side in one run.
+
+    python -m bench.three_arms --size 7b --output bench/results/three_arms_7b.json      # one GPU of 40 GB or more
+    python -m bench.three_arms --size bundled --output bench/results/three_arms_cpu.json  # any machine
+
+The usual way is what one writes without this project: three calls of `generate`, one after another, each with its own
+pixels and the adapter switched off and on. Answers have a fixed length (no token ends them). Times on a GPU are wall
+clock, medians of interleaved repeats; on a CPU, which others may share, they are CPU time of one thread.
+"""
+
+import argparse
+import json
+import shlex
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.ceilings import ceilings, floor_s
+from bench.logits import eager_logits, logit_spread, replay_ms
+from bench.random_model import SIZES, build, save_adapter
+from bench.ways import CHART, LENGTHS, QUESTION, Bench, charts_of, new_sizes, same_answers, second_question, throughput
+from chartqa_demo.arms import ARMS
+from chartqa_demo.engines import EngineError, Options
+from chartqa_demo.engines.decoder import CaptureError, Decoder
+from chartqa_demo.engines.decoding import REPLAYED
+from chartqa_demo.engines.loading import choose, load_base
+from chartqa_demo.engines.local import LocalEngine
+from chartqa_demo.settings import Settings
+
+NEVER = -1  # an end token that no model writes
+
+
+def main() -> int:
+    """Exit code: 0 measured, 2 something a person has to change."""
+    flags = _flags()
+    torch.set_num_threads(flags.threads)
+    try:
+        found = run(flags)
+    except (EngineError, CaptureError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(json.dumps(found, indent=2))
+    if flags.output:
+        flags.output.parent.mkdir(parents=True, exist_ok=True)
+        flags.output.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+def run(flags: argparse.Namespace) -> dict[str, Any]:
+    """The whole measurement as one JSON object. Raises EngineError, and RuntimeError when an answer was cut short."""
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        engine = _engine(flags, Path(folder))
+    bench = Bench(engine, flags.repeats)
+    ends = engine.base.generation_config.eos_token_id
+    engine.base.generation_config.eos_token_id = [NEVER]
+    engine.base.generation_config.pad_token_id = 0
+    image = charts_of(1, CHART)[0]
+    found: dict[str, Any] = {
+        "command": "python -m bench.three_arms " + shlex.join(sys.argv[1:]),
+        "date": date.today().isoformat(),
+        "device": torch.cuda.get_device_name(engine.base.device) if bench.on_gpu else f"CPU, {flags.threads} thread(s)",
+        "clock": "wall" if bench.on_gpu else "CPU time",
+        "model": f"{flags.size}, {str(engine.base.dtype).removeprefix('torch.')}, {flags.quantize}",
+        "attention": engine.base.config._attn_implementation,
+        "torch": torch.__version__,
+        "loading_s": round(time.perf_counter() - began, 1),
+    }
+    look = engine._look(image)
+    prompts = [engine._token_ids(engine.prompt_text(arm, QUESTION, Options()), look) for arm in ARMS]
+    found["image_tokens"], found["prompt_tokens"] = look.tokens, [len(prompt) for prompt in prompts]
+
+    one, lengths = [ARMS[2]], tuple(flags.lengths)
+    eager = {
+        "usual way, three arms": lambda n: bench.usual(image, ARMS, n),
+        "usual way, one arm": lambda n: bench.usual(image, one, n),
+        "one batch, eager, three arms": lambda n: bench.ours(image, ARMS, n),
+        "one batch, eager, one arm": lambda n: bench.ours(image, one, n),
+    }
+    found["ways"] = bench.measure(eager, lengths)
+    found["second_question_eager"] = second_question(bench, image)
+    reference = None if flags.quantize != "none" else eager_logits(engine, prompts, look, ARMS, flags.logit_steps)
+
+    engine.decoder = Decoder(engine.base)
+    engine.notes = (*engine.notes, REPLAYED)
+    began = time.perf_counter()
+    engine.warm_up()
+    found["warm_up_s"] = round(time.perf_counter() - began, 2)
+    fast = {
+        "static cache, three arms": lambda n: bench.ours(image, ARMS, n),
+        "static cache, one arm": lambda n: bench.ours(image, one, n),
+    }
+    found["ways"] |= bench.measure(fast, lengths)
+    if engine.decoder is None:
+        raise EngineError(engine.notes[-1])
+    if bench.on_gpu:
+        found["step_ms_on_the_device"] = replay_ms(engine.decoder, prompts, look, engine._name)
+    found["captures"] = engine.decoder.captures
+    found["second_question"] = second_question(bench, image)
+    found["new_chart_size"] = new_sizes(bench, lengths[1])
+    measured = ceilings(engine.base.device, engine.base.dtype)
+    rows = {"three arms": [len(p) for p in prompts], "one arm": [len(prompts[2])]}
+    found["ceilings"] = measured
+    found["floor_s"] = {
+        name: {length: floor_s(engine.base, look, lens, length, measured) for length in lengths}
+        for name, lens in rows.items()
+    }
+    found["ratios"] = ratios(found, lengths)
+    if reference is not None:
+        found["logits"] = logit_spread(engine, prompts, look, reference, flags.logit_steps)
+    if flags.questions:
+        found["throughput"] = throughput(bench, flags.questions, flags.batch)
+    if flags.compare:
+        engine.base.generation_config.eos_token_id = ends
+        found["same_answers"] = same_answers(engine, flags.compare)
+    return found
+
+
+def ratios(found: dict[str, Any], lengths: Sequence[int]) -> dict[str, Any]:
+    """What the static cache buys, at every length, from the medians of this one run."""
+    ways, told = found["ways"], {}
+    usual, fast = ways["usual way, three arms"], ways["static cache, three arms"]
+    single, eager = ways["static cache, one arm"], ways["one batch, eager, one arm"]
+    for length in lengths:
+        key = f"total_{length}_s"
+        told[f"at {length} tokens"] = {
+            "times faster than the usual way": round(usual[key] / fast[key], 2),
+            "one eager batch, times faster than the usual way": round(
+                usual[key] / ways["one batch, eager, three arms"][key], 2
+            ),
+            "three arms over our own single arm": round(fast[key] / single[key], 3),
+            "three arms over one, eager": round(ways["one batch, eager, three arms"][key] / eager[key], 3),
+            "share of the floor": round(found["floor_s"]["three arms"][length]["total"] / fast[key], 3),
+        }
+    told["first text over the eager single arm's"] = round(fast["first_token_s"] / eager["first_token_s"], 3)
+    told["first text over the usual single arm's"] = round(
+        fast["first_token_s"] / ways["usual way, one arm"]["first_token_s"], 3
+    )
+    if fast["peak_gib"]:
+        told["peak memory over one eager arm's"] = round(fast["peak_gib"] / ways["usual way, one arm"]["peak_gib"], 3)
+    return told
+
+
+def _engine(flags: argparse.Namespace, folder: Path) -> LocalEngine:
+    """An eager engine on the model asked for, with a random adapter of rank 8 on q and v in its third arm."""
+    name = "bundled" if flags.size == "bundled" else str(folder / "base")
+    settings = Settings(
+        base=name, adapter="none", device=flags.device, dtype=flags.dtype, quantize=flags.quantize, decode="eager"
+    )
+    choice = choose(settings)
+    if flags.size == "bundled" or flags.quantize != "none":
+        if flags.size != "bundled":  # bitsandbytes quantises while it loads
+            model, processor = build(flags.size, choice.device, choice.dtype)
+            model.save_pretrained(name)
+            processor.save_pretrained(name)
+            del model
+        model, processor = load_base(choice, settings)
+    else:
+        model, processor = build(flags.size, choice.device, choice.dtype)
+    if flags.attention:
+        model.set_attn_implementation(flags.attention)
+    engine = LocalEngine(model, processor, choice, settings)
+    engine.use_adapter(str(save_adapter(model, folder / "adapter")))
+    return engine
+
+
+def _flags() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench.three_arms", description="Three arms for the price of one.")
+    parser.add_argument("--size", choices=(*SIZES, "bundled"), default="bundled", help="default: bundled")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--dtype", default="auto", choices=("auto", "float32", "bfloat16", "float16"))
+    parser.add_argument("--quantize", default="none", choices=("none", "8bit", "4bit"))
+    parser.add_argument("--attention", help="attention of the eager ways and the vision tower: sdpa, eager ...")
+    parser.add_argument("--repeats", type=int, default=5, help="of every time; default: 5")
+    parser.add_argument("--lengths", type=int, nargs=3, default=LENGTHS, metavar="N", help="default: 4 32 128")
+    parser.add_argument("--logit-steps", type=int, default=16, help="decode steps whose logits are compared")
+    parser.add_argument("--questions", type=int, default=0, help="charts of the throughput measurement; 0 for none")
+    parser.add_argument("--batch", type=int, default=32, help="questions per batch there; default: 32")
+    parser.add_argument(
+        "--compare", type=int, default=0, metavar="N", help="compare the answers to the first N bundled questions"
+    )
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads; default: 1")
+    parser.add_argument("--output", type=Path, help="JSON file")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,207 @@
+"""The ways to answer one question, timed: what `bench.three_arms` compares."""
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from statistics import median
+from typing import Any
+
+import torch
+from PIL import Image
+from transformers.generation.streamers import BaseStreamer
+
+from chartqa_demo.arms import ARMS, Arm
+from chartqa_demo.dataset import open_split
+from chartqa_demo.engines import EngineError, Options
+from chartqa_demo.engines.local import LocalEngine
+from chartqa_demo.images import fit_canvas
+
+QUESTION, SECOND = "What is the difference between the two largest values?", "Which year had the lowest value?"
+CHART = (800, 557)  # the most common size in ChartQA's test split
+LENGTHS = (4, 32, 128)
+Timed = tuple[float, float]  # seconds to the first token and to the last
+
+
+class FirstToken(BaseStreamer):
+    """When `generate` put its first token after the prompt."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.clock, self.puts, self.at = clock, 0, 0.0
+
+    def put(self, value: torch.Tensor) -> None:
+        """Called by `generate`: the prompt first."""
+        self.puts += 1
+        if self.puts == 2:
+            self.at = self.clock()
+
+    def end(self) -> None:
+        """Called by `generate`."""
+
+
+class Bench:
+    """One engine, timed in several ways. on_gpu decides the clock: wall on a GPU, CPU time elsewhere."""
+
+    def __init__(self, engine: LocalEngine, repeats: int) -> None:
+        self.engine, self.repeats = engine, repeats
+        self.on_gpu = engine.base.device.type == "cuda"
+        self.clock = time.perf_counter if self.on_gpu else time.process_time
+
+    def usual(self, image: Image.Image, arms: Sequence[Arm], tokens: int) -> Timed:
+        """One call of `generate` per arm; pixels processed and looked at in each."""
+        engine = self.engine
+        model: Any = engine.model
+        began, first = self.clock(), 0.0
+        for arm in arms:
+            canvases = getattr(engine.base.config, "chart_canvases", None)
+            chart = fit_canvas(image, canvases)[0] if canvases else image
+            text = engine.prompt_text(arm, QUESTION, Options())
+            inputs = engine.processor(text=[text], images=[[chart]], return_tensors="pt").to(engine.base.device)
+            seen = FirstToken(self.clock)
+            settings = engine._generation(Options(max_new_tokens=tokens))
+            with torch.inference_mode():
+                if arm.adapter:
+                    out = model.generate(**inputs, streamer=seen, **settings)
+                else:
+                    with model.disable_adapter():
+                        out = model.generate(**inputs, streamer=seen, **settings)
+            out = out[:, inputs["input_ids"].shape[1] :].tolist()
+            _check(len(out[0]), tokens)
+            first = first or seen.at - began
+        return first, self.clock() - began
+
+    def ours(
+        self, image: Image.Image, arms: Sequence[Arm], tokens: int, question: str = QUESTION, fresh: bool = True
+    ) -> Timed:
+        """The engine's answer, on a chart that it has not seen unless `fresh` is off."""
+        if fresh:
+            self.engine._looks.clear()
+        began, first, answers = self.clock(), 0.0, ()
+        for answers in self.engine.answer(image, question, arms, Options(max_new_tokens=tokens)):
+            if not first and all(answer.tokens for answer in answers):
+                first = self.clock() - began
+        total = self.clock() - began
+        for answer in answers:
+            if answer.error is not None:
+                raise EngineError(answer.error)
+            _check(answer.tokens, tokens)
+        return first, total
+
+    def peak(self, run: Callable[[], object]) -> float | None:
+        """GiB that were allocated at once while `run` ran, weights included; None on a CPU."""
+        if not self.on_gpu:
+            return None
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        run()
+        torch.cuda.synchronize()
+        return round(torch.cuda.max_memory_allocated() / 2**30, 2)
+
+    def measure(self, ways: dict[str, Callable[[int], Timed]], lengths: Sequence[int]) -> dict[str, dict[str, Any]]:
+        """Every way at every length, interleaved, medians; with its first call and its peak memory."""
+        found: dict[str, dict[str, Any]] = {}
+        for name, way in ways.items():
+            began = time.perf_counter()
+            found[name] = {"peak_gib": self.peak(lambda way=way: way(lengths[1]))}
+            found[name]["first_call_s"] = round(time.perf_counter() - began, 2)
+        times: dict[tuple[str, int], list[Timed]] = {(n, length): [] for n in ways for length in lengths}
+        for _ in range(self.repeats):
+            for name, length in random.sample(list(times), len(times)):
+                times[name, length].append(ways[name](length))
+        for name in ways:
+            totals = {length: median(total for _, total in times[name, length]) for length in lengths}
+            spread = {length: max(t for _, t in times[name, length]) / totals[length] - 1 for length in lengths}
+            found[name] |= {
+                "first_token_s": round(median(f for length in lengths for f, _ in times[name, length]), 4),
+                **{f"total_{length}_s": round(totals[length], 4) for length in lengths},
+                "decode_ms_per_step": round(
+                    1000 * (totals[lengths[-1]] - totals[lengths[1]]) / (lengths[-1] - lengths[1]), 3
+                ),
+                "slowest_repeat_over_median": round(max(spread.values()), 3),
+            }
+        return found
+
+
+def second_question(bench: Bench, image: Image.Image) -> dict[str, Any]:
+    """Another question on the chart just asked about: vision passes counted, time to first text of all arms."""
+    firsts, passes = [], set()
+    for _ in range(bench.repeats):
+        fresh, _total = bench.ours(image, ARMS, 4)
+        before = bench.engine.vision_passes
+        again, _total = bench.ours(image, ARMS, 4, SECOND, fresh=False)
+        passes.add(bench.engine.vision_passes - before)
+        firsts.append((fresh, again))
+    first, again = (round(median(times), 4) for times in zip(*firsts, strict=True))
+    return {"vision_passes": sorted(passes), "first_question_first_text_s": first, "first_text_s": again}
+
+
+def new_sizes(bench: Bench, tokens: int) -> dict[str, Any]:
+    """Charts of sizes not seen before, asked once each, against the size that everything was warmed with."""
+    decoder = bench.engine.decoder
+    before = decoder.captures if decoder else 0
+    seen = median(bench.ours(charts_of(1, CHART)[0], ARMS, tokens)[1] for _ in range(bench.repeats))
+    sizes = [(640, 480), (850, 600), (474, 781), (1000, 412)]
+    new = [bench.ours(charts_of(1, size)[0], ARMS, tokens)[1] for size in sizes]
+    captured = (decoder.captures if decoder else 0) - before
+    return {
+        "sizes": sizes,
+        "seen_s": round(seen, 4),
+        "new_s": [round(total, 4) for total in new],
+        "dearest_over_seen": round(max(new) / seen, 3),
+        "captures": captured,
+    }
+
+
+def throughput(bench: Bench, questions: int, batch: int) -> dict[str, Any]:
+    """Questions per second with answers of 8 tokens: the usual way one by one, and the evaluation's large batches."""
+    charts = charts_of(questions, CHART)
+    alone = [bench.usual(chart, ARMS, 8)[1] for chart in charts[: bench.repeats]]
+    items = [(chart, QUESTION) for chart in charts]
+    options = Options(max_new_tokens=8)
+    bench.engine._looks.clear()
+    bench.engine.answer_many(items[:batch], ARMS, options)
+    bench.engine._looks.clear()
+    began = bench.clock()
+    for first in range(0, len(items), batch):
+        for answers in bench.engine.answer_many(items[first : first + batch], ARMS, options):
+            for answer in answers:
+                _check(answer.tokens, 8)
+    seconds = bench.clock() - began
+    usual, batched = 1 / median(alone), len(items) / seconds
+    return {
+        "questions": len(items),
+        "charts": "one per question",
+        "questions_per_batch": batch,
+        "usual_questions_per_s": round(usual, 3),
+        "batched_questions_per_s": round(batched, 3),
+        "ratio": round(batched / usual, 2),
+        "peak_gib": round(torch.cuda.max_memory_allocated() / 2**30, 2) if bench.on_gpu else None,
+    }
+
+
+def same_answers(engine: LocalEngine, questions: int) -> dict[str, Any]:
+    """Greedy answers of all arms on the bundled charts, eager and from the static cache, compared."""
+    decoder, different = engine.decoder, []
+    items = list(open_split("bundled"))[:questions]
+    for item in items:
+        told = []
+        for engine.decoder in (None, decoder):
+            *_, answers = engine.answer(item.load_image(), item.question, ARMS, Options(max_new_tokens=48))
+            told.append([(answer.text, answer.tokens) for answer in answers])
+        different += [f"{item.id} {arm.key}: {a} {b}" for arm, a, b in zip(ARMS, *told, strict=True) if a != b]
+    return {"answers": len(items) * len(ARMS), "different": different}
+
+
+def charts_of(count: int, size: tuple[int, int]) -> list[Image.Image]:
+    """Bundled charts brought to this size; beyond their number the same again with another corner pixel."""
+    files = sorted({example.file_name: example for example in open_split("bundled")}.items())
+    charts = []
+    for number in range(count):
+        chart = files[number % len(files)][1].load_image().resize(size)
+        chart.putpixel((0, 0), (number // len(files), 0, 0))
+        charts.append(chart)
+    return charts
+
+
+def _check(found: int, wanted: int) -> None:
+    if found != wanted:
+        raise EngineError(f"An answer has {found} tokens instead of {wanted}: times would not compare.")

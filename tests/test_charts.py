@@ -8,12 +8,11 @@ from collections import Counter
 
 import pytest
 
-from train.pretrain import coining, looks, measures
-from train.pretrain.charts import KINDS, make_chart
+from train.pretrain.charts import KINDS, coining, looks, make_chart, measures
+from train.pretrain.charts.naming import KIND_NAMES
+from train.pretrain.charts.words import FOLDER, is_held_out, words
 from train.pretrain.examples import FOLDER as BUNDLED
-from train.pretrain.naming import KIND_NAMES
 from train.pretrain.truth import Chart, Question, Text
-from train.pretrain.words import FOLDER, is_held_out, words
 
 SEEDS = range(340)
 CLOSED = {

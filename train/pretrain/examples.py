@@ -11,8 +11,8 @@ from collections import Counter
 from pathlib import Path
 
 from train.pretrain.charts import make_chart
-from train.pretrain.looks import LOOKS
-from train.pretrain.naming import KIND_NAMES
+from train.pretrain.charts.looks import LOOKS
+from train.pretrain.charts.naming import KIND_NAMES
 from train.pretrain.truth import Chart, Question
 
 FOLDER = Path(__file__).parents[2] / "chartqa_demo" / "bundled" / "charts"

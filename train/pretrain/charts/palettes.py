@@ -1,6 +1,6 @@
 """Colours of charts, each with the word that people use for it."""
 
-from train.pretrain.drawing import rgb
+from train.pretrain.charts.drawing import rgb
 
 # In order of use; no two colours of a palette share a word.
 PALETTES = {

@@ -4,9 +4,9 @@ import math
 import random
 from dataclasses import dataclass
 
-from train.pretrain.drawing import Canvas, Colour, Font
-from train.pretrain.looks import Look
-from train.pretrain.tables import Table
+from train.pretrain.charts.drawing import Canvas, Colour, Font
+from train.pretrain.charts.looks import Look
+from train.pretrain.charts.tables import Table
 from train.pretrain.truth import Box, Mark
 
 ICON = (243, 245, 247)

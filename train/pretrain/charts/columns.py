@@ -1,7 +1,7 @@
 """Upright bars, and the axes that they share with lines: one series, grouped or stacked."""
 
-from train.pretrain.drawing import Colour, Font, readable_on
-from train.pretrain.frames import (
+from train.pretrain.charts.drawing import Colour, Font, readable_on
+from train.pretrain.charts.frames import (
     Plot,
     Scale,
     draw_inside_legend,

@@ -6,9 +6,9 @@ Yes or No, lists as "[a, b]".
 
 import random
 
-from train.pretrain import comparing, lookups, naming, reckoning
-from train.pretrain.asker import Asker
-from train.pretrain.frames import Plot
+from train.pretrain.charts import comparing, lookups, naming, reckoning
+from train.pretrain.charts.asker import Asker
+from train.pretrain.charts.frames import Plot
 from train.pretrain.truth import Question
 
 # What every chart is asked, and how often the rest is drawn. A writer adds nothing where no answer is clear.

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Sequence
 
-from train.pretrain.frames import Plot
+from train.pretrain.charts.frames import Plot
 from train.pretrain.truth import Question
 
 Cell = tuple[int, int]  # category, series

@@ -7,8 +7,8 @@ Sizes are logical pixels of a chart as the bundled model sees it: an 800 x 557 p
 import random
 from dataclasses import dataclass
 
-from train.pretrain.drawing import Colour
-from train.pretrain.palettes import SWATCHES
+from train.pretrain.charts.drawing import Colour
+from train.pretrain.charts.palettes import SWATCHES
 
 LOOKS = {"statista": 34, "pew": 15, "owid": 13, "oecd": 8, "matplotlib": 12, "spreadsheet": 13, "slides": 9}
 

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from train.pretrain.columns import SMALLEST_LABEL, colour_of, extent
-from train.pretrain.drawing import Colour, Font, darker, readable_on
-from train.pretrain.frames import Plot, Scale, make_scale
+from train.pretrain.charts.columns import SMALLEST_LABEL, colour_of, extent
+from train.pretrain.charts.drawing import Colour, Font, darker, readable_on
+from train.pretrain.charts.frames import Plot, Scale, make_scale
 from train.pretrain.truth import Box
 
 

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from train.pretrain.figures import Figures, Unit
-from train.pretrain.measures import Measure
+from train.pretrain.charts.figures import Figures, Unit
+from train.pretrain.charts.measures import Measure
 
 Values = list[list[float | None]]
 

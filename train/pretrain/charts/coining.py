@@ -9,8 +9,8 @@ import re
 from dataclasses import dataclass
 from functools import cache
 
-from train.pretrain.measures import NAMES
-from train.pretrain.words import is_held_out, words
+from train.pretrain.charts.measures import NAMES
+from train.pretrain.charts.words import is_held_out, words
 
 VOWELS, CONSONANTS = "aeiou", "bcdfghjklmnprstvwyz"
 LETTERS = re.compile(r"[^\W\d_]+")

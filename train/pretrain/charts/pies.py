@@ -2,8 +2,8 @@
 
 import math
 
-from train.pretrain.drawing import Font, readable_on
-from train.pretrain.frames import Plot
+from train.pretrain.charts.drawing import Font, readable_on
+from train.pretrain.charts.frames import Plot
 from train.pretrain.truth import Box
 
 SHIFTS = (0, 1, -1, 2, -2, 3, -3, 4, -4, 5, -5)

@@ -2,13 +2,13 @@
 
 import random
 
-from train.pretrain.coining import Vocabulary, coin
-from train.pretrain.figures import UNITS, Figures
-from train.pretrain.looks import Look
-from train.pretrain.measures import MEASURES, MONTHS, NAMES, PARTS, PEOPLE, SCALES, Measure, Names
-from train.pretrain.tables import Table
-from train.pretrain.values import fill_values
-from train.pretrain.words import invented
+from train.pretrain.charts.coining import Vocabulary, coin
+from train.pretrain.charts.figures import UNITS, Figures
+from train.pretrain.charts.looks import Look
+from train.pretrain.charts.measures import MEASURES, MONTHS, NAMES, PARTS, PEOPLE, SCALES, Measure, Names
+from train.pretrain.charts.tables import Table
+from train.pretrain.charts.values import fill_values
+from train.pretrain.charts.words import invented
 
 STACKS = ("stacked", "stacked_h", "area")
 PIES = ("pie", "donut")

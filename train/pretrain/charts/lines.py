@@ -2,9 +2,9 @@
 
 from itertools import pairwise
 
-from train.pretrain.columns import colour_of, draw_frame_lines, draw_level_grid, plan_upright
-from train.pretrain.drawing import Colour, Font, darker
-from train.pretrain.frames import Plot, Scale, draw_inside_legend, draw_names, make_scale, plan_names
+from train.pretrain.charts.columns import colour_of, draw_frame_lines, draw_level_grid, plan_upright
+from train.pretrain.charts.drawing import Colour, Font, darker
+from train.pretrain.charts.frames import Plot, Scale, draw_inside_legend, draw_names, make_scale, plan_names
 from train.pretrain.truth import Box
 
 

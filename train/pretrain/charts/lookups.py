@@ -1,7 +1,7 @@
 """Questions whose answer stands in the table: values, their categories, extremes and ranks."""
 
-from train.pretrain import wordings as words
-from train.pretrain.asker import Asker, listing
+from train.pretrain.charts import wordings as words
+from train.pretrain.charts.asker import Asker, listing
 
 ORDINALS = ("", "second", "third")
 

@@ -1,8 +1,8 @@
 """Questions that compare: yes or no, which of two, how many lie above a limit."""
 
-from train.pretrain import wordings as words
-from train.pretrain.asker import Asker, roundest
-from train.pretrain.lookups import in_words
+from train.pretrain.charts import wordings as words
+from train.pretrain.charts.asker import Asker, roundest
+from train.pretrain.charts.lookups import in_words
 
 
 def ask_compare(asker: Asker) -> None:

@@ -4,10 +4,10 @@ import math
 import random
 from dataclasses import replace
 
-from train.pretrain.figures import PLAIN, UNITS, Figures, Unit
-from train.pretrain.looks import Look
-from train.pretrain.measures import MEASURES
-from train.pretrain.tables import Table
+from train.pretrain.charts.figures import PLAIN, UNITS, Figures, Unit
+from train.pretrain.charts.looks import Look
+from train.pretrain.charts.measures import MEASURES
+from train.pretrain.charts.tables import Table
 
 CHARACTER = 0.57  # a digit's usual width in font sizes
 STACKS = ("stacked", "stacked_h", "area")

@@ -1,7 +1,7 @@
 """Questions about what a chart shows besides its values: counts, colours, names, titles."""
 
-from train.pretrain import wordings as words
-from train.pretrain.asker import Asker, listing
+from train.pretrain.charts import wordings as words
+from train.pretrain.charts.asker import Asker, listing
 
 KIND_NAMES = {
     "bar": "Bar chart",

@@ -1,7 +1,7 @@
 """Questions whose answer has to be worked out: differences, sums, ratios, averages."""
 
-from train.pretrain import wordings as words
-from train.pretrain.asker import Asker
+from train.pretrain.charts import wordings as words
+from train.pretrain.charts.asker import Asker
 
 
 def ask_difference(asker: Asker) -> None:

@@ -2,9 +2,9 @@
 
 import random
 
-from train.pretrain.coining import Vocabulary, coin, coin_title
-from train.pretrain.looks import Look
-from train.pretrain.tables import Table
+from train.pretrain.charts.coining import Vocabulary, coin, coin_title
+from train.pretrain.charts.looks import Look
+from train.pretrain.charts.tables import Table
 
 ADULTS = (
     "U.S. adults",

@@ -3,18 +3,18 @@
 import random
 from typing import Literal, cast, get_args
 
-from train.pretrain.bars import draw_rows
-from train.pretrain.coining import Vocabulary
-from train.pretrain.columns import draw_columns
-from train.pretrain.drawing import Canvas, Colour
-from train.pretrain.frames import Plot, draw_header, draw_legend, draw_notes
-from train.pretrain.headlines import write_headline
-from train.pretrain.lines import draw_lines, draw_scatter
-from train.pretrain.looks import Look, choose_look
-from train.pretrain.pies import draw_pie
-from train.pretrain.questions import write_questions
-from train.pretrain.tables import Table
-from train.pretrain.topics import make_table
+from train.pretrain.charts.bars import draw_rows
+from train.pretrain.charts.coining import Vocabulary
+from train.pretrain.charts.columns import draw_columns
+from train.pretrain.charts.drawing import Canvas, Colour
+from train.pretrain.charts.frames import Plot, draw_header, draw_legend, draw_notes
+from train.pretrain.charts.headlines import write_headline
+from train.pretrain.charts.lines import draw_lines, draw_scatter
+from train.pretrain.charts.looks import Look, choose_look
+from train.pretrain.charts.pies import draw_pie
+from train.pretrain.charts.questions import write_questions
+from train.pretrain.charts.tables import Table
+from train.pretrain.charts.topics import make_table
 from train.pretrain.truth import Chart
 
 Kind = Literal["bar", "hbar", "grouped", "grouped_h", "stacked", "stacked_h", "line", "area", "pie", "donut", "scatter"]

@@ -89,6 +89,7 @@ class Bench:
     def peak(self, run: Callable[[], object]) -> float | None:
         """GiB that were allocated at once while `run` ran, weights included; None on a CPU."""
         if not self.on_gpu:
+            run()
             return None
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()

@@ -32,6 +32,7 @@ from chartqa_demo.engines.loading import Choice, load_adapter
 from chartqa_demo.engines.local import LocalEngine, load_engine
 from chartqa_demo.settings import Settings
 from train.__main__ import main, parse
+from train.base import load
 from train.data import DataError, chart_rows, usable
 from train.progress import last_save, public_command
 from train.publish import check_adapter
@@ -292,6 +293,44 @@ def test_the_frozen_vision_tower_without_gradients_gives_the_same_weights(tiny_b
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     assert any(bool(w.any()) for name, w in weights[0].items() if "lora_B" in name)
     assert backwards == [3, 0]
+
+
+def step_losses(trainer: ChartTrainer) -> list[float]:
+    trainer.train()
+    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+
+
+def test_charts_of_like_size_are_batched_within_a_step_and_the_steps_stay_the_same(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    rows = examples([(png(n), f"How many bars are above {n}0?", str(n) * (1 + n % 3)) for n in range(12)])
+    flags = ("--gradient_accumulation_steps", "2", "--logging_steps", "1", "--lora_dropout", "0")
+    plain = small_trainer(tiny_base, tmp_path / "plain", rows, *flags)
+    grouped = small_trainer(tiny_base, tmp_path / "grouped", rows, *flags)
+    grouped.sizes = [number * 7 % 12 for number in range(12)]
+    orders = [[row for batch in one.get_train_dataloader().batch_sampler for row in batch] for one in (plain, grouped)]
+    assert orders[0] != orders[1]
+    for first in range(0, 12, 4):  # two batches of two
+        step = orders[1][first : first + 4]
+        assert set(step) == set(orders[0][first : first + 4])
+        sizes = [grouped.sizes[row] for row in step]
+        assert sizes == sorted(sizes, reverse=True)
+    assert step_losses(grouped) == pytest.approx(step_losses(plain), rel=1e-4)
+
+
+def test_the_vision_tower_can_stay_out_of_the_quantisation(tiny_base: Path) -> None:
+    for wanted in ("true", "false"):
+        recipe, _, model_args = parse(
+            [
+                *("--model_name_or_path", str(tiny_base), "--use_peft", "--output_dir", "unused", "--use_cpu"),
+                *("--bf16", "false", "--load_in_4bit", "--dtype", "float32", "--vision_4bit", wanted),
+            ]
+        )
+        model = load(recipe, model_args).model
+        four_bit = [name for name, module in model.named_modules() if type(module).__name__ == "Linear4bit"]
+        assert any("visual" in name for name in four_bit) == (wanted == "true")
+        assert any("language_model" in name for name in four_bit)
+        assert "lm_head" not in four_bit
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

@@ -124,6 +124,7 @@ def fine_tune(  # noqa: PLR0912, PLR0915 (a run is one story, told from top to b
             eval_dataset=data.val,
             peft_config=for_language_model(get_peft_config(model_args), base.model),
             base_name=base.name,
+            sizes=data.sizes,
         )
     except ValueError as error:  # TRL and PEFT say which argument, and why
         raise RunError(str(error)) from error

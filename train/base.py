@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
+from transformers import AutoModelForImageTextToText, AutoProcessor, BitsAndBytesConfig, PreTrainedModel
 from trl.trainer.model_config import ModelConfig
 from trl.trainer.utils import get_quantization_config
 
@@ -15,6 +15,8 @@ from chartqa_demo.settings import BUNDLED_BASE, Settings
 from train.progress import RunError
 from train.publish import BUNDLED
 from train.recipe import Recipe
+
+VISION_TOWERS = ("model.visual", "model.vision_tower", "model.vision_model")  # by family
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def load(recipe: Recipe, model_args: ModelConfig) -> Base:
             folder,
             dtype=model_args.dtype,
             attn_implementation=model_args.attn_implementation,
-            quantization_config=get_quantization_config(model_args),
+            quantization_config=quantization(recipe, model_args),
         )
         processor = AutoProcessor.from_pretrained(folder)
     except (OSError, ValueError, ImportError) as error:
@@ -69,6 +71,15 @@ def load(recipe: Recipe, model_args: ModelConfig) -> Base:
         shrink_to=shrink_to,
         folds_system=folds_system(lambda turns: processor.apply_chat_template(turns, tokenize=False)),
     )
+
+
+def quantization(recipe: Recipe, model_args: ModelConfig) -> BitsAndBytesConfig | None:
+    """How the weights are held, None for unquantised. A list of one's own replaces transformers' own exception, the
+    language model's head, so that is named again."""
+    chosen: Any = get_quantization_config(model_args)
+    if chosen is not None and not recipe.vision_4bit:
+        chosen.llm_int8_skip_modules = [*VISION_TOWERS, "lm_head"]
+    return chosen
 
 
 def choice(base: Base, model_args: ModelConfig, device: Any) -> Choice:

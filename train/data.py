@@ -34,7 +34,8 @@ FIRST_VAL_SEED, FIRST_TEST_SEED = 10_000_000, 20_000_000  # generated charts to 
 class Data:
     """What a run trains on, watches and is measured on; names as they may be published, a folder by its name only.
 
-    train, val: rows of images, prompt, completion; held_out: examples for `chartqa_demo.evaluate`."""
+    train, val: rows of images, prompt, completion; held_out: examples for `chartqa_demo.evaluate`; sizes: pixels of
+    each row's chart, where the recipe puts charts of like size together."""
 
     name: str
     train: Dataset
@@ -42,6 +43,7 @@ class Data:
     held_out: list[Example]
     train_split: str
     test_split: str
+    sizes: tuple[int, ...] = ()
 
     @property
     def generated(self) -> bool:
@@ -83,6 +85,7 @@ def open_data(
         held_out=sample(test, recipe.test_sample, seed),
         train_split=recipe.train_split,
         test_split=recipe.test_split,
+        sizes=tuple(chart_pixels(train)) if recipe.like_sizes else (),
     )
 
 
@@ -106,6 +109,11 @@ def usable(examples: Sequence[Example] | Split, where: str, skip_bad_rows: bool 
     if bad:
         print(f"{where}: {len(bad)} of {len(examples)} rows left out; the first is row {bad[0]}, {faults[bad[0]]}")
     return list(compress(examples, [fault is None for fault in faults]))
+
+
+def chart_pixels(examples: Sequence[Example]) -> list[int]:
+    """The area of every chart in pixels, from its file's header."""
+    return [width * height for width, height in (example.image_size() for example in examples)]
 
 
 def chart_rows(

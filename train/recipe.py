@@ -19,7 +19,7 @@ class Recipe:
         default=HUB_DATASET,
         metadata={
             "help": "Hub id or local folder in the layout of ChartQA (columns image, query, label), or "
-            f"'{GENERATED}': charts drawn by train/pretrain/charts.py."
+            f"'{GENERATED}': charts drawn by train/pretrain/charts."
         },
     )
     train_split: str = field(default="train", metadata={"help": "Split to train on, slices allowed: train[:10%]."})
@@ -43,6 +43,20 @@ class Recipe:
     vision_gradients: bool = field(
         default=False,
         metadata={"help": "Send gradients through the frozen vision tower: the same weights, more operations."},
+    )
+    vision_4bit: bool = field(
+        default=True,
+        metadata={
+            "help": "With load_in_4bit or load_in_8bit: quantise the frozen vision tower too. Without, it is faster "
+            "and half a gigabyte to a gigabyte larger."
+        },
+    )
+    like_sizes: bool = field(
+        default=False,
+        metadata={
+            "help": "Put charts of like size into one batch, within each optimiser step: the same rows in every step, "
+            "less padding."
+        },
     )
     accuracy_sample: int = field(
         default=100, metadata={"help": "Validation questions answered at the start and at each save; 0 for none."}

@@ -5,11 +5,13 @@ choose the checkpoint by it and a resumed run finds it in the trainer's own stat
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.data_loader import SeedableRandomSampler
+from torch.utils.data import Sampler
 from trl.trainer.sft_trainer import SFTTrainer
 
 from chartqa_demo.arms import ARMS
@@ -17,16 +19,42 @@ from chartqa_demo.arms import ARMS
 Measure = Callable[[Sequence[str]], dict[str, float]]
 
 
+class LikeSizes(Sampler[int]):
+    """The trainer's own random order, with rows of like size side by side within each optimiser step.
+
+    A step still has the same rows, and the loss is averaged over all of its tokens, so nothing changes but the padding
+    of the batches that it is made of; the largest charts come first.
+    """
+
+    def __init__(self, sizes: Sequence[int], per_step: int, seed: int) -> None:
+        self.sizes, self.per_step = sizes, per_step
+        self.order = SeedableRandomSampler(sizes, data_seed=seed)
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def __iter__(self) -> Iterator[int]:
+        rows = list(self.order)
+        for first in range(0, len(rows), self.per_step):
+            yield from sorted(rows[first : first + self.per_step], key=lambda row: -self.sizes[row])
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by accelerate before every epoch."""
+        self.order.set_epoch(epoch)
+
+
 class ChartTrainer(SFTTrainer):
     """SFTTrainer with accuracy beside the loss.
 
-    base_name: what saved adapters name as their base, whatever folder it was read from. `measure(arms)` gives
+    base_name: what saved adapters name as their base, whatever folder it was read from; sizes: of every training row,
+    to put rows of like size into one batch (none: as they come). `measure(arms)` gives
     relaxed accuracy in per cent by arm key; None measures nothing.
     """
 
-    def __init__(self, *args: Any, base_name: str, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, base_name: str, sizes: Sequence[int] = (), **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.base_name = base_name
+        self.sizes = sizes
         self.measure: Measure | None = None
         collator: Any = self.data_collator
         self.data_collator = _seen_by_answers(collator, collator.processor.image_token_id)
@@ -44,6 +72,14 @@ class ChartTrainer(SFTTrainer):
             scores |= {f"eval_accuracy_{arm}": score for arm, score in self.measure(arms).items()}
             self.log(dict(scores))
         return metrics | scores
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        if not self.sizes:
+            return super()._get_train_sampler(train_dataset)
+        args = self.args
+        seed = args.seed if args.data_seed is None else args.data_seed
+        per_step = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+        return LikeSizes(self.sizes, per_step, seed)
 
     def supervised_texts(self, rows: list[dict[str, Any]]) -> list[str]:
         """What the loss is taken on in each of `rows`, decoded: the answer and its end token, if all is well."""

@@ -157,16 +157,21 @@ def _event(usage: dict[str, int] | None = None, **choice: Any) -> str:
 def endpoint_server() -> Iterator[EndpointServer]:
     """A running server on a free port; `url` is its address, /v1 included."""
     server = EndpointServer()
+    with serving(Starlette(routes=[Route("/v1/chat/completions", server.complete, methods=["POST"])])) as server.url:
+        yield server
+
+
+@contextmanager
+def serving(app: Starlette) -> Iterator[str]:
+    """The app on a free port of the loopback interface; its address, /v1 included."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen(512)
-        server.url = f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
-        app = Starlette(routes=[Route("/v1/chat/completions", server.complete, methods=["POST"])])
         running = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="off"))
         thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()
         try:
-            yield server
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
         finally:
             running.force_exit = running.should_exit = True
             thread.join()

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from datetime import date
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -37,23 +38,26 @@ NEVER = -1  # an end token that no model writes
 
 
 def main() -> int:
-    """Exit code: 0 measured, 2 something a person has to change."""
+    """Exit code: 0 measured, 2 something a person has to change; what was measured until then is printed and kept."""
     flags = _flags()
     torch.set_num_threads(flags.threads)
+    found: dict[str, Any] = {}
+    code = 0
     try:
-        found = run(flags)
-    except (EngineError, CaptureError, OSError) as error:
+        run(flags, found)
+    except (EngineError, CaptureError, OSError, torch.OutOfMemoryError) as error:
+        found["stopped_by"], code = f"{type(error).__name__}: {error}", 2
         print(f"error: {error}", file=sys.stderr)
-        return 2
     print(json.dumps(found, indent=2))
     if flags.output:
         flags.output.parent.mkdir(parents=True, exist_ok=True)
         flags.output.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    return 0
+    return code
 
 
-def run(flags: argparse.Namespace) -> dict[str, Any]:
-    """The whole measurement as one JSON object. Raises EngineError, and RuntimeError when an answer was cut short."""
+def run(flags: argparse.Namespace, found: dict[str, Any]) -> None:
+    """The whole measurement into `found`, part by part, so that a later part that fails leaves the earlier ones. Raises
+    EngineError, also when an answer was cut short or no step could be captured."""
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         engine = _engine(flags, Path(folder))
@@ -62,14 +66,14 @@ def run(flags: argparse.Namespace) -> dict[str, Any]:
     engine.base.generation_config.eos_token_id = [NEVER]
     engine.base.generation_config.pad_token_id = 0
     image = charts_of(1, CHART)[0]
-    found: dict[str, Any] = {
+    found |= {
         "command": "python -m bench.three_arms " + shlex.join(sys.argv[1:]),
         "date": date.today().isoformat(),
         "device": torch.cuda.get_device_name(engine.base.device) if bench.on_gpu else f"CPU, {flags.threads} thread(s)",
         "clock": "wall" if bench.on_gpu else "CPU time",
         "model": f"{flags.size}, {str(engine.base.dtype).removeprefix('torch.')}, {flags.quantize}",
         "attention": engine.base.config._attn_implementation,
-        "torch": torch.__version__,
+        "versions": {name: version(name) for name in ("torch", "transformers", "peft")},
         "loading_s": round(time.perf_counter() - began, 1),
     }
     look = engine._look(image)
@@ -92,13 +96,13 @@ def run(flags: argparse.Namespace) -> dict[str, Any]:
     began = time.perf_counter()
     engine.warm_up()
     found["warm_up_s"] = round(time.perf_counter() - began, 2)
+    if engine.decoder is None:
+        raise EngineError(engine.notes[-1])
     fast = {
         "static cache, three arms": lambda n: bench.ours(image, ARMS, n),
         "static cache, one arm": lambda n: bench.ours(image, one, n),
     }
     found["ways"] |= bench.measure(fast, lengths)
-    if engine.decoder is None:
-        raise EngineError(engine.notes[-1])
     if bench.on_gpu:
         found["step_ms_on_the_device"] = replay_ms(engine.decoder, prompts, look, engine._name)
     found["captures"] = engine.decoder.captures
@@ -119,7 +123,6 @@ def run(flags: argparse.Namespace) -> dict[str, Any]:
     if flags.compare:
         engine.base.generation_config.eos_token_id = ends
         found["same_answers"] = same_answers(engine, flags.compare)
-    return found
 
 
 def ratios(found: dict[str, Any], lengths: Sequence[int]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """One optimiser step of the recipe of record as it is written, and of the settings that this project offers instead.
 
-    python -m bench.train_step --size 7b --dataset shared/chartqa --output bench/results/train_step_7b.json
+    python -m bench.train_step --size 7b --dataset path/to/chartqa --output bench/results/train_step_7b.json
     python -m bench.train_step --size tiny --dataset bundled --steps 3      # from end to end on any machine
 
 Every mode trains the same model of random weights on the same rows in the same order, 32 of them a step, through TRL

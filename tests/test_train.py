@@ -308,7 +308,8 @@ def test_charts_of_like_size_are_batched_within_a_step_and_the_steps_stay_the_sa
     plain = small_trainer(tiny_base, tmp_path / "plain", rows, *flags)
     grouped = small_trainer(tiny_base, tmp_path / "grouped", rows, *flags)
     grouped.sizes = [number * 7 % 12 for number in range(12)]
-    orders = [[row for batch in one.get_train_dataloader().batch_sampler for row in batch] for one in (plain, grouped)]
+    loaders: list[Any] = [one.get_train_dataloader() for one in (plain, grouped)]
+    orders = [[row for batch in loader.batch_sampler for row in batch] for loader in loaders]
     assert orders[0] != orders[1]
     for first in range(0, 12, 4):  # two batches of two
         step = orders[1][first : first + 4]

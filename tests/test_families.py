@@ -98,6 +98,7 @@ def test_a_training_batch_is_what_the_model_sees_of_each_row_alone(base: Path, e
     rows = chart_rows(examples(asked), fold_system=folds)
     trainer = small_trainer(base, base.parent / "collating", examples(asked), "--activation_checkpointing", "false")
     collate: Any = trainer.data_collator
+    model: Any = trainer.model
     batch = collate([rows[0], rows[1]])
     labels = batch.pop("labels")
     with torch.no_grad():
@@ -112,7 +113,7 @@ def test_a_training_batch_is_what_the_model_sees_of_each_row_alone(base: Path, e
             )
             length = alone["input_ids"].shape[1]
             assert batch["input_ids"][k, :length].tolist() == alone["input_ids"][0].tolist()
-            expected = trainer.model(**alone).logits[0]
+            expected = model(**alone).logits[0]
             assert torch.allclose(together[k, :length], expected, atol=1e-4)
 
 

@@ -1,14 +1,13 @@
 """The static cache and its fixed step, called on a CPU where a GPU replays it: the tokens are those of `generate`."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from PIL import Image, ImageDraw
-from tiny import build_tiny, build_tiny_adapter
+from tiny import build_tiny, build_tiny_adapter, chart, last
 
 from chartqa_demo.arms import ADAPTER, ARMS, PRETRAINED, PROMPTED, Arm
 from chartqa_demo.dataset import open_split
@@ -35,19 +34,6 @@ def eager(tiny_base: Path, tiny_adapter: Path) -> LocalEngine:
 @pytest.fixture(scope="module")
 def graph(tiny_base: Path, tiny_adapter: Path) -> LocalEngine:
     return loaded(tiny_base, tiny_adapter, "graph")
-
-
-def chart(seed: int = 0, size: tuple[int, int] = (168, 112)) -> Image.Image:
-    image = Image.new("RGB", size, "white")
-    draw = ImageDraw.Draw(image)
-    for k in range(4):
-        draw.rectangle((10 + 38 * k, 20 + (seed * 31 + k * 17) % 70, 36 + 38 * k, size[1] - 8), fill=(40 * k, 90, 200))
-    return image
-
-
-def last(states: Iterator[Answers]) -> Answers:
-    *_, final = states
-    return final
 
 
 def told(answers: Answers) -> list[tuple[str, str, int]]:
@@ -83,7 +69,7 @@ def test_sampled_tokens_are_those_of_generate_with_the_same_seed(eager: LocalEng
 
 
 def test_the_logits_of_every_step_are_those_of_one_run_over_the_whole_text(
-    eager: LocalEngine, graph: LocalEngine, capsys: pytest.CaptureFixture[str]
+    eager: LocalEngine, graph: LocalEngine, figure: Callable[[str, object], None]
 ) -> None:
     image, decoder = chart(), graph.decoder
     assert decoder is not None
@@ -103,8 +89,7 @@ def test_the_logits_of_every_step_are_those_of_one_run_over_the_whole_text(
     with torch.inference_mode():
         expected = eager.model(**inputs, **eager._adapter_names(ARMS)).logits[:, -8:]
     difference = (torch.stack(found, dim=1) - expected).abs().max().item()
-    with capsys.disabled():
-        print(f"\nlargest logit difference, static cache against one run: {difference:.2e}")
+    figure("largest logit difference, static cache against one run", f"{difference:.2e}")
     assert difference < 1e-3
 
 

@@ -2,14 +2,14 @@
 
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image
 from safetensors.torch import load_file, save_file
-from tiny import build_tiny, build_tiny_adapter
+from tiny import build_tiny, build_tiny_adapter, chart, last
 
 from chartqa_demo.arms import ADAPTER, ARMS, PRETRAINED, PROMPTED
 from chartqa_demo.contract import Contract
@@ -23,19 +23,6 @@ SHORT = Options(max_new_tokens=12)
 @pytest.fixture(scope="module")
 def engine(tiny_base: Path, tiny_adapter: Path) -> LocalEngine:
     return load_engine(Settings(base=str(tiny_base), adapter=str(tiny_adapter), device="cpu"))
-
-
-def chart(seed: int = 0, size: tuple[int, int] = (168, 112)) -> Image.Image:
-    image = Image.new("RGB", size, "white")
-    draw = ImageDraw.Draw(image)
-    for k in range(4):
-        draw.rectangle((10 + 38 * k, 20 + (seed * 31 + k * 17) % 70, 36 + 38 * k, size[1] - 8), fill=(40 * k, 90, 200))
-    return image
-
-
-def last(states: Iterator[Answers]) -> Answers:
-    *_, final = states
-    return final
 
 
 def test_three_arms_in_one_batch_equal_three_separate_runs(engine: LocalEngine) -> None:

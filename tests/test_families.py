@@ -2,7 +2,6 @@
 
 import ast
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,13 @@ from families import BUILDERS
 from PIL import Image, ImageDraw
 from safetensors.torch import load_file
 from test_train import caches, examples, png, small_trainer, table, write_charts, write_config  # noqa: F401 (a fixture)
-from tiny import build_tiny_adapter
+from tiny import build_tiny_adapter, last
 from transformers import AutoProcessor
 
 from chartqa_demo.arms import ADAPTER, ARMS, PROMPTED, SYSTEM_MESSAGE
 from chartqa_demo.chat import folds_system
 from chartqa_demo.contract import read_contract
-from chartqa_demo.engines import Answers, EngineError, Options, loading
+from chartqa_demo.engines import EngineError, Options, loading
 from chartqa_demo.engines.local import LocalEngine, load_engine
 from chartqa_demo.settings import Settings
 from train.__main__ import main
@@ -43,11 +42,6 @@ def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def engine(base: Path) -> LocalEngine:
     adapter = build_tiny_adapter(base, base.parent / "adapter", targets=LANGUAGE_MODEL)
     return load_engine(Settings(base=str(base), adapter=str(adapter), device="cpu"))
-
-
-def last(states: Iterator[Answers]) -> Answers:
-    *_, final = states
-    return final
 
 
 def test_three_arms_stream_and_equal_separate_runs(engine: LocalEngine) -> None:

@@ -1,11 +1,14 @@
-"""A Qwen2-VL of about 200,000 random parameters, with its real processor and chat template, built in a second."""
+"""A Qwen2-VL of about 200,000 random parameters, with its real processor and chat template, built in a second; and
+charts to ask it about."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 import trl
 from peft import LoraConfig, get_peft_model
+from PIL import Image, ImageDraw
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoModelForImageTextToText,
@@ -17,6 +20,8 @@ from transformers import (
     Qwen2VLProcessor,
     Qwen2VLVideoProcessor,
 )
+
+from chartqa_demo.engines import Answers
 
 SPECIAL = ["<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
 CORPUS = [
@@ -105,3 +110,16 @@ def build_tiny_adapter(base: Path, folder: Path, seed: int = 1, targets: str | l
             torch.nn.init.normal_(weight, std=0.5)
     adapted.save_pretrained(folder)
     return folder
+
+
+def chart(seed: int = 0, size: tuple[int, int] = (168, 112)) -> Image.Image:
+    image = Image.new("RGB", size, "white")
+    draw = ImageDraw.Draw(image)
+    for k in range(4):
+        draw.rectangle((10 + 38 * k, 20 + (seed * 31 + k * 17) % 70, 36 + 38 * k, size[1] - 8), fill=(40 * k, 90, 200))
+    return image
+
+
+def last(states: Iterator[Answers]) -> Answers:
+    *_, final = states
+    return final

@@ -9,7 +9,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # the suite runs in two processes
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the suite runs in several processes
 # An app that ends deletes the uploads it was sent, and the same chart is one file for all apps of a folder.
 os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="uploads")
 

@@ -1,5 +1,8 @@
 """The real transformers and PEFT code on a tiny random Qwen2-VL: three arms in one batch are three separate runs."""
 
+import os
+import subprocess
+import sys
 import threading
 import warnings
 from collections.abc import Callable
@@ -17,6 +20,7 @@ from chartqa_demo.engines import Answers, EngineError, Options
 from chartqa_demo.engines.local import LocalEngine, load_engine
 from chartqa_demo.settings import Settings
 
+ROOT = Path(__file__).parents[1]
 SHORT = Options(max_new_tokens=12)
 
 
@@ -269,6 +273,27 @@ def test_the_adapter_in_use_stays_when_the_next_one_cannot_be_used(
 def test_a_base_that_is_nowhere_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="neither a folder"):
         load_engine(Settings(base=str(tmp_path / "nothing"), device="cpu"))
+
+
+NO_OTHER_MACHINE = """
+import socket
+
+def told(host, *_, **__):
+    print(host)
+    raise socket.gaierror("no such host")
+
+socket.getaddrinfo = told
+from chartqa_demo.engines import load_engine
+from chartqa_demo.settings import Settings
+assert load_engine(Settings(base="bundled", device="cpu")).adapter == "bundled"
+"""
+
+
+def test_the_bundled_model_and_its_adapter_load_without_asking_another_machine() -> None:
+    environ = os.environ | {"HF_HUB_OFFLINE": "0"}
+    command = [sys.executable, "-c", NO_OTHER_MACHINE]
+    child = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=120, check=False)
+    assert (child.returncode, child.stdout) == (0, ""), child.stderr
 
 
 def test_nf4_weights_answer_too(tmp_path: Path) -> None:

@@ -225,7 +225,8 @@ def _check_fits(base: Any, saved: dict[str, torch.Tensor], folder: Path, trained
 
 
 def _check_all_set(adapted: PeftModel, saved: dict[str, torch.Tensor], name: str, folder: Path) -> None:
-    held = get_peft_model_state_dict(adapted, adapter_name=name)
+    # no embeddings: PEFT would ask the Hub whether the base has grown any; _check_fits lets no such file through
+    held = get_peft_model_state_dict(adapted, adapter_name=name, save_embedding_layers=False)
 
     def short(key: str) -> str:  # "layers.3.self_attn.q_proj.lora_A.weight", in old and new names alike
         return key[key.index("layers.") :] if "layers." in key else key

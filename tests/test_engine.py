@@ -241,6 +241,18 @@ def test_an_adapter_for_a_wider_base_is_refused(tiny_base: Path, tiny_adapter: P
         load_engine(Settings(base=str(tiny_base), adapter=str(wide), device="cpu"))
 
 
+def test_an_adapter_of_another_rank_than_it_says_is_refused_with_the_weight(
+    tiny_base: Path, tiny_adapter: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "adapter_config.json").write_bytes((tiny_adapter / "adapter_config.json").read_bytes())
+    weights = load_file(tiny_adapter / "adapter_model.safetensors")
+    cut = next(key for key in weights if "lora_A" in key)
+    weights[cut] = weights[cut][:1].clone()
+    save_file(weights, tmp_path / "adapter_model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(EngineError, match="does not fit this base model: size mismatch for .*lora_A"):
+        load_engine(Settings(base=str(tiny_base), adapter=str(tmp_path), device="cpu"))
+
+
 def test_an_adapter_trained_on_another_base_is_refused_by_name(
     tiny_base: Path, tiny_adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

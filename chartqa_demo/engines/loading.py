@@ -254,4 +254,6 @@ def _device(name: str) -> torch.device:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    """What is wrong; behind torch's "Error(s) in loading state_dict for ...:" that is the next line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return lines[1 if lines[0].endswith(":") and len(lines) > 1 else 0][:300]

@@ -249,7 +249,7 @@ def test_an_adapter_of_another_rank_than_it_says_is_refused_with_the_weight(
     cut = next(key for key in weights if "lora_A" in key)
     weights[cut] = weights[cut][:1].clone()
     save_file(weights, tmp_path / "adapter_model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(EngineError, match="does not fit this base model: size mismatch for .*lora_A"):
+    with pytest.raises(EngineError, match=r"does not fit this base model: size mismatch for .*lora_A"):
         load_engine(Settings(base=str(tiny_base), adapter=str(tmp_path), device="cpu"))
 
 

@@ -25,11 +25,22 @@ import torch
 from bench.ceilings import ceilings, floor_s
 from bench.logits import eager_logits, logit_spread, replay_ms
 from bench.random_model import SIZES, build, save_adapter
-from bench.ways import CHART, LENGTHS, QUESTION, Bench, charts_of, new_sizes, same_answers, second_question, throughput
-from chartqa_demo.arms import ARMS
+from bench.ways import (
+    CHART,
+    LENGTHS,
+    QUESTION,
+    Bench,
+    Timed,
+    charts_of,
+    new_sizes,
+    same_answers,
+    second_question,
+    throughput,
+)
+from chartqa_demo.arms import ARMS, Arm
 from chartqa_demo.engines import EngineError, Options
 from chartqa_demo.engines.decoder import CaptureError, Decoder
-from chartqa_demo.engines.decoding import REPLAYED
+from chartqa_demo.engines.layers import Layers
 from chartqa_demo.engines.loading import choose, load_base
 from chartqa_demo.engines.local import LocalEngine
 from chartqa_demo.settings import Settings
@@ -76,7 +87,7 @@ def run(flags: argparse.Namespace, found: dict[str, Any]) -> None:
         "versions": {name: version(name) for name in ("torch", "transformers", "peft")},
         "loading_s": round(time.perf_counter() - began, 1),
     }
-    look = engine._look(image)
+    look = engine.looks.of([image])[0]
     prompts = [engine._token_ids(engine.prompt_text(arm, QUESTION, Options()), look) for arm in ARMS]
     found["image_tokens"], found["prompt_tokens"] = look.tokens, [len(prompt) for prompt in prompts]
 
@@ -84,6 +95,7 @@ def run(flags: argparse.Namespace, found: dict[str, Any]) -> None:
     eager = {
         "usual way, three arms": lambda n: bench.usual(image, ARMS, n),
         "usual way, one arm": lambda n: bench.usual(image, one, n),
+        "usual way without cuDNN, three arms": lambda n: bench.usual(image, ARMS, n, cudnn=False),
         "one batch, eager, three arms": lambda n: bench.ours(image, ARMS, n),
         "one batch, eager, one arm": lambda n: bench.ours(image, one, n),
     }
@@ -91,18 +103,26 @@ def run(flags: argparse.Namespace, found: dict[str, Any]) -> None:
     found["second_question_eager"] = second_question(bench, image)
     reference = None if flags.quantize != "none" else eager_logits(engine, prompts, look, ARMS, flags.logit_steps)
 
-    engine.decoder = Decoder(engine.base)
-    engine.notes = (*engine.notes, REPLAYED)
+    called = Decoder(Layers(engine.base), replays=False)
+    engine.decoder = fast = Decoder(Layers(engine.base), replays=bench.on_gpu)
     began = time.perf_counter()
     engine.warm_up()
     found["warm_up_s"] = round(time.perf_counter() - began, 2)
-    if engine.decoder is None:
+    if bench.on_gpu and not fast.replays:
         raise EngineError(engine.notes[-1])
-    fast = {
-        "static cache, three arms": lambda n: bench.ours(image, ARMS, n),
-        "static cache, one arm": lambda n: bench.ours(image, one, n),
+
+    def ours(decoder: Decoder, arms: Sequence[Arm], length: int) -> Timed:
+        engine.decoder = decoder
+        return bench.ours(image, arms, length)
+
+    ways = {
+        "static cache, three arms": lambda n: ours(fast, ARMS, n),
+        "static cache, one arm": lambda n: ours(fast, one, n),
     }
-    found["ways"] |= bench.measure(fast, lengths)
+    if bench.on_gpu:
+        ways["static cache without a graph, three arms"] = lambda n: ours(called, ARMS, n)
+    found["ways"] |= bench.measure(ways, lengths)
+    engine.decoder = fast
     if bench.on_gpu:
         found["step_ms_on_the_device"] = replay_ms(engine.decoder, prompts, look, engine._name)
     found["captures"] = engine.decoder.captures
@@ -119,7 +139,7 @@ def run(flags: argparse.Namespace, found: dict[str, Any]) -> None:
     if reference is not None:
         found["logits"] = logit_spread(engine, prompts, look, reference, flags.logit_steps)
     if flags.questions:
-        found["throughput"] = throughput(bench, flags.questions, flags.batch)
+        found["throughput"] = [throughput(bench, flags.questions, flags.batch, n) for n in (1, 2, 4)]
     if flags.compare:
         engine.base.generation_config.eos_token_id = ends
         found["same_answers"] = same_answers(engine, flags.compare)
@@ -137,9 +157,15 @@ def ratios(found: dict[str, Any], lengths: Sequence[int]) -> dict[str, Any]:
             "one eager batch, times faster than the usual way": round(
                 usual[key] / ways["one batch, eager, three arms"][key], 2
             ),
+            "times faster than the usual way without cuDNN": round(
+                ways["usual way without cuDNN, three arms"][key] / fast[key], 2
+            ),
             "three arms over our own single arm": round(fast[key] / single[key], 3),
             "three arms over one, eager": round(ways["one batch, eager, three arms"][key] / eager[key], 3),
             "share of the floor": round(found["floor_s"]["three arms"][length]["total"] / fast[key], 3),
+            "share of the floor that reads every weight": round(
+                found["floor_s"]["three arms"][length]["total_reading_all"] / fast[key], 3
+            ),
         }
     told["first text over the eager single arm's"] = round(fast["first_token_s"] / eager["first_token_s"], 3)
     told["first text over the usual single arm's"] = round(

@@ -17,6 +17,7 @@ from chartqa_demo.engines.local import LocalEngine
 from chartqa_demo.images import fit_canvas
 
 QUESTION, SECOND = "What is the difference between the two largest values?", "Which year had the lowest value?"
+QUESTIONS = (QUESTION, SECOND, "How many bars are there?", "What is the title of the chart?")
 CHART = (800, 557)  # the most common size in ChartQA's test split
 LENGTHS = (4, 32, 128)
 Timed = tuple[float, float]  # seconds to the first token and to the last
@@ -46,8 +47,16 @@ class Bench:
         self.on_gpu = engine.base.device.type == "cuda"
         self.clock = time.perf_counter if self.on_gpu else time.process_time
 
-    def usual(self, image: Image.Image, arms: Sequence[Arm], tokens: int) -> Timed:
-        """One call of `generate` per arm; pixels processed and looked at in each."""
+    def usual(self, image: Image.Image, arms: Sequence[Arm], tokens: int, cudnn: bool = True) -> Timed:
+        """One call of `generate` per arm; pixels processed and looked at in each. cudnn: attention by cuDNN where torch
+        would choose it, as it does by default; the engine switches it off."""
+        torch.backends.cuda.enable_cudnn_sdp(cudnn)
+        try:
+            return self._usual(image, arms, tokens)
+        finally:
+            torch.backends.cuda.enable_cudnn_sdp(not self.on_gpu)
+
+    def _usual(self, image: Image.Image, arms: Sequence[Arm], tokens: int) -> Timed:
         engine = self.engine
         model: Any = engine.model
         began, first = self.clock(), 0.0
@@ -74,7 +83,7 @@ class Bench:
     ) -> Timed:
         """The engine's answer, on a chart that it has not seen unless `fresh` is off."""
         if fresh:
-            self.engine._looks.clear()
+            self.engine.looks.clear()
         began, first, answers = self.clock(), 0.0, ()
         for answers in self.engine.answer(image, question, arms, Options(max_new_tokens=tokens)):
             if not first and all(answer.tokens for answer in answers):
@@ -127,9 +136,9 @@ def second_question(bench: Bench, image: Image.Image) -> dict[str, Any]:
     firsts, passes = [], set()
     for _ in range(bench.repeats):
         fresh, _total = bench.ours(image, ARMS, 4)
-        before = bench.engine.vision_passes
+        before = bench.engine.looks.passes
         again, _total = bench.ours(image, ARMS, 4, SECOND, fresh=False)
-        passes.add(bench.engine.vision_passes - before)
+        passes.add(bench.engine.looks.passes - before)
         firsts.append((fresh, again))
     first, again = (round(median(times), 4) for times in zip(*firsts, strict=True))
     return {"vision_passes": sorted(passes), "first_question_first_text_s": first, "first_text_s": again}
@@ -152,15 +161,16 @@ def new_sizes(bench: Bench, tokens: int) -> dict[str, Any]:
     }
 
 
-def throughput(bench: Bench, questions: int, batch: int) -> dict[str, Any]:
-    """Questions per second with answers of 8 tokens: the usual way one by one, and the evaluation's large batches."""
-    charts = charts_of(questions, CHART)
+def throughput(bench: Bench, questions: int, batch: int, per_chart: int) -> dict[str, Any]:
+    """Questions per second with answers of 8 tokens, `per_chart` of them on each chart: the usual way one by one, and
+    the evaluation's large batches."""
+    charts = charts_of(questions // per_chart, CHART)
     alone = [bench.usual(chart, ARMS, 8)[1] for chart in charts[: bench.repeats]]
-    items = [(chart, QUESTION) for chart in charts]
+    items = [(chart, question) for chart in charts for question in QUESTIONS[:per_chart]]
     options = Options(max_new_tokens=8)
-    bench.engine._looks.clear()
+    bench.engine.looks.clear()
     bench.engine.answer_many(items[:batch], ARMS, options)
-    bench.engine._looks.clear()
+    bench.engine.looks.clear()
     began = bench.clock()
     for first in range(0, len(items), batch):
         for answers in bench.engine.answer_many(items[first : first + batch], ARMS, options):
@@ -170,7 +180,7 @@ def throughput(bench: Bench, questions: int, batch: int) -> dict[str, Any]:
     usual, batched = 1 / median(alone), len(items) / seconds
     return {
         "questions": len(items),
-        "charts": "one per question",
+        "questions_per_chart": per_chart,
         "questions_per_batch": batch,
         "usual_questions_per_s": round(usual, 3),
         "batched_questions_per_s": round(batched, 3),

@@ -24,7 +24,7 @@ MAX_PIXELS = 1280 * 28 * 28  # the 7B repository's own limit is 16,384 image tok
 
 QUANTIZE = ("auto", "none", "8bit", "4bit")
 VISITOR_ADAPTERS = ("off", "hub", "any")
-DECODE = ("auto", "eager", "graph")
+DECODE = ("auto", "eager", "static", "graph")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -43,7 +43,7 @@ class Settings:
     quantize: Literal["auto", "none", "8bit", "4bit"] = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     device: str = "auto"
-    decode: Literal["auto", "eager", "graph"] = "auto"
+    decode: Literal["auto", "eager", "static", "graph"] = "auto"
     min_pixels: int | None = None
     max_pixels: int | None = None
     max_new_tokens: int = 64
@@ -92,9 +92,9 @@ def add_engine_flags(parser: argparse.ArgumentParser) -> None:
     add(
         "--decode",
         choices=DECODE,
-        help="how an answer's tokens are computed: eager is transformers' generate; graph is a static cache whose step "
-        "is captured once as a CUDA graph and replayed (on a CPU called), for Qwen2-VL; auto is graph for an "
-        "unquantised Qwen2-VL on a GPU of one's own (not on ZeroGPU), else eager",
+        help="how an answer's tokens are computed: eager is transformers' generate; static is this project's own pass "
+        "over the layers of a Qwen2-VL, on a fixed cache; graph is static with its step captured as a CUDA graph. "
+        "auto: graph on a GPU, but static on ZeroGPU and for quantised weights; eager on a CPU and for other models",
     )
     add(
         "--min-pixels",

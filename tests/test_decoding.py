@@ -12,8 +12,9 @@ from tiny import build_tiny, build_tiny_adapter, chart, last
 from chartqa_demo.arms import ADAPTER, ARMS, PRETRAINED, PROMPTED, Arm
 from chartqa_demo.dataset import open_split
 from chartqa_demo.engines import Answers, EngineError, Options
-from chartqa_demo.engines.decoder import BUCKET, CaptureError, Decoder
-from chartqa_demo.engines.decoding import EAGER, ON_CPU, adapted_rows, stream_tokens
+from chartqa_demo.engines.decoder import BUCKET, Decoder
+from chartqa_demo.engines.decoding import NOT_CAPTURED, STATIC, adapted_rows, stream_tokens
+from chartqa_demo.engines.loading import choose
 from chartqa_demo.engines.local import LocalEngine, load_engine
 from chartqa_demo.settings import Settings
 
@@ -32,8 +33,8 @@ def eager(tiny_base: Path, tiny_adapter: Path) -> LocalEngine:
 
 
 @pytest.fixture(scope="module")
-def graph(tiny_base: Path, tiny_adapter: Path) -> LocalEngine:
-    return loaded(tiny_base, tiny_adapter, "graph")
+def static(tiny_base: Path, tiny_adapter: Path) -> LocalEngine:
+    return loaded(tiny_base, tiny_adapter, "static")
 
 
 def told(answers: Answers) -> list[tuple[str, str, int]]:
@@ -45,23 +46,23 @@ def told(answers: Answers) -> list[tuple[str, str, int]]:
     [ARMS, [ADAPTER], [PRETRAINED], [PROMPTED, ADAPTER], [ADAPTER, PRETRAINED]],
     ids=["three", "adapter", "base", "two", "turned"],
 )
-def test_the_tokens_are_those_of_generate(eager: LocalEngine, graph: LocalEngine, arms: Sequence[Arm]) -> None:
+def test_the_tokens_are_those_of_generate(eager: LocalEngine, static: LocalEngine, arms: Sequence[Arm]) -> None:
     for seed, size in enumerate([(168, 112), (140, 224), (336, 112)]):
         expected = last(eager.answer(chart(seed, size), QUESTION, arms, SHORT))
-        assert told(last(graph.answer(chart(seed, size), QUESTION, arms, SHORT))) == told(expected)
+        assert told(last(static.answer(chart(seed, size), QUESTION, arms, SHORT))) == told(expected)
 
 
 def test_the_bundled_models_tokens_are_those_of_generate() -> None:
-    engines = [load_engine(Settings(base="bundled", device="cpu", decode=how)) for how in ("eager", "graph")]  # pyright: ignore
+    engines = [load_engine(Settings(base="bundled", device="cpu", decode=how)) for how in ("eager", "static")]  # pyright: ignore
     items = list(open_split("bundled"))
     for item in (items[0], items[50], items[-1]):
         expected, found = (told(last(e.answer(item.load_image(), item.question, ARMS, SHORT))) for e in engines)
         assert found == expected
 
 
-def test_sampled_tokens_are_those_of_generate_with_the_same_seed(eager: LocalEngine, graph: LocalEngine) -> None:
+def test_sampled_tokens_are_those_of_generate_with_the_same_seed(eager: LocalEngine, static: LocalEngine) -> None:
     texts = []
-    for engine in (eager, graph):
+    for engine in (eager, static):
         torch.manual_seed(5)
         texts.append(told(last(engine.answer(chart(), QUESTION, ARMS, Options(max_new_tokens=12, temperature=0.8)))))
     assert texts[0] == texts[1]
@@ -69,14 +70,14 @@ def test_sampled_tokens_are_those_of_generate_with_the_same_seed(eager: LocalEng
 
 
 def test_the_logits_of_every_step_are_those_of_one_run_over_the_whole_text(
-    eager: LocalEngine, graph: LocalEngine, figure: Callable[[str, object], None]
+    eager: LocalEngine, static: LocalEngine, figure: Callable[[str, object], None]
 ) -> None:
-    image, decoder = chart(), graph.decoder
+    image, decoder = chart(), static.decoder
     assert decoder is not None
     texts = [eager.prompt_text(arm, QUESTION, SHORT) for arm in ARMS]
-    look = graph._look(image)
-    prompts = [graph._token_ids(text, look) for text in texts]
-    step, logits = decoder.start(prompts, [look] * 3, adapted_rows(ARMS, graph._name), 8)
+    look = static.looks.of([image])[0]
+    prompts = [static._token_ids(text, look) for text in texts]
+    step, logits = decoder.start(prompts, [look] * 3, adapted_rows(ARMS, static._name), 8)
     found, tokens = [logits.clone()], []
     for _ in range(7):
         tokens.append(found[-1].argmax(-1))
@@ -93,15 +94,15 @@ def test_the_logits_of_every_step_are_those_of_one_run_over_the_whole_text(
     assert difference < 1e-3
 
 
-def test_reading_a_step_behind_changes_no_token(graph: LocalEngine) -> None:
-    decoder, look = graph.decoder, graph._look(chart())
+def test_reading_a_step_behind_changes_no_token(static: LocalEngine) -> None:
+    decoder, look = static.decoder, static.looks.of([chart()])[0]
     assert decoder is not None
-    prompts = [graph._token_ids(graph.prompt_text(arm, QUESTION, SHORT), look) for arm in ARMS]
+    prompts = [static._token_ids(static.prompt_text(arm, QUESTION, SHORT), look) for arm in ARMS]
 
     def tokens(ahead: int, longest: int = 9) -> list[list[int]]:
         seen: list[list[int]] = []
         stream_tokens(
-            decoder, prompts, [look] * 3, adapted_rows(ARMS, graph._name), longest, 0.0, graph._end_ids(),
+            decoder, prompts, [look] * 3, adapted_rows(ARMS, static._name), longest, 0.0, static._end_ids(),
             lambda row: seen.append(row.tolist()), lambda: False, ahead,
         )  # fmt: skip
         return seen
@@ -111,40 +112,40 @@ def test_reading_a_step_behind_changes_no_token(graph: LocalEngine) -> None:
 
 
 @pytest.mark.parametrize("longest", [1, 2, 7])
-def test_no_answer_is_longer_than_allowed(eager: LocalEngine, graph: LocalEngine, longest: int) -> None:
+def test_no_answer_is_longer_than_allowed(eager: LocalEngine, static: LocalEngine, longest: int) -> None:
     options = Options(max_new_tokens=longest)
-    answers = last(graph.answer(chart(), QUESTION, ARMS, options))
+    answers = last(static.answer(chart(), QUESTION, ARMS, options))
     assert max(answer.tokens for answer in answers) == longest
     assert told(answers) == told(last(eager.answer(chart(), QUESTION, ARMS, options)))
 
 
-def test_all_rows_ended_ends_the_generation(graph: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_rows_ended_ends_the_generation(static: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every token counts as an end here, so the first of each row is its last."""
-    monkeypatch.setattr(graph, "_end_ids", lambda: list(range(graph.base.config.text_config.vocab_size)))
-    states = list(graph.answer(chart(), QUESTION, ARMS, Options(max_new_tokens=2000)))
+    monkeypatch.setattr(static, "_end_ids", lambda: list(range(static.base.config.text_config.vocab_size)))
+    states = list(static.answer(chart(), QUESTION, ARMS, Options(max_new_tokens=2000)))
     assert [answer.tokens for answer in states[-1]] == [0, 0, 0]
     assert len(states) <= 3
 
 
-def test_answers_stream(graph: LocalEngine) -> None:
-    states = list(graph.answer(chart(), QUESTION, ARMS, SHORT))
+def test_answers_stream(static: LocalEngine) -> None:
+    states = list(static.answer(chart(), QUESTION, ARMS, SHORT))
     assert len(states) >= 2
     for answer in states[-1]:
         assert answer.first_token_s is not None and answer.total_s is not None
         assert 0 < answer.first_token_s <= answer.total_s
 
 
-def test_leaving_the_iterator_ends_the_generation_and_frees_the_engine(graph: LocalEngine) -> None:
-    states = graph.answer(chart(), QUESTION, [PRETRAINED], Options(max_new_tokens=2000))
+def test_leaving_the_iterator_ends_the_generation_and_frees_the_engine(static: LocalEngine) -> None:
+    states = static.answer(chart(), QUESTION, [PRETRAINED], Options(max_new_tokens=2000))
     next(states)
     states.close()
     assert not [t for t in threading.enumerate() if t.name == "generate"]
-    assert graph._lock.acquire(timeout=1)
-    graph._lock.release()
+    assert static._lock.acquire(timeout=1)
+    static._lock.release()
 
 
 def test_chart_sizes_and_questions_share_a_step_until_they_outgrow_it(tiny_base: Path, tiny_adapter: Path) -> None:
-    engine = loaded(tiny_base, tiny_adapter, "graph")
+    engine = loaded(tiny_base, tiny_adapter, "static")
     decoder = engine.decoder
     assert decoder is not None
     for size in ((168, 112), (140, 224), (448, 336)):
@@ -159,7 +160,7 @@ def test_chart_sizes_and_questions_share_a_step_until_they_outgrow_it(tiny_base:
 
 def test_another_adapter_answers_with_its_own_weights(tiny_base: Path, tiny_adapter: Path, tmp_path: Path) -> None:
     other = build_tiny_adapter(tiny_base, tmp_path / "other", seed=7)
-    engines = [loaded(tiny_base, tiny_adapter, how) for how in ("eager", "graph")]
+    engines = [loaded(tiny_base, tiny_adapter, how) for how in ("eager", "static")]
     first = [told(last(engine.answer(chart(), QUESTION, ARMS, SHORT))) for engine in engines]
     for engine in engines:
         engine.use_adapter(str(other))
@@ -172,7 +173,7 @@ def test_an_adapter_on_every_linear_layer_answers_like_generate(tiny_base: Path,
     targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
     adapter = build_tiny_adapter(tiny_base, tmp_path / "all", targets=targets)
     found = [
-        told(last(loaded(tiny_base, adapter, h).answer(chart(), QUESTION, ARMS, SHORT))) for h in ("eager", "graph")
+        told(last(loaded(tiny_base, adapter, h).answer(chart(), QUESTION, ARMS, SHORT))) for h in ("eager", "static")
     ]
     assert found[0] == found[1]
 
@@ -182,7 +183,7 @@ def test_four_bit_weights_answer_like_generate(tmp_path: Path) -> None:
     adapter = build_tiny_adapter(base, tmp_path / "adapter")
     found = [
         told(last(loaded(base, adapter, how, "4bit").answer(chart(), QUESTION, ARMS, SHORT)))
-        for how in ("eager", "graph")
+        for how in ("eager", "static")
     ]
     assert found[0] == found[1]
 
@@ -191,36 +192,56 @@ def test_a_step_that_cannot_be_captured_is_said_and_the_question_answered(
     eager: LocalEngine, tiny_base: Path, tiny_adapter: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(*args: Any) -> Any:
-        raise CaptureError("operation not permitted when stream is capturing")
+        raise RuntimeError("operation not permitted when stream is capturing")
 
     expected = told(last(eager.answer(chart(), QUESTION, ARMS, SHORT)))
-    engine = loaded(tiny_base, tiny_adapter, "graph")
-    monkeypatch.setattr(Decoder, "_step", fails)
-    with pytest.raises(EngineError, match=r"could not be captured: operation not permitted.*--decode eager"):
+    engine = loaded(tiny_base, tiny_adapter, "static")
+    assert engine.decoder is not None
+    monkeypatch.setattr(Decoder, "_captured", fails)
+    monkeypatch.setattr("torch.cuda.set_device", lambda device: None)
+    engine.decoder.replays = True
+    monkeypatch.setattr(engine, "_settings", Settings(decode="graph"))
+    with pytest.raises(EngineError, match=r"could not be captured: operation not permitted.*--decode static"):
         last(engine.answer(chart(), QUESTION, ARMS, SHORT))  # a graph was asked for: nothing else is given
     monkeypatch.setattr(engine, "_settings", Settings(decode="auto"))
     assert told(last(engine.answer(chart(), QUESTION, ARMS, SHORT))) == expected
-    assert engine.decoder is None
-    assert any(EAGER in note and "operation not permitted" in note for note in engine.notes)
+    assert not engine.decoder.replays
+    assert any(NOT_CAPTURED in note and "operation not permitted" in note for note in engine.notes)
 
 
-def test_the_page_is_told_how_tokens_are_computed(graph: LocalEngine, eager: LocalEngine) -> None:
-    assert ON_CPU in graph.notes
+def test_the_page_is_told_how_tokens_are_computed(static: LocalEngine, eager: LocalEngine) -> None:
+    assert STATIC in static.notes
     assert not any("decode:" in note for note in eager.notes)
+
+
+@pytest.mark.parametrize(
+    ("zerogpu", "free", "quantize", "expected"),
+    [(False, 30, "none", "graph"), (False, 30, "4bit", "static"), (True, 44, "none", "static")],
+    ids=["own-gpu", "quantised", "zerogpu"],
+)
+def test_auto_captures_a_graph_only_where_one_lasts(
+    zerogpu: bool, free: int, quantize: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chartqa_demo.engines.loading.on_zerogpu", lambda: zerogpu)
+    monkeypatch.setattr("chartqa_demo.engines.loading._device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (free * 2**30, 80 * 2**30))
+    assert choose(Settings(base="auto", quantize=quantize)).decode == expected  # pyright: ignore[reportArgumentType]
 
 
 def test_auto_is_eager_on_a_cpu(tiny_base: Path) -> None:
     assert loaded(tiny_base, "none", "auto").decoder is None
 
 
-def test_a_graph_is_refused_on_zerogpu(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_graph_is_refused_where_it_cannot_be_captured(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(EngineError, match="cannot be captured on cpu"):
+        loaded(tiny_base, "none", "graph")
     monkeypatch.setattr("chartqa_demo.engines.loading.on_zerogpu", lambda: True)
     with pytest.raises(EngineError, match="ZeroGPU window"):
         loaded(tiny_base, "none", "graph")
 
 
-def test_a_graph_is_refused_for_a_model_type_it_was_not_tested_with(tmp_path: Path) -> None:
+def test_a_static_cache_is_refused_for_a_model_type_it_was_not_tested_with(tmp_path: Path) -> None:
     from families import BUILDERS
 
-    with pytest.raises(EngineError, match=r"--decode graph cannot be used: .* is not among the model types"):
-        loaded(BUILDERS["Pixtral"](tmp_path / "base"), "none", "graph")
+    with pytest.raises(EngineError, match=r"--decode static cannot be used: .* is not among the model types"):
+        loaded(BUILDERS["Pixtral"](tmp_path / "base"), "none", "static")

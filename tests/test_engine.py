@@ -98,9 +98,9 @@ def test_one_chart_is_looked_at_once_however_often_it_is_asked(tiny_base: Path, 
     engine = load_engine(Settings(base=str(tiny_base), adapter=str(tiny_adapter), device="cpu"))
     for question in ("How many bars?", "Which is the largest?"):
         last(engine.answer(chart(), question, ARMS, SHORT))
-    assert engine.vision_passes == 1
+    assert engine.looks.passes == 1
     last(engine.answer(chart(5), "How many bars?", ARMS, SHORT))
-    assert engine.vision_passes == 2
+    assert engine.looks.passes == 2
 
 
 def test_answers_stream_and_carry_their_times(engine: LocalEngine) -> None:

@@ -50,18 +50,16 @@ import chartqa_demo.dataset, chartqa_demo.recorded
 chartqa_demo.dataset.BUNDLED_CHARTS = folder / "charts"
 chartqa_demo.recorded.RECORDED_FILE = folder / "recorded.jsonl"
 from chartqa_demo.engines.streaming import RowStreamer
-put = RowStreamer.put
+put = RowStreamer.put_tokens
 def put_held(self, value):
     put(self, value)
-    if not self.rows[0].ids:
-        return  # the prompt
     with (folder / "tokens").open("ab") as file:
         file.write(b".")
     while (folder / "hold").exists():
         time.sleep(0.01)
     if (folder / "slow").exists():
         time.sleep(0.3)
-RowStreamer.put = put_held
+RowStreamer.put_tokens = put_held
 from chartqa_demo.engines.loading import choose
 from chartqa_demo.settings import Settings
 choice = choose(Settings())

@@ -5,119 +5,154 @@ once; rows that have ended leave the batch.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import torch
-from peft import PeftModel
-from transformers import DynamicCache
 
-from chartqa_demo.engines.vision import Look, encoder_outputs
+from chartqa_demo.engines.layers import Adapted, Layers
+from chartqa_demo.engines.vision import Look
+
+LEAVE_AT = 0.75  # rows still going, of those in the batch: then the cache is copied without those that have ended
 
 
+@dataclass
+class Cache:
+    """Keys and values per layer, (rows, key heads, slots, width); visible (rows, slots): the slots that hold a token;
+    slot: where the next one goes, the same for all rows."""
+
+    layers: Layers
+    held: list[tuple[torch.Tensor, torch.Tensor]]
+    visible: torch.Tensor
+    slot: int
+
+    def append(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layer: int) -> torch.Tensor:
+        """An `Attend` of one token per row."""
+        keys, values = self.held[layer]
+        keys[:, :, self.slot], values[:, :, self.slot] = k[:, 0], v[:, 0]
+        return self.layers.masked(q, keys, values, self.visible[:, None, None])
+
+    def keep(self, stay: torch.Tensor) -> None:
+        """Only the rows `stay` from now on."""
+        self.held = [(keys[stay], values[stay]) for keys, values in self.held]
+        self.visible = self.visible[stay]
+
+
+@torch.inference_mode()
 def greedy_answers(
-    model: Any,
+    layers: Layers,
     prompts: Sequence[list[int]],
     looks: Sequence[Look],
-    image_token: int,
-    adapter_names: Sequence[str] | None,
+    adapters: Sequence[str],
     max_new_tokens: int,
     end_ids: Sequence[int],
 ) -> list[list[int]]:
     """New token ids of every row, end token excluded; equal to one `generate` per row in float32.
 
     prompts: per row its token ids, image tokens included; looks: per row its chart, the same object for the same
-    chart; adapter_names: per row, None without an adapter. Raises torch.OutOfMemoryError.
+    chart; adapters: per row the name of its adapter in the model, "" for none; one name at the most. Raises
+    torch.OutOfMemoryError.
     """
-    base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
-    device = base.device
-    cuts = [len(prompt) - prompt[::-1].index(image_token) for prompt in prompts]  # behind the last image token
-    prefixes, prefix_of = _shared_prefixes(prompts, cuts, looks, adapter_names)
-
-    def names(rows: Sequence[int]) -> dict[str, Any]:
-        return {} if adapter_names is None else {"adapter_names": [adapter_names[i] for i in rows]}
-
-    # 1. every distinct beginning once
-    ids, mask = left_padded([prompts[i][: cuts[i]] for i in prefixes], device)
-    kinds = (ids == image_token).int()
-    grid = torch.cat([looks[i].grid for i in prefixes]).to(device)  # pyright: ignore (families with M-RoPE have one)
-    positions, _ = base.model.get_rope_index(ids, kinds, image_grid_thw=grid, attention_mask=mask)
-    cache = DynamicCache(config=base.config)
-    model(
-        input_ids=ids, attention_mask=mask, position_ids=positions, mm_token_type_ids=kinds, image_grid_thw=grid,
-        mm_encoder_outputs=encoder_outputs([looks[i] for i in prefixes]), past_key_values=cache, use_cache=True,
-        logits_to_keep=1, **names(prefixes),
-    )  # fmt: skip
-
-    # 2. every question behind its beginning: the padding between the two is masked, the positions close the gap
-    rows = list(range(len(prompts)))
-    of = torch.tensor([prefix_of[i] for i in rows], device=device)
-    cache.batch_select_indices(of)
-    tail_ids, tail_mask = left_padded([prompt[cut:] for prompt, cut in zip(prompts, cuts, strict=True)], device)
-    mask = torch.cat([mask[of], tail_mask], dim=1)
-    next_position = positions.amax(dim=(0, 2))[of] + 1
-    tail_positions = (next_position[:, None] + tail_mask.cumsum(1) - 1).clamp(min=0)
-    next_position = tail_positions[:, -1] + 1
-    tokens = _step(model, tail_ids, mask, tail_positions, cache, names(rows))
-
-    # 3. token by token; a row that has ended leaves
-    answers: list[list[int]] = [[] for _ in rows]
-    ends = frozenset(end_ids)
+    rows = sorted(range(len(prompts)), key=lambda i: adapters[i] != "")  # the adapter's rows side by side
+    tokens, position, cache = _read(layers, rows, prompts, looks, adapters, max_new_tokens)
+    answers: list[list[int]] = [[] for _ in prompts]
+    ends, ended = frozenset(end_ids), set[int]()
     for step in range(max_new_tokens):
-        found = tokens.tolist()
-        going = [k for k, token in enumerate(found) if token not in ends]
-        for k in going:
-            answers[rows[k]].append(found[k])
+        for i, token in zip(rows, tokens.tolist(), strict=True):
+            if token in ends:
+                ended.add(i)
+            elif i not in ended:
+                answers[i].append(token)
+        going = [k for k, i in enumerate(rows) if i not in ended]
         if not going or step == max_new_tokens - 1:
             break
-        if len(going) < len(rows):
-            keep = torch.tensor(going, device=device)
-            rows = [rows[k] for k in going]
-            tokens, mask, next_position = tokens[keep], mask[keep], next_position[keep]
-            cache.batch_select_indices(keep)
-        mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
-        tokens = _step(model, tokens[:, None], mask, next_position[:, None], cache, names(rows))
-        next_position = next_position + 1
+        if len(going) <= LEAVE_AT * len(rows):
+            rows, stay = [rows[k] for k in going], torch.tensor(going, device=tokens.device)
+            tokens, position = tokens[stay], position[stay]
+            cache.keep(stay)
+        cache.visible[:, cache.slot] = True
+        x = layers.text.embed_tokens(tokens[:, None])
+        x = layers(x, position[None, :, None].expand(3, -1, -1), _adapted(rows, adapters), cache.append)
+        tokens, position = layers.logits(x[:, -1]).argmax(-1), position + 1
+        cache.slot += 1
     return answers
 
 
-def _shared_prefixes(
+def _read(
+    layers: Layers,
+    rows: Sequence[int],
+    prompts: Sequence[list[int]],
+    looks: Sequence[Look],
+    adapters: Sequence[str],
+    room: int,
+) -> tuple[torch.Tensor, torch.Tensor, Cache]:
+    """The first token of every row, the position it will have, both (rows,), and the cache of the prompts with `room`
+    for the answers."""
+    image_token = layers.base.config.image_token_id
+    cuts = [len(prompt) - prompt[::-1].index(image_token) for prompt in prompts]  # behind the last image token
+    shared, shared_by = _shared_beginnings(rows, prompts, cuts, looks, adapters)
+
+    # 1. every distinct beginning once
+    begun, seen = [prompts[i][: cuts[i]] for i in shared], [looks[i] for i in shared]
+    laid = layers.laid_out(begun, seen)
+    read: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def first(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layer: int) -> torch.Tensor:
+        read.append((k.transpose(1, 2), v.transpose(1, 2)))
+        return layers.causal(q, k, v)
+
+    layers(layers.embedded(laid.ids, begun, seen), laid.positions, _adapted(shared, adapters), first)
+
+    # 2. every question behind its beginning; what lies between the two is masked
+    device = laid.ids.device
+    of = torch.tensor([shared_by[i] for i in rows], device=device)
+    tails = [prompts[i][cuts[i] :] for i in rows]
+    before, longest = laid.ids.shape[1], max(map(len, tails))
+    ids = torch.tensor([tail + [0] * (longest - len(tail)) for tail in tails], device=device)
+    lengths = torch.tensor([len(tail) for tail in tails], device=device)
+    slots = before + longest + room
+    slots += -slots % 8  # a multiple of 8, which attention with a mask is fastest on
+    place, steps = torch.arange(slots, device=device), torch.arange(longest, device=device)
+    visible = (place < laid.lengths[of, None]) | ((place >= before) & (place < before + lengths[:, None]))
+    mask = visible[:, None] & (place <= before + steps[:, None])  # (rows, longest, slots)
+    cache = Cache(layers, [], visible, before + longest)
+
+    def second(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layer: int) -> torch.Tensor:
+        held = k.new_zeros(2, len(rows), layers.kv_heads, slots, layers.width)
+        for whole, beginning, tail in zip(held, read[layer], (k, v), strict=True):
+            whole[:, :, :before] = beginning[of]
+            whole[:, :, before : before + longest] = tail.transpose(1, 2)
+        read[layer] = (k[:0], v[:0])  # frees what is now in the cache
+        cache.held.append((held[0], held[1]))
+        return layers.masked(q, held[0], held[1], mask[:, None])
+
+    positions = laid.following[of, None] + steps
+    x = layers(layers.text.embed_tokens(ids), positions.expand(3, -1, -1), _adapted(rows, adapters), second)
+    tokens = layers.logits(x[torch.arange(len(rows), device=device), lengths - 1]).argmax(-1)
+    return tokens, laid.following[of] + lengths, cache
+
+
+def _adapted(rows: Sequence[int], adapters: Sequence[str]) -> Adapted:
+    """The last of these rows, those with an adapter."""
+    names = [adapters[i] for i in rows]
+    first = next((k for k, name in enumerate(names) if name), len(names))
+    return Adapted(first, len(names), names[-1]) if first < len(names) else Adapted()
+
+
+def _shared_beginnings(
+    rows: Sequence[int],
     prompts: Sequence[list[int]],
     cuts: Sequence[int],
     looks: Sequence[Look],
-    adapter_names: Sequence[str] | None,
-) -> tuple[list[int], list[int]]:
-    """One row index per distinct beginning, and for every row which of these beginnings it has."""
-    seen: dict[tuple[Any, ...], int] = {}
-    prefixes: list[int] = []
-    prefix_of: list[int] = []
-    for i, (prompt, cut) in enumerate(zip(prompts, cuts, strict=True)):
-        key = (id(looks[i]), adapter_names[i] if adapter_names else None, tuple(prompt[:cut]))
+    adapters: Sequence[str],
+) -> tuple[list[int], dict[int, int]]:
+    """One row per distinct beginning, and for every row which of these beginnings it has."""
+    seen: dict[tuple[object, ...], int] = {}
+    shared: list[int] = []
+    shared_by: dict[int, int] = {}
+    for i in rows:
+        key = (id(looks[i]), adapters[i], tuple(prompts[i][: cuts[i]]))
         if key not in seen:
-            seen[key] = len(prefixes)
-            prefixes.append(i)
-        prefix_of.append(seen[key])
-    return prefixes, prefix_of
-
-
-def left_padded(rows: Sequence[list[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """ids and attention mask, both (rows, longest), int64; the padding id is 0 and always masked."""
-    longest = max(map(len, rows))
-    ids = torch.tensor([[0] * (longest - len(row)) + row for row in rows], device=device)
-    mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows], device=device)
-    return ids, mask
-
-
-def _step(
-    model: Any,
-    ids: torch.Tensor,
-    mask: torch.Tensor,
-    positions: torch.Tensor,
-    cache: DynamicCache,
-    names: dict[str, Any],
-) -> torch.Tensor:
-    """The next token of every row, (rows,): argmax of the last position's logits."""
-    out = model(
-        input_ids=ids, attention_mask=mask, position_ids=positions.expand(3, -1, -1), past_key_values=cache,
-        use_cache=True, logits_to_keep=1, **names,
-    )  # fmt: skip
-    return out.logits[:, -1].argmax(-1)
+            seen[key] = len(shared)
+            shared.append(i)
+        shared_by[i] = seen[key]
+    return shared, shared_by

@@ -8,26 +8,29 @@ import torch
 
 from chartqa_demo.arms import Arm
 from chartqa_demo.engines import EngineError
-from chartqa_demo.engines.decoder import Adapted, Decoder, why_not
+from chartqa_demo.engines.decoder import Decoder
+from chartqa_demo.engines.layers import Adapted, Layers, why_not
 from chartqa_demo.engines.loading import Choice
 from chartqa_demo.engines.vision import Look
 
 REPLAYED = "Tokens are replayed from a CUDA graph (decode: graph)."
-ON_CPU = "Tokens are computed on a static cache (decode: graph)."
-EAGER = "Tokens are computed without a CUDA graph (decode: eager): "
+STATIC = "Tokens are computed on a static cache (decode: static)."
+NOT_CAPTURED = "Tokens are computed on a static cache (decode: static): capturing a CUDA graph failed, "
+EAGER = "Tokens are computed by transformers' generate (decode: eager): "
 
 
-def choose_decoder(model: Any, choice: Choice) -> tuple[Decoder | None, tuple[str, ...]]:
-    """The decoder that the settings and this model allow, and what a visitor is told about it; None for eager.
+def choose_decoder(model: Any, choice: Choice, asked: bool) -> tuple[Decoder | None, tuple[str, ...]]:
+    """The decoder for this choice and model, and what a visitor is told about it; None for eager.
 
-    Raises EngineError where a graph was asked for and cannot be had.
+    Raises EngineError where a static cache was asked for and the model cannot be answered from one.
     """
     if choice.decode == "eager":
         return None, ()
     if (reason := why_not(model)) is None:
-        return Decoder(model), (REPLAYED if choice.device.type == "cuda" else ON_CPU,)
-    if choice.decode == "graph":
-        raise EngineError(f"--decode graph cannot be used: {reason}. Use --decode eager.")
+        replays = choice.decode == "graph"
+        return Decoder(Layers(model), replays), (REPLAYED if replays else STATIC,)
+    if asked:
+        raise EngineError(f"--decode {choice.decode} cannot be used: {reason}. Use --decode eager.")
     return None, (f"{EAGER}{reason}.",)
 
 
@@ -53,12 +56,11 @@ def stream_tokens(
     """Up to `longest` new tokens of every row to `put`, (B,) per step on the host, until all rows have met an end.
 
     temperature 0 is greedy. ahead: steps that a GPU computes before the host reads their tokens, so that neither waits
-    for the other; by default one, and none on a CPU, which would compute a step too many. Raises CaptureError before
-    the first token, torch.OutOfMemoryError.
+    for the other; by default one where steps are replayed, else none, which would be a step too many. Raises
+    CaptureError before the first token, torch.OutOfMemoryError.
     """
     step, logits = decoder.start(prompts, looks, adapted, longest)
-    on_gpu = logits.device.type == "cuda"
-    ahead = int(on_gpu) if ahead is None else ahead
+    ahead = int(decoder.replays) if ahead is None else ahead
     ends = torch.tensor(list(end_ids))
     ended = torch.zeros(len(prompts), dtype=torch.bool)
 
@@ -68,8 +70,8 @@ def stream_tokens(
         return torch.multinomial((logits.float() / temperature).softmax(-1), 1)[:, 0]
 
     def sent(tokens: torch.Tensor) -> tuple[torch.Tensor, Any]:
-        if not on_gpu:
-            return tokens, None
+        if not decoder.replays:
+            return tokens.cpu(), None
         host = torch.empty(len(tokens), dtype=tokens.dtype, pin_memory=True)
         host.copy_(tokens, non_blocking=True)
         arrived = torch.cuda.Event()

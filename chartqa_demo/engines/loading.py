@@ -35,7 +35,7 @@ OLD_KEYS = {r"^model\.layers\.": "model.language_model.layers.", r"^visual\.": "
 class Choice:
     """What `auto` came to: a base (folder or Hub id), how to hold it, and what a visitor should know about it.
 
-    decode: "eager", "graph", or "auto" for a graph where the model turns out to allow one.
+    decode: "eager", "static" or "graph"; the last two, if nobody asked for them, where the model allows them.
     """
 
     base: str
@@ -76,10 +76,11 @@ def choose(settings: Settings) -> Choice:
     else:  # bfloat16 is three times slower than float32 on a CPU
         dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
     decode = settings.decode
-    if decode == "graph" and on_zerogpu():
-        raise EngineError("A CUDA graph does not outlive a ZeroGPU window; use --decode eager or auto.")
-    if decode == "auto" and (device.type != "cuda" or on_zerogpu() or quantize != "none"):
-        decode = "eager"
+    if decode == "graph" and (device.type != "cuda" or on_zerogpu()):
+        why = "does not outlive a ZeroGPU window" if on_zerogpu() else f"cannot be captured on {device.type}"
+        raise EngineError(f"A CUDA graph {why}; use --decode static, eager or auto.")
+    if decode == "auto":
+        decode = "eager" if device.type != "cuda" else "static" if on_zerogpu() or quantize != "none" else "graph"
     return Choice(base, quantize, dtype, device, notes, decode)
 
 

@@ -6,7 +6,6 @@ the adapter is on the language model only. One lock covers a whole generation: a
 of the shared model, and without it two visitors get each other's answers.
 """
 
-import hashlib
 import logging
 import threading
 import time
@@ -26,18 +25,18 @@ from chartqa_demo.arms import ARMS, Arm
 from chartqa_demo.chat import folds_system, messages
 from chartqa_demo.contract import Contract, read_contract
 from chartqa_demo.engines import Answer, Answers, EngineError, Options, OutOfMemory
-from chartqa_demo.engines.batched import greedy_answers, left_padded
+from chartqa_demo.engines.batched import greedy_answers
 from chartqa_demo.engines.decoder import CaptureError, Decoder
-from chartqa_demo.engines.decoding import EAGER, REPLAYED, adapted_rows, choose_decoder, stream_tokens
+from chartqa_demo.engines.decoding import NOT_CAPTURED, REPLAYED, adapted_rows, choose_decoder, stream_tokens
+from chartqa_demo.engines.layers import Layers, why_not
 from chartqa_demo.engines.loading import Choice, choose, load_adapter, load_base, set_pixel_limits
 from chartqa_demo.engines.streaming import Row, RowStreamer, StopWhen, stream
-from chartqa_demo.engines.vision import Look, can_share, encoder_outputs, has_grid, look
+from chartqa_demo.engines.vision import Look, Looks, can_share, encoder_outputs, has_grid, look
 from chartqa_demo.hub import ADAPTER_FILES, HUB_ID, HubError, local_folder
-from chartqa_demo.images import fit_canvas, shrink
+from chartqa_demo.images import shrink
 from chartqa_demo.settings import BUNDLED_ADAPTER, HUB_ADAPTER, HUB_BASE, Settings
 
 BASE = "__base__"  # PEFT's name for "no adapter" in a mixed batch
-CHARTS_REMEMBERED = 16  # 0.5 to 4.5 MB each
 ADAPTERS_RESIDENT = 4  # the one in use and those used before it, so that going back costs nothing
 TEXT_TOKENS = 160  # of a usual prompt: system message, question, the template's own
 
@@ -81,11 +80,12 @@ class LocalEngine:
         self.contract: Contract | None = None
         self.arms: tuple[Arm, ...] = ARMS
         self.parallel = 1
-        self.decoder, told = choose_decoder(model, choice)
+        self.decoder, told = choose_decoder(model, choice, settings.decode != "auto")
         self.notes = choice.notes + told
-        self.vision_passes = 0
+        self.looks = Looks(model, processor)
         self.shares_vision = can_share(model)
-        self.mixes_many = self.shares_vision and has_grid(model)
+        self._layers = Layers(model) if why_not(model) is None else None
+        self._keeps_looks = self.shares_vision and has_grid(model)
         if not self.shares_vision:
             self.notes += (
                 "This family can neither share a vision pass nor mix arms in one batch: the chart is looked at once "
@@ -103,12 +103,15 @@ class LocalEngine:
         self._template_begins = begin is not None and self.prompt_text(ARMS[0], "", Options()).startswith(begin)
         self._settings = settings
         self._lock = threading.Lock()
-        self._looks: OrderedDict[str, Look] = OrderedDict()
         self._loaded = 0
         self._name = ""  # the adapter's name inside the model
         self._resident: OrderedDict[tuple[str, int], str] = OrderedDict()  # (folder, written at) -> name in the model
         self._own_size = processor.image_processor.size  # before any adapter's limits
         self._shrink_to = set_pixel_limits(processor, settings, None)
+        if model.device.type == "cuda":
+            # cuDNN's attention plans anew, for 50 ms, in every thread and for every length: that is at every question,
+            # each of which has its thread, and in generate at every token.
+            torch.backends.cuda.enable_cudnn_sdp(False)
 
     def answer(self, image: Image.Image, question: str, arms: Sequence[Arm], options: Options) -> Iterator[Answers]:
         """See `engines.Engine`. Times count from the call, waiting for another visitor's answer included."""
@@ -128,7 +131,7 @@ class LocalEngine:
 
     def warm_up(self) -> None:
         """Capture what usual questions need, before the first of them; nothing where nothing is captured."""
-        if self.decoder is None or self.base.device.type != "cuda":
+        if self.decoder is None or not self.decoder.replays:
             return
         arms = [arm for arm in self.arms if self._serves(arm)]
         image_tokens = self.processor.image_processor.size["longest_edge"] // 784
@@ -137,11 +140,11 @@ class LocalEngine:
                 longest = image_tokens + TEXT_TOKENS + self._settings.max_new_tokens
                 self.decoder.prepare(len(arms), longest, adapted_rows(arms, self._name))
         except CaptureError as error:
-            self._decode_eagerly(error)
+            self._without_graph(error)
         for _ in self.answer(Image.new("RGB", (800, 600), "white"), "How many?", arms, Options(max_new_tokens=4)):
             pass
-        self._looks.clear()
-        self.vision_passes = 0
+        self.looks.clear()
+        self.looks.passes = 0
 
     def answer_many(
         self, items: Sequence[tuple[Image.Image, str]], arms: Sequence[Arm], options: Options
@@ -156,23 +159,23 @@ class LocalEngine:
         with self._lock, _readable_failures(), torch.inference_mode():
             if options.max_pixels:
                 items = [(shrink(image, options.max_pixels), question) for image, question in items]
-            rows = [(image, self.prompt_text(arm, question, options)) for image, question in items for arm in served]
-            images, texts = [image for image, _ in rows], [text for _, text in rows]
-            if self.mixes_many:
-                looks = [self._look(image) for image in images]
+            arms_of_rows = served * len(items)
+            texts = [self.prompt_text(arm, question, options) for _, question in items for arm in served]
+            if self._layers is not None:
+                looks = [look for look in self.looks.of([image for image, _ in items]) for _ in served]
                 token_rows = greedy_answers(
-                    self.model,
+                    self._layers,
                     [self._token_ids(text, each) for text, each in zip(texts, looks, strict=True)],
                     looks,
-                    self.base.config.image_token_id,
-                    self._adapter_names(served * len(items)).get("adapter_names"),
+                    [self._name if arm.adapter else "" for arm in arms_of_rows],
                     options.max_new_tokens,
                     self._end_ids(),
                 )
             else:
-                token_rows: list[list[int]] = [[] for _ in rows]
+                images = [image for image, _ in items for _ in served]
+                token_rows: list[list[int]] = [[] for _ in texts]
                 for group in self._batches(served):
-                    mine = [i for i in range(len(rows)) if served[i % len(served)] in group]
+                    mine = [i for i, arm in enumerate(arms_of_rows) if arm in group]
                     generate = self._generate([images[i] for i in mine], [texts[i] for i in mine], group, options)
                     for i, tokens in zip(mine, self._until_end(generate(None, None)), strict=True):
                         token_rows[i] = tokens
@@ -180,7 +183,7 @@ class LocalEngine:
         answers = self.processor.tokenizer.batch_decode(token_rows, skip_special_tokens=True)
         found = [
             Answer(arm.key, text.strip(), len(tokens), total_s=seconds, done=True)
-            for arm, text, tokens in zip(served * len(items), answers, token_rows, strict=True)
+            for arm, text, tokens in zip(arms_of_rows, answers, token_rows, strict=True)
         ]
         results: list[Answers] = []
         for first in range(0, len(found), len(served)):
@@ -231,7 +234,7 @@ class LocalEngine:
             self.notes = self._base_notes + _contract_notes(contract, self.base_name, name)
             self.processor.image_processor.size = self._own_size
             self._shrink_to = set_pixel_limits(self.processor, self._settings, contract)
-            self._looks.clear()
+            self.looks.clear()
             system = contract.system if contract else None
             self.arms = tuple(replace(a, system=system) if a.adapter and system else a for a in ARMS)
 
@@ -281,7 +284,7 @@ class LocalEngine:
         options: Options,
     ) -> Callable[[Any, Any], object]:
         """The same on a static cache, from where it takes only the tokens that come through the streamer."""
-        looks = [self._look(image) for image in images]
+        looks = self.looks.of(images)
         prompts = [self._token_ids(text, each) for text, each in zip(texts, looks, strict=True)]
 
         def generate(streamer: RowStreamer, stopping: StopWhen) -> None:
@@ -292,27 +295,28 @@ class LocalEngine:
                     streamer.put_tokens, stopping.stopped,
                 )  # fmt: skip
             except CaptureError as error:
-                self._decode_eagerly(error)
-                self._generate(images, texts, group, options)(streamer, stopping)
+                self._without_graph(error)
+                generate(streamer, stopping)
             else:
                 streamer.end()
 
         return generate
 
-    def _decode_eagerly(self, error: CaptureError) -> None:
-        """From now on without a CUDA graph, and said so; where a graph was asked for, an EngineError."""
+    def _without_graph(self, error: CaptureError) -> None:
+        """From now on steps are called, and that is said; where a graph was asked for, an EngineError."""
         if self._settings.decode == "graph":
-            raise EngineError(f"The decode step could not be captured: {error}. Use --decode eager.") from error
-        note = f"{EAGER}capturing one failed, {error}."
+            raise EngineError(f"The decode step could not be captured: {error}. Use --decode static.") from error
+        note = f"{NOT_CAPTURED}{error}."
         log.warning(note)
-        self.decoder = None
+        if self.decoder is not None:
+            self.decoder.replays = False
         self._base_notes = (*(one for one in self._base_notes if one != REPLAYED), note)
         self.notes = (*(one for one in self.notes if one != REPLAYED), note)
 
     def _inputs(self, images: Sequence[Image.Image], texts: Sequence[str]) -> dict[str, Any]:
         """Everything `generate` takes for these rows, left-padded, on the model's device."""
-        if self.mixes_many:  # the prompt of a known chart needs no image processing at all
-            looks = [self._look(image) for image in images]
+        if self._keeps_looks:  # the prompt of a known chart needs no image processing at all
+            looks = self.looks.of(images)
             ids, mask = left_padded(
                 [self._token_ids(text, each) for text, each in zip(texts, looks, strict=True)], self.base.device
             )
@@ -335,27 +339,10 @@ class LocalEngine:
         if self.shares_vision and all(image is images[0] for image in images):
             # The rows show one chart, so the first of every n-th part of its tensors is the chart once.
             once = {key: value[: len(value) // len(images)] for key, value in inputs.items()}
-            self.vision_passes += 1
-            inputs["mm_encoder_outputs"] = encoder_outputs([look(self.base, once)] * len(images))
+            self.looks.passes += 1
+            inputs["mm_encoder_outputs"] = encoder_outputs(look(self.base, [once]) * len(images))
             del inputs["pixel_values"]
         return inputs
-
-    def _look(self, image: Image.Image) -> Look:
-        """The chart's vision features, remembered by content: the next question on it needs no vision pass."""
-        limits = repr(self.processor.image_processor.size)
-        key = hashlib.sha256(image.tobytes() + repr((image.size, limits)).encode()).hexdigest()
-        if key in self._looks:
-            self._looks.move_to_end(key)
-            return self._looks[key]
-        canvases = getattr(self.base.config, "chart_canvases", None)
-        chart = fit_canvas(image, canvases)[0] if canvases else image
-        made = self.processor.image_processor([chart], return_tensors="pt", device=self.base.device)
-        found = look(self.base, dict(made))
-        self.vision_passes += 1
-        self._looks[key] = found
-        if len(self._looks) > CHARTS_REMEMBERED:
-            self._looks.popitem(last=False)
-        return found
 
     def _token_ids(self, text: str, seen: Look) -> list[int]:
         """The prompt with as many image tokens as the chart has, as the family's own processor writes it."""
@@ -396,6 +383,14 @@ class LocalEngine:
             total_s=None if row.done_at is None else row.done_at - began,
             done=row.done_at is not None,
         )
+
+
+def left_padded(rows: Sequence[list[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """ids and attention mask, both (rows, longest), int64; the padding id is 0 and always masked."""
+    longest = max(map(len, rows))
+    ids = torch.tensor([[0] * (longest - len(row)) + row for row in rows], device=device)
+    mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows], device=device)
+    return ids, mask
 
 
 class _readable_failures:

@@ -4,13 +4,21 @@ transformers takes precomputed features as `mm_encoder_outputs`; the logits are 
 bit.
 """
 
+import hashlib
 import inspect
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from PIL import Image
 from transformers.vision_utils import get_vision_cu_seqlens, get_vision_position_ids
+
+from chartqa_demo.images import fit_canvas
+
+CHARTS_REMEMBERED = 16  # 0.5 to 4.5 MB each
+CHARTS_AT_ONCE = 4  # in one vision pass on a GPU, which one chart leaves waiting for the host
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,12 +50,62 @@ def has_grid(model: Any) -> bool:
     return "image_grid_thw" in inspect.signature(model.forward).parameters
 
 
-def look(model: Any, image_inputs: dict[str, torch.Tensor]) -> Look:
-    """Run the vision tower once on one chart; `image_inputs` are what the processor made of it, on any device."""
+class Looks:
+    """The charts looked at last, by their content: the next question on one needs no vision pass.
+
+    passes: how often the vision tower ran, counted in charts.
+    """
+
+    def __init__(self, base: Any, processor: Any) -> None:
+        self.passes = 0
+        self._base, self._processor = base, processor
+        self._canvases = getattr(base.config, "chart_canvases", None)
+        self._kept: OrderedDict[str, Look] = OrderedDict()
+
+    def clear(self) -> None:
+        """Forget every chart."""
+        self._kept.clear()
+
+    def of(self, images: Sequence[Image.Image]) -> list[Look]:
+        """What the tower made of each picture, the same object for the same picture."""
+        found: dict[str, Look] = {}
+        new: dict[str, Image.Image] = {}
+        keys = [self._key(image) for image in images]
+        for key, image in zip(keys, images, strict=True):
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                found[key] = self._kept[key]
+            else:
+                new[key] = image
+        names, at_once = list(new), CHARTS_AT_ONCE if self._base.device.type == "cuda" else 1
+        for first in range(0, len(names), at_once):
+            some = names[first : first + at_once]
+            found |= zip(some, look(self._base, [self._read(new[key]) for key in some]), strict=True)
+        self.passes += len(new)
+        self._kept |= {key: found[key] for key in names}
+        while len(self._kept) > CHARTS_REMEMBERED:
+            self._kept.popitem(last=False)
+        return [found[key] for key in keys]
+
+    def _key(self, image: Image.Image) -> str:
+        limits = repr(self._processor.image_processor.size)
+        return hashlib.sha256(image.tobytes() + repr((image.size, limits)).encode()).hexdigest()
+
+    def _read(self, image: Image.Image) -> dict[str, torch.Tensor]:
+        chart = fit_canvas(image, self._canvases)[0] if self._canvases else image
+        return dict(self._processor.image_processor([chart], return_tensors="pt", device=self._base.device))
+
+
+def look(model: Any, charts: Sequence[dict[str, torch.Tensor]]) -> list[Look]:
+    """Run the vision tower once, on all these charts; each is what the processor made of it, on any device.
+
+    Several at a time only for families with a grid and without deepstack, whose features come chart by chart.
+    """
+    inputs = {key: torch.cat([chart[key] for chart in charts]) for key in charts[0]}
     wanted = inspect.signature(model.model.get_image_features).parameters
-    taken = {key: value.to(model.device) for key, value in image_inputs.items() if key in wanted}
+    taken = {key: value.to(model.device) for key, value in inputs.items() if key in wanted}
     taken["pixel_values"] = taken["pixel_values"].to(model.dtype)
-    grid = image_inputs.get("image_grid_thw")
+    grid = inputs.get("image_grid_thw")
     if grid is not None:
         grid = grid.cpu()
     if grid is not None and model.config.model_type == "qwen2_vl":
@@ -55,8 +113,10 @@ def look(model: Any, image_inputs: dict[str, torch.Tensor]) -> Look:
     with torch.inference_mode():
         found = model.model.get_image_features(**taken, return_dict=True)
     pooled = found.pooler_output
+    if len(charts) > 1 and grid is not None:
+        return [Look(type(found), (one,), (), grid[n : n + 1]) for n, one in enumerate(pooled)]
     deepstack = getattr(found, "deepstack_features", None) or ()
-    return Look(type(found), tuple(pooled), tuple(tuple(layer) for layer in deepstack), grid)
+    return [Look(type(found), tuple(pooled), tuple(tuple(layer) for layer in deepstack), grid)]
 
 
 def _counted_on_host(grid: torch.Tensor, model: Any) -> dict[str, torch.Tensor]:

@@ -135,7 +135,7 @@ class Layers:
         if length > 1:
             mask = mask.repeat_interleave(group, dim=2)
         seen = scaled_dot_product_attention(q, keys, values, attn_mask=mask)
-        return seen.view(rows, self.kv_heads, length, -1).transpose(1, 2).flatten(2)
+        return seen.reshape(rows, self.kv_heads, length, -1).transpose(1, 2).flatten(2)
 
     def logits(self, x: torch.Tensor) -> torch.Tensor:
         """(B, vocabulary) of the last positions' x (B, hidden size)."""

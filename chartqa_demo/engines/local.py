@@ -346,8 +346,9 @@ class LocalEngine:
 
     def _token_ids(self, text: str, seen: Look) -> list[int]:
         """The prompt with as many image tokens as the chart has, as the family's own processor writes it."""
-        token = self.processor.image_token
-        return self.processor.tokenizer(text.replace(token, token * seen.tokens))["input_ids"]
+        ids, image = self.processor.tokenizer(text)["input_ids"], self.base.config.image_token_id
+        at = ids.index(image)
+        return [*ids[:at], *[image] * seen.tokens, *ids[at + 1 :]]
 
     def _until_end(self, rows: list[list[int]]) -> list[list[int]]:
         ends = set(self._end_ids())

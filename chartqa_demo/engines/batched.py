@@ -72,7 +72,7 @@ def greedy_answers(
         cache.visible[:, cache.slot] = True
         x = layers.text.embed_tokens(tokens[:, None])
         x = layers(x, position[None, :, None].expand(3, -1, -1), _adapted(rows, adapters), cache.append)
-        tokens, position = layers.logits(x[:, -1]).argmax(-1), position + 1
+        tokens, position = layers.logits(x).argmax(-1), position + 1
         cache.slot += 1
     return answers
 
@@ -100,7 +100,7 @@ def _read(
         read.append((k.transpose(1, 2), v.transpose(1, 2)))
         return layers.causal(q, k, v)
 
-    layers(layers.embedded(laid.ids, begun, seen), laid.positions, _adapted(shared, adapters), first)
+    layers(layers.embedded(laid.ids, begun, seen), laid.positions, _adapted(shared, adapters), first, laid.lengths)
 
     # 2. every question behind its beginning; what lies between the two is masked
     device = laid.ids.device
@@ -126,8 +126,8 @@ def _read(
         return layers.masked(q, held[0], held[1], mask[:, None])
 
     positions = laid.following[of, None] + steps
-    x = layers(layers.text.embed_tokens(ids), positions.expand(3, -1, -1), _adapted(rows, adapters), second)
-    tokens = layers.logits(x[torch.arange(len(rows), device=device), lengths - 1]).argmax(-1)
+    x = layers(layers.text.embed_tokens(ids), positions.expand(3, -1, -1), _adapted(rows, adapters), second, lengths)
+    tokens = layers.logits(x).argmax(-1)
     return tokens, laid.following[of] + lengths, cache
 
 

@@ -96,8 +96,8 @@ class Decoder:
             step.values[layer, :, :, :length] = v.transpose(1, 2)
             return self._layers.causal(q, k, v)
 
-        x = self._layers(self._layers.embedded(laid.ids, prompts, looks), laid.positions, step.adapted, attend)
-        return step, self._layers.logits(x[torch.arange(len(prompts), device=x.device), laid.lengths - 1])
+        embedded = self._layers.embedded(laid.ids, prompts, looks)
+        return step, self._layers.logits(self._layers(embedded, laid.positions, step.adapted, attend, laid.lengths))
 
     @torch.inference_mode()
     def next(self, step: Step, tokens: torch.Tensor) -> torch.Tensor:
@@ -127,7 +127,7 @@ class Decoder:
 
         positions = step.positions[None, :, None].expand(3, -1, -1)
         x = layers(layers.text.embed_tokens(step.tokens), positions, step.adapted, attend)
-        step.logits.copy_(layers.logits(x[:, -1]))
+        step.logits.copy_(layers.logits(x))
         step.positions += 1
         step.slots += 1
 

@@ -98,8 +98,16 @@ class Layers:
             x[row, first : first + look.tokens] = features.to(x.dtype)
         return x
 
-    def __call__(self, x: torch.Tensor, positions: torch.Tensor, adapted: Adapted, attend: Attend) -> torch.Tensor:
-        """All layers on x (B, S, hidden size), positions (3, B, S); the same shape, before the last norm."""
+    def __call__(
+        self,
+        x: torch.Tensor,
+        positions: torch.Tensor,
+        adapted: Adapted,
+        attend: Attend,
+        lengths: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """All layers on x (B, S, hidden size), positions (3, B, S); the last position of every row, (B, hidden size),
+        before the last norm. lengths (B,): of rows padded on the right."""
         rows, length, _ = x.shape
         cos, sin = self.text.rotary_emb(x, positions)
         cos, sin = cos[:, :, None], sin[:, :, None].clone()
@@ -114,11 +122,15 @@ class Layers:
             both = torch.addcmul(both * cos, both.roll(self.width // 2, -1), sin)  # rotate_half, its sign in sin
             q, k = both.split([self.heads, self.kv_heads], dim=2)
             seen = attend(q, k, v.view(rows, length, -1, self.width), number)
+            if number == self.count - 1:  # all that follows is wanted of one position only
+                ends = torch.full((rows,), length - 1, device=x.device) if lengths is None else lengths - 1
+                every = torch.arange(rows, device=x.device)
+                x, seen = x[every, ends][:, None], seen[every, ends][:, None]
             x = x + self._linear(attention.o_proj, seen, adapted)
             normed = self._norm(x, layer.post_attention_layernorm)
             gate, up = self._linear(mlp.gate_proj, normed, adapted), self._linear(mlp.up_proj, normed, adapted)
             x = x + self._linear(mlp.down_proj, silu(gate) * up, adapted)
-        return x
+        return x[:, 0]
 
     def causal(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """Attention of prompts to themselves; arguments and result as in `Attend`, the layer aside."""

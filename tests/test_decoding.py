@@ -13,7 +13,7 @@ from chartqa_demo.arms import ADAPTER, ARMS, PRETRAINED, PROMPTED, Arm
 from chartqa_demo.dataset import open_split
 from chartqa_demo.engines import Answers, EngineError, Options
 from chartqa_demo.engines.decoder import BUCKET, Decoder
-from chartqa_demo.engines.decoding import NOT_CAPTURED, STATIC, adapted_rows, stream_tokens
+from chartqa_demo.engines.decoding import EAGER, NOT_CAPTURED, STATIC, adapted_rows, stream_tokens
 from chartqa_demo.engines.loading import choose
 from chartqa_demo.engines.local import LocalEngine, load_engine
 from chartqa_demo.settings import Settings
@@ -228,8 +228,13 @@ def test_auto_captures_a_graph_only_where_one_lasts(
     assert choose(Settings(base="auto", quantize=quantize)).decode == expected  # pyright: ignore[reportArgumentType]
 
 
-def test_auto_is_eager_on_a_cpu(tiny_base: Path) -> None:
-    assert loaded(tiny_base, "none", "auto").decoder is None
+def test_auto_is_static_on_a_cpu_and_eager_for_other_models(tiny_base: Path, tmp_path: Path) -> None:
+    from families import BUILDERS
+
+    assert STATIC in loaded(tiny_base, "none", "auto").notes
+    other = loaded(BUILDERS["Pixtral"](tmp_path / "base"), "none", "auto")
+    assert other.decoder is None
+    assert any(note.startswith(EAGER) for note in other.notes)
 
 
 def test_a_graph_is_refused_where_it_cannot_be_captured(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:

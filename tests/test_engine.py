@@ -187,7 +187,7 @@ def test_an_adapter_is_asked_with_the_system_message_of_its_contract(
     arm = next(a for a in engine.arms if a.adapter)
     assert "Read the chart." in engine.prompt_text(arm, "How many?", SHORT)
     assert engine.processor.image_processor.size["longest_edge"] == 28 * 784
-    assert engine.notes == ()
+    assert not [note for note in engine.notes if "adapter" in note]
 
 
 def test_an_adapter_with_the_key_names_of_older_transformers_loads_the_same(
@@ -262,7 +262,7 @@ def test_an_adapter_trained_on_another_base_is_refused_by_name(
         (folder / file.name).write_bytes(file.read_bytes())
     Contract(base="Qwen/Qwen2-VL-2B-Instruct", system="Read the chart.").save(folder)
     engine = load_engine(Settings(base=str(tiny_base), adapter=str(folder), device="cpu"))
-    assert "was trained on Qwen/Qwen2-VL-2B-Instruct" in engine.notes[0]  # a folder may hold that very base
+    assert "was trained on Qwen/Qwen2-VL-2B-Instruct" in engine.notes[-1]  # a folder may hold that very base
     monkeypatch.setattr(engine, "base_name", "bundled")
     with pytest.raises(EngineError, match="trained on Qwen/Qwen2-VL-2B-Instruct, but the base is bundled"):
         engine.use_adapter(str(folder))

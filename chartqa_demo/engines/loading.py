@@ -80,7 +80,7 @@ def choose(settings: Settings) -> Choice:
         why = "does not outlive a ZeroGPU window" if on_zerogpu() else f"cannot be captured on {device.type}"
         raise EngineError(f"A CUDA graph {why}; use --decode static, eager or auto.")
     if decode == "auto":
-        decode = "eager" if device.type != "cuda" else "static" if on_zerogpu() or quantize != "none" else "graph"
+        decode = "static" if device.type != "cuda" or on_zerogpu() or quantize != "none" else "graph"
     return Choice(base, quantize, dtype, device, notes, decode)
 
 

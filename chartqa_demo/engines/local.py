@@ -1,9 +1,10 @@
 """The three arms on this machine: one base model, one LoRA adapter, one mixed batch.
 
-All three answers come from one left-padded `generate`, in which PEFT's `adapter_names` says row by row whether the
-adapter is on; in float32 the tokens equal those of three separate runs. The vision tower runs once per chart, because
-the adapter is on the language model only. One lock covers a whole generation: adapter choice and rope deltas are state
-of the shared model, and without it two visitors get each other's answers.
+A Qwen2-VL answers from its layers written out (`layers.py`, `decoder.py`); any other family, and `--decode eager`,
+from one left-padded `generate`, in which PEFT's `adapter_names` says row by row whether the adapter is on. Either way
+the tokens equal those of three separate runs in float32. The vision tower runs once per chart, because the adapter is
+on the language model only. One lock covers a whole generation: adapter choice, cache and rope deltas are state of the
+shared model, and without it two visitors get each other's answers.
 """
 
 import logging

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image, ImageDraw
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
 
+from chartqa_demo.arms import Arm
 from chartqa_demo.dataset import Example, Kind, Split, chart_id
 from chartqa_demo.engines.scripted import ScriptedEngine
 from chartqa_demo.settings import Settings
@@ -31,6 +32,7 @@ CHROMIUM_FLAGS = [
 ]
 expect.set_options(timeout=20_000)  # a busy machine with two cores
 SIZES = {"wide": {"width": 1280, "height": 800}, "phone": {"width": 390, "height": 844}}
+LOOKS = [("wide", "light"), ("wide", "dark"), ("phone", "light"), ("phone", "dark")]
 
 
 def bar_chart(heights: tuple[int, ...] = (60, 150, 100, 200), colour: str = "steelblue") -> Image.Image:
@@ -79,6 +81,11 @@ def example_split() -> Split:
             for row, (chart, text, gold, kind) in enumerate(asked)
         ),
     )
+
+
+def replies(pretrained: str, prompted: str, adapter: str) -> Callable[[Arm, str], str]:
+    texts = {"pretrained": pretrained, "prompted": prompted, "adapter": adapter}
+    return lambda arm, question: texts[arm.key]
 
 
 def wait_until(condition: Callable[[], bool], wish: str) -> None:
@@ -171,6 +178,9 @@ class Tab:
         expect(self.page.locator("#notice [role=alert], #chart-notice [role=alert]")).to_contain_text(words)
 
 
+OpenTab = Callable[..., Tab]
+
+
 @pytest.fixture(scope="session")
 def scripted_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ScriptedEngine, str]]:
     """One server for all page tests (engine, url); `engine` below gives each test a fresh script."""
@@ -217,7 +227,7 @@ def windows(browser: Browser) -> Callable[..., BrowserContext]:
 
 
 @pytest.fixture
-def open_tab(windows: Callable[..., BrowserContext], app_url: str) -> Iterator[Callable[..., Tab]]:
+def open_tab(windows: Callable[..., BrowserContext], app_url: str) -> Iterator[OpenTab]:
     """`open_tab(size="wide", theme="light")`; after the test nothing may have gone wrong unseen in any tab."""
     tabs: list[Tab] = []
 
@@ -244,7 +254,7 @@ def open_tab(windows: Callable[..., BrowserContext], app_url: str) -> Iterator[C
 
 
 @pytest.fixture
-def tab(open_tab: Callable[..., Tab]) -> Tab:
+def tab(open_tab: OpenTab) -> Tab:
     return open_tab()
 
 

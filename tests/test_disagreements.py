@@ -1,7 +1,7 @@
 """Which questions the browser of disagreements shows, and in which order."""
 
 import pytest
-from test_evaluate import KnowingEngine, finish, make_examples
+from knowing_engine import KnowingEngine, finish, make_examples
 
 from chartqa_demo import disagreements
 from chartqa_demo.disagreements import filters, select

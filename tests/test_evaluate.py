@@ -1,92 +1,18 @@
-"""Evaluation with an engine that knows all answers, fails on demand, and remembers what it was asked."""
+"""What an evaluation asks, batch by batch, and what it records and prints, with an engine that knows all answers."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import threading
 from functools import partial
-from io import BytesIO
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
-from PIL import Image
-from scipy.stats import binomtest
+from knowing_engine import OPTIONS, KnowingEngine, finish, make_examples
 
 from chartqa_demo import evaluate
 from chartqa_demo.arms import ADAPTER, ARMS, PRETRAINED, PROMPTED
 from chartqa_demo.asking import GIVE_UP_AFTER, LARGEST_BATCH, Batch, EvaluationError
-from chartqa_demo.dataset import Example, chart_id
-from chartqa_demo.engines import Answer, EngineError, Options, OutOfMemory
-from chartqa_demo.predictions import read_predictions
-from chartqa_demo.results import ResultsError, read_results, table
-
-CHARTQA = Path(os.environ.get("CHARTQA_DATA", Path(__file__).parents[2] / "shared" / "chartqa"))
-OPTIONS = Options(max_new_tokens=8)
-
-
-class KnowingEngine:
-    """Answers "What is 7?" with 7 from the adapter, "It is 7." from the prompted arm and 0 from the pretrained one.
-
-    `room` questions fit into memory; `poison` lists questions it fails on; `before` runs before every batch.
-    """
-
-    def __init__(self, room=1000, poison=(), adapter="bundled", before=lambda questions: None):
-        self.title, self.adapter, self.notes, self.arms, self.bundled = "a knowing engine", adapter, (), ARMS, True
-        self.room, self.poison, self.before = room, poison, before
-        self.batches = []
-
-    def answer_many(self, items, arms, options):
-        questions = [question for _, question in items]
-        self.before(questions)
-        if len(items) > self.room:
-            raise OutOfMemory("The GPU ran out of memory.")
-        if set(questions) & set(self.poison):
-            raise EngineError("The model failed on this question.")
-        self.batches.append(questions)
-        return [tuple(self.reply(arm, question) for arm in arms) for question in questions]
-
-    def reply(self, arm, question):
-        number = question.removeprefix("What is ").removesuffix("?")
-        text = {"adapter": number, "prompted": f"It is {number}.", "pretrained": "0"}[arm.key]
-        return Answer(arm.key, text, 1, total_s=0.1, done=True)
-
-    @property
-    def asked(self):
-        return [question for batch in self.batches for question in batch]
-
-
-def png(width, shade):
-    buffer = BytesIO()
-    Image.new("RGB", (width, 40), (shade, shade, shade)).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def make_examples(count, per_chart=2):
-    examples = []
-    for number in range(1, count + 1):
-        chart = (number - 1) // per_chart
-        picture = png(40 + 10 * (chart % 3), chart)
-        examples.append(
-            Example(
-                id=f"test/{number}",
-                chart=chart_id(picture),
-                question=f"What is {number}?",
-                gold=(str(number),),
-                kind="human" if number % 4 else "machine",
-                source="bars",
-                read=partial(bytes, picture),
-                file_name=f"{number}.png",
-            )
-        )
-    return examples
-
-
-def finish(engine, examples, path, arms=ARMS, **more):
-    *_, last = evaluate.run(engine, examples, arms, OPTIONS, path, **more)
-    return last
+from chartqa_demo.dataset import Example
+from chartqa_demo.engines import Answer, EngineError
+from chartqa_demo.results import read_results, table
 
 
 def test_every_question_is_asked_once_and_scored_under_every_rule(tmp_path):
@@ -237,99 +163,6 @@ def test_an_arm_that_fails_alone_leaves_the_others_their_answers(tmp_path):
     ]
 
 
-def test_stop_ends_after_the_batch_and_the_next_run_asks_only_the_rest(tmp_path):
-    stop, examples = threading.Event(), make_examples(30)
-    first = KnowingEngine(before=lambda questions: stop.set())
-    last = finish(first, examples, tmp_path / "run.jsonl", stop=stop)
-    assert 0 < last.done < 30
-    assert json.loads((tmp_path / "run.json").read_text())["complete"] is False
-    second = KnowingEngine()
-    assert finish(second, examples, tmp_path / "run.jsonl").done == 30
-    assert sorted(first.asked + second.asked) == sorted(one.question for one in examples)
-
-
-def test_closing_the_iterator_leaves_a_record_to_resume_from(tmp_path):
-    examples, first = make_examples(30), KnowingEngine()
-    states = evaluate.run(first, examples, ARMS, OPTIONS, tmp_path / "run.jsonl")
-    next(states)
-    assert next(states).done > 0
-    states.close()
-    second = KnowingEngine()
-    finish(second, examples, tmp_path / "run.jsonl")
-    assert sorted(first.asked + second.asked) == sorted(one.question for one in examples)
-
-
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from test_evaluate import OPTIONS, KnowingEngine, make_examples
-from chartqa_demo import evaluate
-from chartqa_demo.arms import ARMS
-
-batches = []
-def before(questions):
-    batches.append(questions)
-    if len(batches) == 3:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-for _ in evaluate.run(KnowingEngine(before=before), make_examples(60), ARMS, OPTIONS, Path(sys.argv[1])):
-    pass
-"""
-
-
-@pytest.mark.parametrize("torn", [0, 1, 40])
-def test_a_killed_run_resumes_without_asking_twice_or_losing_any(tmp_path, torn):
-    """The process dies by SIGKILL in its third batch; then the last line also loses its last `torn` bytes."""
-    path = tmp_path / "run.jsonl"
-    here = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED, str(path)], env={**os.environ, "PYTHONPATH": here}, check=False
-    )
-    assert killed.returncode == -signal.SIGKILL
-    if torn:
-        os.truncate(path, path.stat().st_size - torn)
-    kept = {item.question for item in read_results(path).items}
-    assert 0 < len(kept) < 60
-    engine, examples = KnowingEngine(), make_examples(60)
-    finish(engine, examples, path)
-    assert sorted([*kept, *engine.asked]) == sorted(one.question for one in examples)
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    assert sorted(row["id"] for row in lines[1:]) == sorted(one.id for one in examples)
-
-
-def test_a_torn_first_line_starts_anew(tmp_path):
-    (tmp_path / "run.jsonl").write_text('{"settings": {"se')
-    assert finish(KnowingEngine(), make_examples(4), tmp_path / "run.jsonl").done == 4
-    assert len(read_results(tmp_path / "run.jsonl").items) == 4
-
-
-def test_a_damaged_line_in_the_middle_is_refused_with_its_number(tmp_path):
-    finish(KnowingEngine(), make_examples(4), tmp_path / "run.jsonl")
-    lines = (tmp_path / "run.jsonl").read_text().splitlines()
-    (tmp_path / "run.jsonl").write_text("\n".join([*lines[:2], "{", *lines[2:]]) + "\n")
-    with pytest.raises(ResultsError, match=r"Line 3 of .*run.jsonl is not a result"):
-        finish(KnowingEngine(), make_examples(4), tmp_path / "run.jsonl")
-
-
-def test_resuming_with_other_settings_is_refused_with_what_differs(tmp_path):
-    path = tmp_path / "run.jsonl"
-    finish(KnowingEngine(), make_examples(4), path, about={"seed": 0})
-    before = path.read_bytes()
-    with pytest.raises(ResultsError, match=r"run.jsonl was made with other settings: seed is 0 there and 1 here"):
-        finish(KnowingEngine(), make_examples(4), path, about={"seed": 1})
-    with pytest.raises(ResultsError, match=r"other settings: arms is .*; Choose another|other settings: arms"):
-        finish(KnowingEngine(), make_examples(4), path, arms=[ADAPTER], about={"seed": 0})
-    assert path.read_bytes() == before
-
-
-def test_a_second_run_on_the_same_file_is_refused_while_the_first_goes_on(tmp_path):
-    first = evaluate.run(KnowingEngine(), make_examples(30), ARMS, OPTIONS, tmp_path / "run.jsonl")
-    next(first)
-    with pytest.raises(ResultsError, match=r"writing to run.jsonl already"):
-        finish(KnowingEngine(), make_examples(30), tmp_path / "run.jsonl")
-    assert len(list(first)) > 0
-
-
 def test_the_adapter_arm_needs_an_adapter(tmp_path):
     with pytest.raises(EvaluationError, match="No adapter is loaded, so there is no arm adapter"):
         finish(KnowingEngine(adapter=None), make_examples(2), tmp_path / "run.jsonl")
@@ -347,79 +180,6 @@ def test_a_chunk_never_takes_longer_than_its_limit_once_the_speed_is_known(tmp_p
         patch.setattr("chartqa_demo.asking.time.monotonic", lambda: next(seconds))
         finish(engine, make_examples(40, per_chart=1), tmp_path / "run.jsonl", chunk_s=3)
     assert [len(batch) for batch in engine.batches][:2] == [16, 3]
-
-
-# --- recorded predictions --------------------------------------------------------------------------------------
-
-
-def write_predictions(path, rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
-
-
-def crafted(tmp_path, name, verdicts):
-    """Predictions that are right where `verdicts` says so."""
-    rows = [
-        {
-            "image": f"{index}.png",
-            "query": "How many?",
-            "label": "7",
-            "prediction": "7" if right else "9",
-            "split": "test_human" if index % 2 else "test_augmented",
-        }
-        for index, right in enumerate(verdicts)
-    ]
-    return read_predictions(f"{name}={write_predictions(tmp_path / f'{name}.jsonl', rows)}")
-
-
-def test_crafted_arms_get_the_mcnemar_p_of_scipy(tmp_path):
-    first = crafted(tmp_path, "first", [True] * 60 + [True] * 19 + [False] * 7 + [False] * 14)
-    second = crafted(tmp_path, "second", [True] * 60 + [False] * 19 + [True] * 7 + [False] * 14)
-    last = finish(None, first.examples(), tmp_path / "run.jsonl", arms=(), recorded=[first, second])
-    found = last.results.compare("first", "second", "canonical")
-    assert (found.only_first, found.only_second, found.asked) == (19, 7, 100)
-    assert found.p == pytest.approx(binomtest(19, 26, 0.5).pvalue, rel=1e-9)
-
-
-def test_predictions_join_the_engines_arms_by_picture_and_question(tmp_path):
-    rows = [
-        {"image": f"{number}.png", "query": f"What is {number}?", "label": "x", "prediction": "0", "split": "human"}
-        for number in range(1, 4)
-    ]
-    recorded = read_predictions(f"theirs={write_predictions(tmp_path / 'p.jsonl', rows)}")
-    last = finish(KnowingEngine(), make_examples(5), tmp_path / "run.jsonl", recorded=[recorded])
-    assert last.results.arms == ("pretrained", "prompted", "adapter", "theirs")
-    assert last.results.score("theirs", "canonical").asked == 3
-    assert last.results.compare("adapter", "theirs", "canonical").only_first == 3
-
-
-def test_predictions_for_other_charts_are_refused(tmp_path):
-    recorded = crafted(tmp_path, "theirs", [True])
-    with pytest.raises(
-        ResultsError, match=r"no prediction for any of the 3 questions; it names charts such as “0.png”"
-    ):
-        finish(KnowingEngine(), make_examples(3), tmp_path / "run.jsonl", recorded=[recorded])
-
-
-def test_a_line_that_is_no_prediction_is_named(tmp_path):
-    path = write_predictions(tmp_path / "p.jsonl", [{"image": "a.png", "query": "?", "label": "1"}])
-    with pytest.raises(ResultsError, match=r"Line 1 of .*p.jsonl is not a prediction"):
-        read_predictions(f"name={path}")
-    with pytest.raises(ResultsError, match="takes NAME=FILE"):
-        read_predictions(str(path))
-
-
-@pytest.mark.skipif(not (CHARTQA / "published_predictions.jsonl").exists(), reason="needs the ChartQA folder")
-def test_published_predictions_print_the_known_scores_with_wilson_intervals(tmp_path, capsys):
-    file = CHARTQA / "published_predictions.jsonl"
-    command = ["--arms", "none", "--predictions", f"Published={file}", "--results-dir", str(tmp_path)]
-    assert evaluate.main(command) == 0
-    printed = capsys.readouterr().out
-    assert "80.72 [78.44, 82.81] (1,250)  94.96 [93.60, 96.04] (1,250)  87.84 [86.50, 89.06] (2,500)" in printed
-    assert "86.44 [" in printed and "78.92 [" in printed
-
-
-# --- the command -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

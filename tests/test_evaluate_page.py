@@ -4,14 +4,14 @@ import csv
 import json
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from page_fixtures import SIZES, Gate, Tab, bar_chart, encoded, wait_until
+from page_fixtures import SIZES, Gate, OpenTab, Tab, bar_chart, encoded, wait_until
 from playwright.sync_api import Browser, Page, expect
 
 from chartqa_demo.arms import Arm
@@ -22,8 +22,6 @@ from chartqa_demo.settings import Settings
 from chartqa_demo.ui import build_app, launch_options
 
 pytest_plugins = ("page_fixtures",)
-
-OpenTab = Callable[..., Tab]
 
 
 class BatchEngine(ScriptedEngine):

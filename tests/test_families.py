@@ -10,8 +10,8 @@ import torch
 from families import BUILDERS
 from PIL import Image, ImageDraw
 from safetensors.torch import load_file
-from test_train import caches, examples, png, small_trainer, table, write_charts, write_config  # noqa: F401 (a fixture)
 from tiny import build_tiny_adapter, last
+from train_fixtures import examples, png, small_trainer, table, write_charts, write_config
 from transformers import AutoProcessor
 
 from chartqa_demo.arms import ADAPTER, ARMS, PROMPTED, SYSTEM_MESSAGE
@@ -22,6 +22,9 @@ from chartqa_demo.engines.local import LocalEngine, load_engine
 from chartqa_demo.settings import Settings
 from train.__main__ import main
 from train.data import chart_rows
+
+pytest_plugins = ("train_fixtures",)
+pytestmark = pytest.mark.usefixtures("own_dataset_cache")
 
 SHORT = Options(max_new_tokens=8)
 LANGUAGE_MODEL = r".*(language_model|text_model).*\.(q_proj|v_proj)"

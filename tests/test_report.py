@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from test_evaluate import KnowingEngine, finish, make_examples
+from knowing_engine import KnowingEngine, finish, make_examples
 
 from chartqa_demo import report
 from chartqa_demo.report import BEGIN, END, ReportError, measured_line

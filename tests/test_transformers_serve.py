@@ -21,7 +21,7 @@ from endpoint_server import eventually
 from gateway import gateway
 from gradio_client import Client, handle_file
 from peft import PeftModel
-from test_engine import chart, last
+from tiny import chart, last
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from chartqa_demo.arms import ARMS

@@ -25,8 +25,8 @@ TINY = Sizes(
 )
 
 
-def smoke(charts: int = 120, steps: int = 6) -> str:
-    """Generator, tokenizer, a few steps, a checkpoint, export, and the returned answer; prints what it does."""
+def smoke(charts: int = 120, steps: int = 50) -> str:
+    """Generator, tokenizer, enough steps to write a number, a checkpoint, export, and the returned answer; prints what it does."""
     begun = time.monotonic()
 
     def say(text: str) -> None:

@@ -117,7 +117,9 @@ def test_a_coined_name_holds_no_name_of_held_out_charts(subject: str) -> None:
     assert len(set(coined)) > 390
     for name in coined:
         assert 2 < len(name) <= 24 and not is_held_out(name)
-        assert not [one for one in kept if re.search(rf"\b{re.escape(one)}\b", name.lower())]
+        # A pattern is compiled only where it can match: thousands do not fit the cache of `re`.
+        within = [one for one in kept if one in name.lower()]
+        assert not [one for one in within if re.search(rf"\b{re.escape(one)}\b", name.lower())]
 
 
 def test_a_name_with_a_held_out_word_inside_is_not_free() -> None:

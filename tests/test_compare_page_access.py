@@ -1,0 +1,124 @@
+"""The Compare page for everyone: axe, the keyboard, a phone, less motion, what a screen reader hears."""
+
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from page_fixtures import LOOKS, Gate, OpenTab, Tab, replies
+from playwright.sync_api import expect
+
+from chartqa_demo.engines.scripted import ScriptedEngine
+
+pytest_plugins = ("page_fixtures",)
+
+AXE_NOISE = {
+    # Gradio's upload area reads its hint ("Drop Image Here") beside another accessible name.
+    "label-content-name-mismatch",
+}
+
+
+@pytest.mark.parametrize(("size", "theme"), LOOKS)
+def test_axe_finds_no_violation_before_and_after_asking(open_tab: OpenTab, size: str, theme: str) -> None:
+    tab = open_tab(size, theme)
+
+    def violations() -> list[Any]:
+        found = Axe().run(tab.page).response["violations"]
+        return [
+            (one["id"], [node["html"][:200] for node in one["nodes"]]) for one in found if one["id"] not in AXE_NOISE
+        ]
+
+    assert violations() == []
+    tab.pick_example()
+    tab.press("Ask")
+    tab.expect_ready()
+    for accordion in ("The exact prompt of each arm", "System message of the prompted arm", "Generation settings"):
+        tab.unfold(accordion)
+    tab.type_question("")
+    tab.press("Ask")
+    tab.expect_notice("Type a question")
+    assert violations() == []
+
+
+def test_the_keyboard_alone_is_enough(tab: Tab, engine: ScriptedEngine) -> None:
+    engine.delay = 0.1
+    engine.script = replies(*["word " * 500] * 3)
+    press = tab.page.keyboard.press
+
+    def tab_to(name: str) -> None:
+        for _ in range(40):
+            press("Tab")
+            focus = tab.page.locator(":focus")
+            label = focus.evaluate(
+                "e => e.ariaLabel || e.labels?.[0]?.innerText || e.querySelector('img')?.alt || e.innerText"
+            )
+            if (label or "").strip().startswith(name):
+                return
+        raise AssertionError(f"Tab does not reach “{name}”")
+
+    tab_to("Example chart 1")
+    press("Enter")
+    expect(tab.page.locator("#chart img")).to_be_visible()
+    tab_to("Question")
+    press("Enter")
+    expect(tab.answer("Adapter")).to_contain_text("word word")
+    tab_to("Ask")
+    tab_to("Stop")
+    press("Enter")
+    expect(tab.card("Adapter")).to_contain_text("Stopped")
+    assert engine.idle.wait(timeout=1)
+
+
+def test_on_a_phone_the_answers_come_right_after_ask_and_into_view(open_tab: OpenTab, engine: ScriptedEngine) -> None:
+    engine.pace = gate = Gate()
+    tab = open_tab("phone", reduced_motion="reduce")
+    tab.pick_example()
+    ask = tab.page.get_by_role("button", name="Ask", exact=True)
+    ask.click()
+    gate.let()
+    expect(tab.answer("Pretrained")).to_be_in_viewport()
+    expect(tab.page.locator("#asked")).to_be_in_viewport()
+    asked, button = tab.page.locator("#answers").bounding_box(), ask.bounding_box()
+    gate.open()
+    tab.expect_ready()
+    assert asked
+    assert button
+    assert 0 <= asked["y"] - (button["y"] + button["height"]) < 60
+
+
+def test_motion_stops_for_those_who_ask_for_it(open_tab: OpenTab, engine: ScriptedEngine) -> None:
+    engine.pace = gate = Gate()
+    tab = open_tab(reduced_motion="reduce")
+    tab.pick_example()
+    tab.press("Ask")
+    gate.let()
+    expect(tab.answer("Pretrained")).to_have_text("No")
+    animation = "element => getComputedStyle(element, '::after').animationName"
+    assert tab.answer("Pretrained").evaluate(animation) == "none"
+    gate.open()
+    tab.expect_ready()
+
+
+def test_only_states_are_announced_never_the_growing_text(tab: Tab, engine: ScriptedEngine) -> None:
+    engine.pace = gate = Gate()
+    tab.page.evaluate(
+        """() => {
+          window.heard = [];
+          const live = document.querySelector("#status .html-container");
+          new MutationObserver(() => heard.push(live.innerText.trim()))
+            .observe(live, {subtree: true, childList: true, characterData: true});
+        }"""
+    )
+    tab.pick_example()
+    tab.press("Ask")
+    gate.let()
+    expect(tab.answer("Pretrained")).to_have_text("No")
+    gate.open()
+    tab.expect_ready()
+    heard = [one for one in tab.page.evaluate("heard") if one]
+    assert list(dict.fromkeys(heard)) == [
+        "Waiting for the model.",
+        "Answering.",
+        "3 answers ready: Pretrained not correct, Prompted not correct, Adapter not correct.",
+    ]
+    live = tab.page.locator("[aria-live], [role=status], [role=alert], [role=log]")
+    assert live.locator(".answer").count() == 0

@@ -16,6 +16,18 @@ os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="uploads")
 import pytest
 from tiny import build_tiny, build_tiny_adapter
 
+# Files of a minute and more, the longest first: what begins last should not be what ends last.
+LONG = (
+    *("test_publish", "test_hub", "test_train_run", "test_evaluate_page", "test_transformers_serve"),
+    *("test_compare_page", "test_settings", "test_training_tab", "test_train_recipe", "test_compare_page_failures"),
+    *("test_zerogpu", "test_adapters", "test_deploy", "test_engine", "test_decoding", "test_compare_page_access"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    rank = {name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(LONG)))
+
 
 @pytest.fixture(scope="session")
 def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -124,13 +124,14 @@ def test_a_server_answers_as_the_local_engine_does(
     remote.close()
 
 
-def test_a_server_answers_about_every_bundled_chart_as_the_bundled_model_does_here(
+def test_a_server_answers_about_bundled_charts_as_the_bundled_model_does_here(
     serving: Serving, bundled_merged: Path, figure: Callable[[str, object], None]
 ) -> None:
-    """The first question of each chart, by the three arms in turn."""
+    """The first question of every second chart, upright ones too, by the three arms in turn."""
     settings = Settings(base="bundled", adapter="bundled", device="cpu", dtype="float32")
     local, remote = load_engine(settings), serving.engine(BUNDLED_BASE, bundled_merged, settings)
-    charts = list({one.chart: one for one in reversed(open_split("bundled"))}.values())
+    charts = list({one.chart: one for one in reversed(open_split("bundled"))}.values())[::2]
+    assert {width > height for width, height in (one.image_size() for one in charts)} == {True, False}
     compared = 0
     for k, arm in enumerate(ARMS):
         asked = [(one.load_image(), one.question) for one in charts[k :: len(ARMS)]]
@@ -140,7 +141,7 @@ def test_a_server_answers_about_every_bundled_chart_as_the_bundled_model_does_he
             assert_same(other, mine, question)
             compared += 1
     figure("greedy answers of transformers serve equal to the local engine's", f"{compared} about {len(charts)} charts")
-    assert len(charts) == 32
+    assert len(charts) == 16
     remote.close()
 
 
@@ -196,11 +197,11 @@ def test_fifty_visitors_of_the_app_at_once_get_the_answers_to_their_own_question
     with app_of(serving, tiny_base, tiny_merged, tmp_path) as url:
 
         def metric(name: str) -> float:
-            (value,) = re.findall(rf"^{name} (\S+)$", httpx.get(f"{url}/metrics").text, re.MULTILINE)
+            (value,) = re.findall(rf"^{name} (\S+)$", httpx.get(f"{url}/metrics", timeout=60).text, re.MULTILINE)
             return float(value)
 
         def arrive(k: int) -> Client:
-            return Client(url, verbose=False, analytics_enabled=False)
+            return Client(url, verbose=False, analytics_enabled=False, httpx_kwargs={"timeout": 60})
 
         def visit(k: int) -> list[str]:
             sent = {"image": handle_file(pictures[k]), "question": asked[k][1], "max_new_tokens": 8}

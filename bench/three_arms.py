@@ -70,9 +70,7 @@ def run(flags: argparse.Namespace, found: dict[str, Any]) -> None:
     """The whole measurement into `found`, part by part, so that a later part that fails leaves the earlier ones. Raises
     EngineError, also when an answer was cut short or no step could be captured."""
     began = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder:
-        engine = _engine(flags, Path(folder))
-    bench = Bench(engine, flags.repeats)
+    bench = Bench(engine := _engine(flags), flags.repeats)
     ends = engine.base.generation_config.eos_token_id
     engine.base.generation_config.eos_token_id = [NEVER]
     engine.base.generation_config.pad_token_id = 0
@@ -180,7 +178,12 @@ def _about(flags: argparse.Namespace, bench: Bench) -> dict[str, Any]:
     }
 
 
-def _engine(flags: argparse.Namespace, folder: Path) -> LocalEngine:
+def _engine(flags: argparse.Namespace) -> LocalEngine:
+    with tempfile.TemporaryDirectory() as folder:
+        return _engine_in(Path(folder), flags)
+
+
+def _engine_in(folder: Path, flags: argparse.Namespace) -> LocalEngine:
     """An eager engine on the model asked for, with a random adapter of rank 8 on q and v in its third arm."""
     name = "bundled" if flags.size == "bundled" else str(folder / "base")
     settings = Settings(

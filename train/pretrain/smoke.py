@@ -26,7 +26,7 @@ TINY = Sizes(
 
 
 def smoke(charts: int = 120, steps: int = 50) -> str:
-    """Generator, tokenizer, enough steps to write a number, a checkpoint, export, and the returned answer; prints what it does."""
+    """Generator, tokenizer, steps enough to write a number, a checkpoint, export, the returned answer; all printed."""
     begun = time.monotonic()
 
     def say(text: str) -> None:

@@ -25,7 +25,8 @@ def main() -> None:
             examples = open_split(settings.dataset, settings.split)
         except DatasetError as error:
             raise SettingsError(str(error)) from None
-        if settings.endpoint is None and settings.quantize in ("auto", "none") and not torch_sees_a_gpu():
+        loads_a_model = settings.endpoint is None and not settings.scripted
+        if loads_a_model and settings.quantize in ("auto", "none") and not torch_sees_a_gpu():
             # PEFT imports it wherever it is installed: a second of every start, for what a CPU is not asked to do.
             sys.modules.setdefault("bitsandbytes", None)  # pyright: ignore[reportArgumentType]
         engine = load_engine(settings)

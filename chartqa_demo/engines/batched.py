@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from chartqa_demo.engines.layers import Adapted, Layers
+from chartqa_demo.engines.layers import Adapted, Layers, right_padded
 from chartqa_demo.engines.vision import Look
 
 LEAVE_AT = 0.75  # rows still going, of those in the batch: then the cache is copied without those that have ended
@@ -71,7 +71,7 @@ def greedy_answers(
             cache.keep(stay)
         cache.visible[:, cache.slot] = True
         x = layers.text.embed_tokens(tokens[:, None])
-        x = layers(x, position[None, :, None].expand(3, -1, -1), _adapted(rows, adapters), cache.append)
+        x = layers(x, position[None, :, None].expand(3, -1, -1), Adapted.of([adapters[i] for i in rows]), cache.append)
         tokens, position = layers.logits(x).argmax(-1), position + 1
         cache.slot += 1
     return answers
@@ -100,15 +100,19 @@ def _read(
         read.append((k.transpose(1, 2), v.transpose(1, 2)))
         return layers.causal(q, k, v)
 
-    layers(layers.embedded(laid.ids, begun, seen), laid.positions, _adapted(shared, adapters), first, laid.lengths)
+    layers(
+        layers.embedded(laid.ids, begun, seen),
+        laid.positions,
+        Adapted.of([adapters[i] for i in shared]),
+        first,
+        laid.lengths,
+    )
 
     # 2. every question behind its beginning; what lies between the two is masked
     device = laid.ids.device
     of = torch.tensor([shared_by[i] for i in rows], device=device)
-    tails = [prompts[i][cuts[i] :] for i in rows]
-    before, longest = laid.ids.shape[1], max(map(len, tails))
-    ids = torch.tensor([tail + [0] * (longest - len(tail)) for tail in tails], device=device)
-    lengths = torch.tensor([len(tail) for tail in tails], device=device)
+    ids, lengths = (part.to(device) for part in right_padded([prompts[i][cuts[i] :] for i in rows]))
+    before, longest = laid.ids.shape[1], ids.shape[1]
     slots = before + longest + room
     slots += -slots % 8  # a multiple of 8, which attention with a mask is fastest on
     place, steps = torch.arange(slots, device=device), torch.arange(longest, device=device)
@@ -118,24 +122,22 @@ def _read(
 
     def second(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layer: int) -> torch.Tensor:
         held = k.new_zeros(2, len(rows), layers.kv_heads, slots, layers.width)
-        for whole, beginning, tail in zip(held, read[layer], (k, v), strict=True):
+        for whole, beginning, tail in zip(held, read.pop(0), (k, v), strict=True):  # layer by layer, in their order
             whole[:, :, :before] = beginning[of]
             whole[:, :, before : before + longest] = tail.transpose(1, 2)
-        read[layer] = (k[:0], v[:0])  # frees what is now in the cache
         cache.held.append((held[0], held[1]))
         return layers.masked(q, held[0], held[1], mask[:, None])
 
     positions = laid.following[of, None] + steps
-    x = layers(layers.text.embed_tokens(ids), positions.expand(3, -1, -1), _adapted(rows, adapters), second, lengths)
+    x = layers(
+        layers.text.embed_tokens(ids),
+        positions.expand(3, -1, -1),
+        Adapted.of([adapters[i] for i in rows]),
+        second,
+        lengths,
+    )
     tokens = layers.logits(x).argmax(-1)
     return tokens, laid.following[of] + lengths, cache
-
-
-def _adapted(rows: Sequence[int], adapters: Sequence[str]) -> Adapted:
-    """The last of these rows, those with an adapter."""
-    names = [adapters[i] for i in rows]
-    first = next((k for k, name in enumerate(names) if name), len(names))
-    return Adapted(first, len(names), names[-1]) if first < len(names) else Adapted()
 
 
 def _shared_beginnings(

@@ -9,7 +9,7 @@ import torch
 from chartqa_demo.arms import Arm
 from chartqa_demo.engines import EngineError
 from chartqa_demo.engines.decoder import Decoder
-from chartqa_demo.engines.layers import Adapted, Layers, why_not
+from chartqa_demo.engines.layers import Adapted, Layers
 from chartqa_demo.engines.loading import Choice
 from chartqa_demo.engines.vision import Look
 
@@ -19,16 +19,19 @@ NOT_CAPTURED = "Tokens are computed on a static cache (decode: static): capturin
 EAGER = "Tokens are computed by transformers' generate (decode: eager): "
 
 
-def choose_decoder(model: Any, choice: Choice, asked: bool) -> tuple[Decoder | None, tuple[str, ...]]:
-    """The decoder for this choice and model, and what a visitor is told about it; None for eager.
+def choose_decoder(
+    layers: Layers | None, reason: str | None, choice: Choice, asked: bool
+) -> tuple[Decoder | None, tuple[str, ...]]:
+    """The decoder for this choice, and what a visitor is told about it; None for eager.
 
-    Raises EngineError where a static cache was asked for and the model cannot be answered from one.
+    layers: the model's, None for the `reason` of `why_not`. Raises EngineError where a static cache was asked for and
+    the model cannot be answered from one.
     """
     if choice.decode == "eager":
         return None, ()
-    if (reason := why_not(model)) is None:
+    if layers is not None:
         replays = choice.decode == "graph"
-        return Decoder(Layers(model), replays), (REPLAYED if replays else STATIC,)
+        return Decoder(layers, replays), (REPLAYED if replays else STATIC,)
     if asked:
         raise EngineError(f"--decode {choice.decode} cannot be used: {reason}. Use --decode eager.")
     return None, (f"{EAGER}{reason}.",)
@@ -36,8 +39,7 @@ def choose_decoder(model: Any, choice: Choice, asked: bool) -> tuple[Decoder | N
 
 def adapted_rows(arms: Sequence[Arm], adapter: str) -> Adapted:
     """The rows of these arms that the adapter answers; they lie side by side."""
-    on = [row for row, arm in enumerate(arms) if arm.adapter]
-    return Adapted(on[0], on[-1] + 1, adapter) if on else Adapted()
+    return Adapted.of([adapter if arm.adapter else "" for arm in arms])
 
 
 @torch.inference_mode()

@@ -30,6 +30,12 @@ class Adapted:
     last: int = 0
     name: str = ""
 
+    @classmethod
+    def of(cls, adapters: Sequence[str]) -> "Adapted":
+        """From the adapter's name per row, "" for none; rows with it lie side by side."""
+        on = [row for row, name in enumerate(adapters) if name]
+        return cls(on[0], on[-1] + 1, adapters[on[0]]) if on else cls()
+
 
 @dataclass(frozen=True)
 class Prompts:
@@ -55,6 +61,13 @@ def why_not(base: Any) -> str | None:
     return None
 
 
+def right_padded(rows: Sequence[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """ids (rows, longest) and lengths (rows,), int64, on the host; the padding id is 0."""
+    longest = max(map(len, rows))
+    ids = torch.tensor([row + [0] * (longest - len(row)) for row in rows])
+    return ids, torch.tensor([len(row) for row in rows])
+
+
 class Layers:
     """The decoder layers of `base`, whose linear layers PEFT may have wrapped; call it inside inference_mode."""
 
@@ -73,9 +86,8 @@ class Layers:
 
         Counted on the host, where no step of it waits for the device, and sent in one go.
         """
-        lengths = torch.tensor([len(prompt) for prompt in prompts])
-        longest = int(lengths.max())
-        ids = torch.tensor([prompt + [0] * (longest - len(prompt)) for prompt in prompts])
+        ids, lengths = right_padded(prompts)
+        longest = ids.shape[1]
         real = (torch.arange(longest) < lengths[:, None]).long()
         grid = torch.cat([look.grid.cpu() for look in looks])  # pyright: ignore[reportOptionalMemberAccess]
         positions, _ = self.base.model.get_rope_index(

@@ -81,11 +81,12 @@ class LocalEngine:
         self.contract: Contract | None = None
         self.arms: tuple[Arm, ...] = ARMS
         self.parallel = 1
-        self.decoder, told = choose_decoder(model, choice, settings.decode != "auto")
+        reason = why_not(model)
+        self._layers = Layers(model) if reason is None else None
+        self.decoder, told = choose_decoder(self._layers, reason, choice, settings.decode != "auto")
         self.notes = choice.notes + told
         self.looks = Looks(model, processor)
         self.shares_vision = can_share(model)
-        self._layers = Layers(model) if why_not(model) is None else None
         self._keeps_looks = self.shares_vision and has_grid(model)
         if not self.shares_vision:
             self.notes += (

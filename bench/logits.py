@@ -49,16 +49,36 @@ def eager_logits(
 
 
 @torch.inference_mode()
-def logit_spread(
-    engine: LocalEngine,
-    prompts: Sequence[list[int]],
-    look: Any,
-    reference: tuple[torch.Tensor, torch.Tensor],
-    steps: int,
-) -> dict[str, Any]:
+def logit_spread(engine: LocalEngine, asked: Sequence[Sequence[list[int]]], look: Any, steps: int) -> dict[str, Any]:
     """How far the static cache's logits lie from eager ones, beside how far eager ones lie from each other: the same
-    rows one by one, as three, and among 6, 12 and 24. Each distance is the largest relative one of any row and step."""
-    batch, tokens = reference
+    rows one by one, as three, and among 6, 12 and 24. Each distance is the largest relative one of any question, row
+    and step; asked: per question the prompts of the arms. Raises EngineError."""
+    found = [_of_one_question(engine, prompts, look, steps) for prompts in asked]
+    eager = {rows: torch.cat([each[rows] for each, _ in found]) for rows in found[0][0]}
+    mine = torch.cat([ours for _, ours in found])
+
+    def apart(a: torch.Tensor, b: torch.Tensor) -> float:
+        return ((a - b).norm(dim=-1) / b.norm(dim=-1)).max().item()
+
+    spread = {f"{a} rows to {b}": apart(eager[a], eager[b]) for a, b in combinations(eager, 2)}
+    static = {f"static cache to {rows} rows": apart(mine, logits) for rows, logits in eager.items()}
+    return {
+        "questions": len(asked),
+        "steps": steps,
+        "eager": {name: f"{value:.2e}" for name, value in spread.items()},
+        "static": {name: f"{value:.2e}" for name, value in static.items()},
+        "within the spread": max(static.values()) <= max(spread.values()),
+        "nearest within the spread": min(static.values()) <= max(spread.values()),
+        "same greedy token as three rows": _same(mine, eager[3]),
+        "same greedy token, eager 24 rows and three": _same(eager[24], eager[3]),
+    }
+
+
+def _of_one_question(
+    engine: LocalEngine, prompts: Sequence[list[int]], look: Any, steps: int
+) -> tuple[dict[int, torch.Tensor], torch.Tensor]:
+    """Logits (3, steps, vocabulary) by the number of rows in the eager batch, and the static cache's."""
+    batch, tokens = eager_logits(engine, prompts, look, ARMS, steps)
     one_by_one = [
         eager_logits(engine, [prompts[k]], look, [arm], steps, tokens[k : k + 1])[0] for k, arm in enumerate(ARMS)
     ]
@@ -73,24 +93,11 @@ def logit_spread(
     ours = [logits.float().cpu()]
     for k in range(steps - 1):
         ours.append(decoder.next(step, tokens[:, k].to(engine.base.device)).float().cpu().clone())
+    return eager, torch.stack(ours, dim=1)
 
-    def apart(a: torch.Tensor, b: torch.Tensor) -> float:
-        return ((a - b).norm(dim=-1) / b.norm(dim=-1)).max().item()
 
-    mine = torch.stack(ours, dim=1)
-    spread = {f"{a} rows to {b}": apart(eager[a], eager[b]) for a, b in combinations(eager, 2)}
-    found = {f"static cache to {rows} rows": apart(mine, logits) for rows, logits in eager.items()}
-    return {
-        "steps": steps,
-        "eager": {name: f"{value:.2e}" for name, value in spread.items()},
-        "static": {name: f"{value:.2e}" for name, value in found.items()},
-        "within the spread": max(found.values()) <= max(spread.values()),
-        "nearest within the spread": min(found.values()) <= max(spread.values()),
-        "same greedy token as three rows": round((mine.argmax(-1) == batch.argmax(-1)).float().mean().item(), 4),
-        "same greedy token, eager 24 rows and three": round(
-            (eager[24].argmax(-1) == batch.argmax(-1)).float().mean().item(), 4
-        ),
-    }
+def _same(a: torch.Tensor, b: torch.Tensor) -> float:
+    return round((a.argmax(-1) == b.argmax(-1)).float().mean().item(), 4)
 
 
 def replay_ms(decoder: Decoder, prompts: Sequence[list[int]], look: Any, adapter: str) -> float:

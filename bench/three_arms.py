@@ -23,12 +23,12 @@ from typing import Any
 import torch
 
 from bench.ceilings import ceilings, floor_s
-from bench.logits import eager_logits, logit_spread, replay_ms
+from bench.logits import logit_spread, replay_ms
 from bench.random_model import SIZES, build, save_adapter
 from bench.ways import (
     CHART,
     LENGTHS,
-    QUESTION,
+    QUESTIONS,
     Bench,
     Timed,
     charts_of,
@@ -36,6 +36,7 @@ from bench.ways import (
     same_answers,
     second_question,
     throughput,
+    vision_pass,
 )
 from chartqa_demo.arms import ARMS, Arm
 from chartqa_demo.engines import EngineError, Options
@@ -77,7 +78,11 @@ def run(flags: argparse.Namespace, found: dict[str, Any]) -> None:
     image = charts_of(1, CHART)[0]
     found |= _about(flags, bench) | {"loading_s": round(time.perf_counter() - began, 1)}
     look = engine.looks.of([image])[0]
-    prompts = [engine._token_ids(engine.prompt_text(arm, QUESTION, Options()), look) for arm in ARMS]
+    asked = [
+        [engine._token_ids(engine.prompt_text(arm, question, Options()), look) for arm in ARMS]
+        for question in QUESTIONS
+    ]
+    prompts = asked[0]
     found["image_tokens"], found["prompt_tokens"] = look.tokens, [len(prompt) for prompt in prompts]
 
     one, lengths = [ARMS[2]], tuple(flags.lengths)
@@ -91,7 +96,6 @@ def run(flags: argparse.Namespace, found: dict[str, Any]) -> None:
         eager["usual way without cuDNN, three arms"] = lambda n: bench.usual(image, ARMS, n, cudnn=False)
     found["ways"] = bench.measure(eager, lengths)
     found["second_question_eager"] = second_question(bench, image)
-    reference = None if flags.quantize != "none" else eager_logits(engine, prompts, look, ARMS, flags.logit_steps)
 
     called = Decoder(Layers(engine.base), replays=False)
     engine.decoder = fast = Decoder(Layers(engine.base), replays=bench.on_gpu)
@@ -117,6 +121,7 @@ def run(flags: argparse.Namespace, found: dict[str, Any]) -> None:
         found["step_ms_on_the_device"] = replay_ms(engine.decoder, prompts, look, engine._name)
     found["captures"] = engine.decoder.captures
     found["second_question"] = second_question(bench, image)
+    found["vision_pass"] = vision_pass(bench, image)
     found["new_chart_size"] = new_sizes(bench, lengths[1])
     measured = ceilings(engine.base.device, engine.base.dtype)
     rows = {"three arms": [len(p) for p in prompts], "one arm": [len(prompts[2])]}
@@ -126,8 +131,8 @@ def run(flags: argparse.Namespace, found: dict[str, Any]) -> None:
         for name, lens in rows.items()
     }
     found["ratios"] = ratios(found, lengths)
-    if reference is not None:
-        found["logits"] = logit_spread(engine, prompts, look, reference, flags.logit_steps)
+    if flags.quantize == "none":
+        found["logits"] = logit_spread(engine, asked, look, flags.logit_steps)
     if flags.questions:
         found["throughput"] = [throughput(bench, flags.questions, flags.batch, n) for n in (1, 2, 4)]
     if flags.compare:
@@ -212,7 +217,7 @@ def _flags() -> argparse.Namespace:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="auto", choices=("auto", "float32", "bfloat16", "float16"))
     parser.add_argument("--quantize", default="none", choices=("none", "8bit", "4bit"))
-    parser.add_argument("--attention", help="attention of the eager ways and the vision tower: sdpa, eager ...")
+    parser.add_argument("--attention", help="attention of the eager ways: sdpa, eager ...")
     parser.add_argument("--repeats", type=int, default=5, help="of every time; default: 5")
     parser.add_argument("--lengths", type=int, nargs=3, default=LENGTHS, metavar="N", help="default: 4 32 128")
     parser.add_argument("--logit-steps", type=int, default=16, help="decode steps whose logits are compared")

@@ -14,6 +14,7 @@ from chartqa_demo.arms import ARMS, Arm
 from chartqa_demo.dataset import open_split
 from chartqa_demo.engines import EngineError, Options
 from chartqa_demo.engines.local import LocalEngine
+from chartqa_demo.engines.vision import Look, look
 from chartqa_demo.images import fit_canvas
 
 QUESTION, SECOND = "What is the difference between the two largest values?", "Which year had the lowest value?"
@@ -144,6 +145,31 @@ def second_question(bench: Bench, image: Image.Image) -> dict[str, Any]:
     return {"vision_passes": sorted(passes), "first_question_first_text_s": first, "first_text_s": again}
 
 
+def vision_pass(bench: Bench, image: Image.Image) -> dict[str, float]:
+    """Milliseconds of the vision tower on one chart and on eight, ours and transformers' own, pixels made before; and
+    how far their features lie apart."""
+    engine, looks = bench.engine, bench.engine.looks
+    read = [looks._read(image)] * 8
+    ways: dict[str, Callable[[], list[Look]]] = {
+        "ours_1_ms": lambda: looks._look(read[:1]),
+        "ours_8_ms": lambda: looks._look(read[:4]) + looks._look(read[4:]),
+        "transformers_1_ms": lambda: [look(engine.base, read[0])],
+        "transformers_8_ms": lambda: [look(engine.base, one) for one in read],
+    }
+    found, seen = {}, {}
+    for name, way in ways.items():
+        times = []
+        for _ in range(bench.repeats + 1):
+            began = bench.clock()
+            seen[name] = way()[0].pooled[0]
+            if bench.on_gpu:
+                torch.cuda.synchronize()
+            times.append(1000 * (bench.clock() - began))
+        found[name] = round(median(times[1:]), 2)
+    ours, theirs = (seen[f"{who}_1_ms"].float() for who in ("ours", "transformers"))
+    return found | {"apart": round(((ours - theirs).norm() / theirs.norm()).item(), 6)}
+
+
 def new_sizes(bench: Bench, tokens: int) -> dict[str, Any]:
     """Charts of sizes not seen before, asked once each, against the size that everything was warmed with."""
     decoder = bench.engine.decoder
@@ -165,12 +191,14 @@ def throughput(bench: Bench, questions: int, batch: int, per_chart: int) -> dict
     """Questions per second with answers of 8 tokens, `per_chart` of them on each chart: the usual way one by one, and
     the evaluation's large batches."""
     charts = charts_of(questions // per_chart, CHART)
-    alone = [bench.usual(chart, ARMS, 8)[1] for chart in charts[: bench.repeats]]
+    alone = [bench.usual(chart, ARMS, 8)[1] for chart in charts[: max(5, bench.repeats)]]
     items = [(chart, question) for chart in charts for question in QUESTIONS[:per_chart]]
     options = Options(max_new_tokens=8)
     bench.engine.looks.clear()
     bench.engine.answer_many(items[:batch], ARMS, options)
     bench.engine.looks.clear()
+    if bench.on_gpu:
+        torch.cuda.reset_peak_memory_stats()
     began = bench.clock()
     for first in range(0, len(items), batch):
         for answers in bench.engine.answer_many(items[first : first + batch], ARMS, options):

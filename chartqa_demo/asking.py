@@ -4,6 +4,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import takewhile
 
@@ -17,6 +18,7 @@ from chartqa_demo.results import Item
 
 FIRST_BATCH, LARGEST_BATCH = 16, 64  # questions; times three arms in the engine's batch
 WORTH_GROWING = 1.1  # a batch that is not this much faster per question than a smaller one is large enough
+READERS = 4  # threads that decode a batch's charts
 GIVE_UP_AFTER = 10  # questions in a row that fail alone: then it is not the questions
 
 
@@ -74,15 +76,15 @@ class Questioner:
         sizes = {one.chart: one.image_size() for one in examples}
         queue = deque(sorted(examples, key=lambda one: (-_area(sizes[one.chart]), sizes[one.chart], one.chart)))
         while queue and not self.stop.is_set():
-            loaded, broken = [], []
-            for example in _whole_charts(queue, self._batch_size()):
-                try:
-                    loaded.append((example, example.load_image()))
-                except (ChartError, OSError) as error:
-                    broken.append(_item(example, error=str(error)))
+            batch = _whole_charts(queue, self._batch_size())
+            charts = {one.chart: one for one in batch}
+            with ThreadPoolExecutor(READERS) as readers:
+                pictures = dict(zip(charts, readers.map(_picture, charts.values()), strict=True))
+            read = [(one, pictures[one.chart]) for one in batch]
+            broken = [_item(one, error=str(why)) for one, why in read if isinstance(why, Exception)]
             if broken:
                 yield broken
-            yield from self._ask(loaded)
+            yield from self._ask([(one, image) for one, image in read if isinstance(image, Image.Image)])
         if self.doubtful and not self.stop.is_set():
             yield self.doubtful
 
@@ -131,6 +133,13 @@ def _whole_charts(queue: deque[Example], size: int) -> list[Example]:
             break
         picked += [queue.popleft() for _ in chart[: size - len(picked)]]
     return picked
+
+
+def _picture(example: Example) -> Image.Image | Exception:
+    try:
+        return example.load_image()
+    except (ChartError, OSError) as error:
+        return error
 
 
 def _item(example: Example, answers: Answers = (), seconds: float | None = None, error: str | None = None) -> Item:

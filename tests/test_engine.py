@@ -18,6 +18,7 @@ from chartqa_demo.arms import ADAPTER, ARMS, PRETRAINED, PROMPTED
 from chartqa_demo.contract import Contract
 from chartqa_demo.engines import Answers, EngineError, Options
 from chartqa_demo.engines.local import LocalEngine, load_engine
+from chartqa_demo.engines.vision import look
 from chartqa_demo.settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -69,6 +70,21 @@ def test_sharing_the_vision_pass_changes_no_logit(engine: LocalEngine, figure: C
     difference = (separate - shared).abs().max().item()
     figure("largest logit difference, vision features shared or not", f"{difference:.2e}")
     assert difference < 1e-4
+
+
+def test_charts_of_any_sizes_in_one_vision_pass_are_seen_as_transformers_sees_each(
+    engine: LocalEngine, figure: Callable[[str, object], None]
+) -> None:
+    charts = [chart(), chart(1), chart(2, (140, 224)), chart(3, (224, 140))]
+    read = [engine.looks._read(image) for image in charts]
+    largest = 0.0
+    for one, ours in zip(read, engine.looks._look(read), strict=True):
+        theirs = look(engine.base, one)
+        assert torch.equal(ours.grid, theirs.grid) and ours.tokens == theirs.tokens
+        largest = max(largest, (ours.pooled[0] - theirs.pooled[0]).abs().max().item())
+    assert len({tuple(one["image_grid_thw"][0].tolist()) for one in read}) == 3
+    figure("largest difference of vision features, four charts at once against transformers' one", f"{largest:.2e}")
+    assert largest < 1e-5
 
 
 def test_a_mixed_batch_has_the_logits_of_single_rows(

@@ -342,7 +342,7 @@ class LocalEngine:
             # The rows show one chart, so the first of every n-th part of its tensors is the chart once.
             once = {key: value[: len(value) // len(images)] for key, value in inputs.items()}
             self.looks.passes += 1
-            inputs["mm_encoder_outputs"] = encoder_outputs(look(self.base, [once]) * len(images))
+            inputs["mm_encoder_outputs"] = encoder_outputs([look(self.base, once)] * len(images))
             del inputs["pixel_values"]
         return inputs
 

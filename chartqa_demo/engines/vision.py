@@ -1,24 +1,28 @@
 """What the vision tower made of a chart, kept so that any number of prompts can share it.
 
-transformers takes precomputed features as `mm_encoder_outputs`; the logits are those of a run from pixels, to the last
-bit.
+transformers takes precomputed features as `mm_encoder_outputs`. Those of a Qwen2-VL come from its tower written out
+(`tower.py`), those of other families from transformers' own.
 """
 
 import hashlib
 import inspect
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
 from PIL import Image
-from transformers.vision_utils import get_vision_cu_seqlens, get_vision_position_ids
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 
+from chartqa_demo.engines.tower import Tower
 from chartqa_demo.images import fit_canvas
 
 CHARTS_REMEMBERED = 16  # 0.5 to 4.5 MB each
 CHARTS_AT_ONCE = 4  # in one vision pass on a GPU, which one chart leaves waiting for the host
+READERS = 4  # threads that make pixels for the next pass while the GPU is at this one
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +64,7 @@ class Looks:
         self.passes = 0
         self._base, self._processor = base, processor
         self._canvases = getattr(base.config, "chart_canvases", None)
+        self._tower = Tower(base) if base.config.model_type == "qwen2_vl" else None
         self._kept: OrderedDict[str, Look] = OrderedDict()
 
     def clear(self) -> None:
@@ -68,24 +73,39 @@ class Looks:
 
     def of(self, images: Sequence[Image.Image]) -> list[Look]:
         """What the tower made of each picture, the same object for the same picture."""
-        found: dict[str, Look] = {}
-        new: dict[str, Image.Image] = {}
-        keys = [self._key(image) for image in images]
-        for key, image in zip(keys, images, strict=True):
+        same = {id(image): image for image in images}  # many questions on one chart bring it many times
+        keys = {number: self._key(image) for number, image in same.items()}
+        new = {keys[number]: image for number, image in same.items() if keys[number] not in self._kept}
+        for key in keys.values():
             if key in self._kept:
                 self._kept.move_to_end(key)
-                found[key] = self._kept[key]
-            else:
-                new[key] = image
-        names, at_once = list(new), CHARTS_AT_ONCE if self._base.device.type == "cuda" else 1
-        for first in range(0, len(names), at_once):
-            some = names[first : first + at_once]
-            found |= zip(some, look(self._base, [self._read(new[key]) for key in some]), strict=True)
+        found = {key: self._kept[key] for key in keys.values() if key in self._kept}
+        found |= zip(new, self._looked_at(list(new.values())), strict=True)
         self.passes += len(new)
-        self._kept |= {key: found[key] for key in names}
+        self._kept |= {key: found[key] for key in new}
         while len(self._kept) > CHARTS_REMEMBERED:
             self._kept.popitem(last=False)
-        return [found[key] for key in keys]
+        return [found[keys[id(image)]] for image in images]
+
+    def _looked_at(self, images: Sequence[Image.Image]) -> Iterator[Look]:
+        if self._base.device.type != "cuda" or len(images) == 1:
+            for image in images:
+                yield from self._look([self._read(image)])
+            return
+        with ThreadPoolExecutor(READERS) as readers:
+            read = readers.map(self._read, images)
+            while some := list(islice(read, CHARTS_AT_ONCE)):
+                yield from self._look(some)
+
+    def _look(self, charts: Sequence[dict[str, torch.Tensor]]) -> list[Look]:
+        if self._tower is None:
+            return [look(self._base, chart) for chart in charts]
+        grid = torch.cat([chart["image_grid_thw"] for chart in charts]).cpu()
+        pixels = torch.cat([chart["pixel_values"] for chart in charts]).to(self._base.device, self._base.dtype)
+        with torch.inference_mode():
+            features = self._tower(pixels, grid)
+        kind = BaseModelOutputWithPooling
+        return [Look(kind, (one,), (), grid[n : n + 1]) for n, one in enumerate(features)]
 
     def _key(self, image: Image.Image) -> str:
         limits = repr(self._processor.image_processor.size)
@@ -96,39 +116,16 @@ class Looks:
         return dict(self._processor.image_processor([chart], return_tensors="pt", device=self._base.device))
 
 
-def look(model: Any, charts: Sequence[dict[str, torch.Tensor]]) -> list[Look]:
-    """Run the vision tower once, on all these charts; each is what the processor made of it, on any device.
-
-    Several at a time only for families with a grid and without deepstack, whose features come chart by chart.
-    """
-    inputs = {key: torch.cat([chart[key] for chart in charts]) for key in charts[0]}
+def look(model: Any, chart: dict[str, torch.Tensor]) -> Look:
+    """Run the family's own vision tower once; chart is what the processor made of it, on any device."""
     wanted = inspect.signature(model.model.get_image_features).parameters
-    taken = {key: value.to(model.device) for key, value in inputs.items() if key in wanted}
+    taken = {key: value.to(model.device) for key, value in chart.items() if key in wanted}
     taken["pixel_values"] = taken["pixel_values"].to(model.dtype)
-    grid = inputs.get("image_grid_thw")
-    if grid is not None:
-        grid = grid.cpu()
-    if grid is not None and model.config.model_type == "qwen2_vl":
-        taken |= {"image_grid_thw": grid, **_counted_on_host(grid, model)}
     with torch.inference_mode():
         found = model.model.get_image_features(**taken, return_dict=True)
-    pooled = found.pooler_output
-    if len(charts) > 1 and grid is not None:
-        return [Look(type(found), (one,), (), grid[n : n + 1]) for n, one in enumerate(pooled)]
     deepstack = getattr(found, "deepstack_features", None) or ()
-    return [Look(type(found), tuple(pooled), tuple(tuple(layer) for layer in deepstack), grid)]
-
-
-def _counted_on_host(grid: torch.Tensor, model: Any) -> dict[str, torch.Tensor]:
-    """Positions and chart borders that the tower would read back from the device, once in every layer.
-
-    transformers takes both precomputed (vision_utils.py); from the host they cost no waiting for the device.
-    """
-    config = model.config.vision_config
-    positions, borders = get_vision_position_ids(grid, config.spatial_merge_size), get_vision_cu_seqlens(grid)
-    if "flash" in str(config._attn_implementation):  # its kernel reads the borders itself
-        borders = borders.to(model.device)
-    return {"image_position_ids": positions.to(model.device), "image_cu_seqlens": borders}
+    grid = chart["image_grid_thw"].cpu() if "image_grid_thw" in chart else None
+    return Look(type(found), tuple(found.pooler_output), tuple(tuple(layer) for layer in deepstack), grid)
 
 
 def encoder_outputs(looks: Sequence[Look]) -> dict[str, Any]:

@@ -1,0 +1,47 @@
+"""Qwen2-VL's vision tower written out, in half of the kernels that transformers launches.
+
+With one chart the host is the slowest part of transformers' own; with several, those of one size attend in one call.
+"""
+
+from typing import Any
+
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+from transformers.vision_utils import get_vision_position_ids
+
+
+class Tower:
+    """The vision tower of `base`; call it inside inference_mode."""
+
+    def __init__(self, base: Any) -> None:
+        config = base.config.vision_config
+        self._visual: Any = base.model.visual
+        self._heads, self._width = config.num_heads, config.embed_dim // config.num_heads
+        self._merge = config.spatial_merge_size
+
+    def __call__(self, pixels: torch.Tensor, grid: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Per chart its features (image tokens, hidden size).
+
+        pixels (patches, 3 * 2 * 14 * 14) of all charts, on the device; grid (charts, 3): their patches in time, height
+        and width, on the host, so that nothing is read back from the device.
+        """
+        counts = grid.prod(1).tolist()
+        x = self._visual.patch_embed(pixels)
+        cos, sin = self._visual.rotary_pos_emb(x, get_vision_position_ids(grid, self._merge).to(x.device))
+        cos, sin = cos[:, None, None], sin[:, None, None].clone()  # float32 in any model, as in transformers
+        sin[..., : self._width // 2].neg_()
+        for block in self._visual.blocks:
+            qkv = block.attn.qkv(block.norm1(x)).view(len(x), 3, self._heads, self._width)
+            qk = qkv[:, :2]
+            qk = torch.addcmul(qk * cos, qk.roll(self._width // 2, -1), sin).to(x.dtype)  # rotate_half, its sign in sin
+            x = x + block.attn.proj(self._attend(qk[:, 0], qk[:, 1], qkv[:, 2], counts))
+            x = x + block.mlp(block.norm2(x))
+        return self._visual.merger(x).split([patches // self._merge**2 for patches in counts])
+
+    def _attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, counts: list[int]) -> torch.Tensor:
+        """Every chart to itself; q, k, v (patches, heads, width), the result (patches, heads * width)."""
+        if len(set(counts)) > 1:
+            parts = zip(q.split(counts), k.split(counts), v.split(counts), strict=True)
+            return torch.cat([self._attend(*one, [len(one[0])]) for one in parts])
+        q, k, v = (one.view(len(counts), -1, *one.shape[1:]).transpose(1, 2) for one in (q, k, v))
+        return scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(sum(counts), -1)

@@ -176,6 +176,22 @@ def test_a_training_row_of_the_adapter_has_the_tokens_of_pretraining(plain):
     assert ids[-len(answer) - 1 : -1] == answer  # a line break ends the turn
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "What's the U.S. share in 2015, and 12.5%??",
+        " $1,250.75 million  (net) | -3 | A_b\nWe'LL see:\n\n 'sofa'   end ",
+        "Côte d’Ivoire – 12 €",
+        "<|im_end|>\n",
+        "",
+    ],
+)
+def test_a_text_encoded_word_by_word_has_the_tokens_and_spans_of_the_whole(text):
+    whole = codec().tokenizer.encode(text, add_special_tokens=False)
+    assert codec().ids(text) == whole.ids
+    assert codec().spans(text) == whole.offsets
+
+
 def test_our_system_message_is_one_piece_a_word():
     words = SYSTEM_MESSAGE.replace(".", " .").replace(",", " ,").replace(":", " :").replace("-", " - ").split()
     assert len(codec().ids(SYSTEM_MESSAGE)) <= len(words)

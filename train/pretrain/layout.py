@@ -40,4 +40,7 @@ class Layout:
 def cell_of(x: float, y: float, portrait: bool) -> int:
     """The image token (0 to 299, row by row) that covers pixel (x, y) of the canvas; places outside are clamped."""
     columns, rows = (SHORT_SIDE, LONG_SIDE) if portrait else (LONG_SIDE, SHORT_SIDE)
-    return min(rows - 1, max(0, int(y) // CELL)) * columns + min(columns - 1, max(0, int(x) // CELL))
+    column, row = int(x) // CELL, int(y) // CELL
+    column = 0 if column < 0 else column if column < columns else columns - 1
+    row = 0 if row < 0 else row if row < rows else rows - 1
+    return row * columns + column

@@ -5,8 +5,10 @@ start over, so a row trains exactly what one question alone would get.
 """
 
 import random
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -16,7 +18,7 @@ from torch import Tensor
 from chartqa_demo.arms import SYSTEM_MESSAGE
 from train.pretrain.layout import IMAGE_TOKENS, LONG_SIDE, PATCH, SHORT_SIDE, Layout
 from train.pretrain.seen import LOOKS, Seen, middle
-from train.pretrain.tokenizer import CONCISE, SPECIAL, TABLE_REQUEST, Prompts, prompts
+from train.pretrain.tokenizer import ASCII_WORDS, CONCISE, SPECIAL, TABLE_REQUEST, Prompts, prompts
 from train.pretrain.truth import Chart, Mark, Question
 
 MakeChart = Callable[[int], Chart]
@@ -31,6 +33,7 @@ DIGIT_END = 12
 DIGIT_CLASSES = 13
 HEIGHTS = 64
 RANKS = 8
+WORDS_KEPT = 30_000  # whose tokens a codec remembers
 NONE = -100
 
 
@@ -57,12 +60,35 @@ class Codec:
 
     def __init__(self, tokenizer: Tokenizer, length: int) -> None:
         self.tokenizer = tokenizer
+        self.words = lru_cache(WORDS_KEPT)(self._tokenize)
         self.prompts: Prompts = prompts(self.ids, SPECIAL.index("<|im_end|>"))
         self.layout = Layout(self.prompts.longest - IMAGE_TOKENS - 1, length)
+        self.counting = np.arange(self.layout.packed, dtype=np.int16)
+
+    def _tokenize(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        encoded = self.tokenizer.encode(text, add_special_tokens=False)
+        return encoded.ids, encoded.offsets
 
     def ids(self, text: str) -> list[int]:
-        """Token ids of `text`; special tokens written in it are read as such."""
-        return self.tokenizer.encode(text, add_special_tokens=False).ids
+        """Token ids of `text`; special tokens written in it are read as such. Words known from before are not tokenized
+        again, which takes a quarter of the time."""
+        if not text.isascii() or "<|" in text:
+            return self._tokenize(text)[0]
+        ids: list[int] = []
+        for word in ASCII_WORDS.findall(text):
+            ids += self.words(word)[0]
+        return ids
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """The characters (begin, end) of `text` that each of its token ids stands for."""
+        if not text.isascii() or "<|" in text:
+            return self._tokenize(text)[1]
+        spans: list[tuple[int, int]] = []
+        at = 0
+        for word in ASCII_WORDS.findall(text):
+            spans += [(at + begin, at + end) for begin, end in self.words(word)[1]]
+            at += len(word)
+        return spans
 
     def pieces(self, text: str, most: int) -> list[int]:
         """At most `most` ids of a name as it appears in an answer: its first, or its last where it ends in a digit
@@ -127,36 +153,38 @@ def pack(
         "pads": np.array(codec.prompts.longest - len(opening), np.int64),
     }
     row["ids"][codec.prompts.longest - len(opening) : codec.prompts.longest] = opening
-    packed = row["ids"][codec.layout.prefix :]
+    packed, copied = row["ids"][codec.layout.prefix :], row["copy"].reshape(-1)
     start, segment = 0, 0
     for question in questions:
         answer = " " + (question.sentence if system is None else question.short)
-        encoded = codec.tokenizer.encode(answer, add_special_tokens=False)
-        asked = codec.tokenizer.encode(question.text, add_special_tokens=False)
-        before = asked.ids + codec.prompts.turn
-        ids = [*before, *encoded.ids, codec.prompts.end]
+        asked = codec.ids(question.text)
+        before = asked + codec.prompts.turn
+        ids = [*before, *codec.ids(answer), codec.prompts.end]
         stop, first = start + len(ids), start + len(before)
         if stop > size:
             continue
         segment += 1
         packed[start:stop] = ids
-        row["offsets"][start:stop] = np.arange(len(ids))
+        row["offsets"][start:stop] = codec.counting[: len(ids)]
         row["segments"][start:stop] = segment
         if question.kind != "sum without a chart":
-            row["weights"][start + 1 : start + len(asked.ids)] = mix.question_weight
+            row["weights"][start + 1 : start + len(asked)] = mix.question_weight
         row["weights"][first:stop] = mix.table_weight if question.kind == "table" else 1.0
         is_table = question.kind == "table"
-        places = seen.printed_table(answer[1:]) if is_table else seen.printed(answer[1:], question.marks)
-        for k, (a, b) in enumerate(encoded.offsets):
-            points = [point for point in places[max(0, a - 1) : b - 1] if point is not None]
-            ends = dict.fromkeys(seen.cell(point) for point in (*points[:1], *points[-1:]))
-            row["copy"][first + k, : len(ends)] = list(ends)
-        for end, cells in seen.named(question).items():
-            token = next(k for k, (a, b) in enumerate(asked.offsets) if a <= end < b)
-            row["mark"][start + token + 1, : len(cells)] = cells  # scores stand where the token after theirs is
-        cells = seen.rests_on(question)
-        if 0 < len(cells) <= LOOKS:
-            row["mark"][first:stop, : len(cells)] = cells
+        cells = seen.printed_table(answer[1:]) if is_table else seen.printed(answer[1:], question.marks)
+        if any(cell is not None for cell in cells):
+            for k, (begin, end) in enumerate(codec.spans(answer), first):
+                shown = [cell for cell in cells[max(0, begin - 1) : end - 1] if cell is not None]
+                if shown:
+                    copied[k * LOOKS] = shown[0]
+                    if shown[-1] != shown[0]:
+                        copied[k * LOOKS + 1] = shown[-1]
+        for last, marks in seen.named(question).items():
+            token = next(k for k, (begin, end) in enumerate(codec.spans(question.text)) if begin <= last < end)
+            row["mark"][start + token + 1, : len(marks)] = marks  # scores stand where the token after theirs is
+        marks = seen.rests_on(question)
+        if 0 < len(marks) <= LOOKS:
+            row["mark"][first:stop, : len(marks)] = marks
         start = stop
         if size - start < 12:
             break
@@ -168,10 +196,10 @@ def _characters(seen: Seen) -> np.ndarray:
     columns, rows = (SHORT_SIDE, LONG_SIDE) if seen.portrait else (LONG_SIDE, SHORT_SIDE)
     out = np.zeros((rows * 2, columns * 2, CHARACTER_SLOTS), np.uint8)
     points = [point for text in seen.chart.texts for point in text.centres]
-    codes = [ord(c) for text in seen.chart.texts for c in text.text if not c.isspace()]
-    if points and len(points) == len(codes):
+    letters = "".join("".join([text.text for text in seen.chart.texts]).split())
+    if points and len(points) == len(letters):
         x, y = (np.array(points) * seen.scale).T
-        code = np.array(codes)
+        code = np.frombuffer(letters.encode("utf-32-le"), np.uint32).astype(np.int64)
         code = np.where((code > 32) & (code < 127), code - 32, CHARACTER_CLASSES - 1)
         column, row = (np.clip(v // PATCH, 0, n * 2 - 1).astype(np.int64) for v, n in ((x, columns), (y, rows)))
         patch = row * columns * 2 + column
@@ -212,9 +240,11 @@ def _entities(codec: Codec, seen: Seen, rng: random.Random) -> dict[str, np.ndar
     in_series: dict[int, list[float]] = {}
     for mark in chart.marks:
         in_series.setdefault(mark.series, []).append(mark.value)
+    for values in in_series.values():
+        values.sort()
     for mark in chart.marks:
         others = in_series[mark.series]
-        above, below = sum(v > mark.value for v in others), sum(v < mark.value for v in others)
+        above, below = len(others) - bisect_right(others, mark.value), bisect_left(others, mark.value)
         height = min(HEIGHTS - 1, max(0, int(mark.height * HEIGHTS)))
         series = chart.series[mark.series] if len(chart.series) > 1 else ""
         names = ("", chart.categories[mark.category], series)
@@ -228,16 +258,23 @@ def _entities(codec: Codec, seen: Seen, rng: random.Random) -> dict[str, np.ndar
         "digits": np.full((ENTITIES, DIGITS), NONE, np.int16),
         "heights": np.full((ENTITIES, 3), NONE, np.int16),
     }
-    for k, (cell, names, digits, heights) in enumerate(found):
-        out["cell"][k] = cell
-        for name, place, most in zip(names, (0, 3, 5), (3, 2, 2), strict=True):
-            if name:
-                pieces = codec.pieces(name, most)
-                out["names"][k, place : place + len(pieces)] = pieces
-        if digits:
-            out["digits"][k] = _digits(digits)
-        if heights:
-            out["heights"][k] = heights
+    pieces: dict[tuple[str, int], list[int]] = {}  # of names that stand in several places
+
+    def padded(names: tuple[str, str, str]) -> list[int]:
+        made: list[int] = []
+        for name, most in zip(names, (3, 2, 2), strict=True):
+            if (name, most) not in pieces:
+                ids = codec.pieces(name, most) if name else []
+                pieces[name, most] = ids + [NONE] * (most - len(ids))
+            made += pieces[name, most]
+        return made
+
+    if found:
+        cells, named, digits, heights = zip(*found, strict=True)
+        out["cell"][: len(found)] = cells
+        out["names"][: len(found)] = [padded(names) for names in named]
+        out["digits"][: len(found)] = [_digits(text) if text else [NONE] * DIGITS for text in digits]
+        out["heights"][: len(found)] = [(NONE,) * 3 if one is None else one for one in heights]
     return out
 
 

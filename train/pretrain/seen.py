@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from train.pretrain.layout import CANVASES, cell_of
 from train.pretrain.truth import Chart, Question, Text
 
 Point = tuple[float, float]
+Place = TypeVar("Place")
 
 LOOKS = 4  # cells that one token may point to
 FIGURE = frozenset("0123456789.-")
@@ -33,6 +35,11 @@ class Seen:
         self.names.sort(key=lambda text: -len(text.text))
         self.labels: dict[tuple[int, int], Text] = {}
         self.points: dict[tuple[int, int], Point] = {}
+        # What many answers repeat: texts and figures with the cells of their characters, and names in lower case.
+        self.letters: dict[int, tuple[str, list[int | None]]] = {}
+        self.figures: dict[tuple[int, int], tuple[str, list[int | None]]] = {}
+        self.categories = [name.rstrip("*").lower() for name in chart.categories]
+        self.series = [name.lower() for name in chart.series]
         for mark in chart.marks:
             label = _nearest(values.get(mark.shown or "", ()), mark.anchor)
             key = mark.category, mark.series
@@ -44,23 +51,40 @@ class Seen:
         """The image token that shows a place given in pixels of the chart's own image."""
         return cell_of(point[0] * self.scale, point[1] * self.scale, self.portrait)
 
-    def printed(self, answer: str, marks: Sequence[tuple[int, int]]) -> list[Point | None]:
-        """For each character of `answer`: where the chart prints it, if the answer repeats a printed text.
+    def letters_at(self, text: Text) -> tuple[str, list[int | None]]:
+        """A printed text and the cell of each of its characters, None for spaces."""
+        found = self.letters.get(id(text))
+        if found is None:
+            found = self.letters[id(text)] = self._in_cells(*letters_of(text))
+        return found
+
+    def figures_at(self, mark: tuple[int, int]) -> tuple[str, list[int | None]]:
+        """A printed mark's figures, as a table writes them, and their cells."""
+        found = self.figures.get(mark)
+        if found is None:
+            found = self.figures[mark] = self._in_cells(*figures_of(self.labels[mark]))
+        return found
+
+    def _in_cells(self, text: str, points: Sequence[Point | None]) -> tuple[str, list[int | None]]:
+        return text, [None if point is None else self.cell(point) for point in points]
+
+    def printed(self, answer: str, marks: Sequence[tuple[int, int]]) -> list[int | None]:
+        """For each character of `answer`: the cell that prints it, if the answer repeats a printed text.
 
         Values count only where they belong to one of `marks`; equal numbers elsewhere are not the source.
         """
-        places: list[Point | None] = [None] * len(answer)
+        cells: list[int | None] = [None] * len(answer)
         for key in marks:
             if key in self.labels:
-                write_places(places, answer, 0, *figures_of(self.labels[key]))
+                write_places(cells, answer, 0, *self.figures_at(key))
         for text in self.names:
             if text.text in answer:
-                write_places(places, answer, 0, *letters_of(text))
-        return places
+                write_places(cells, answer, 0, *self.letters_at(text))
+        return cells
 
-    def printed_table(self, table: str) -> list[Point | None]:
+    def printed_table(self, table: str) -> list[int | None]:
         """The same for the data table: each line's category, and its figures in the order of the series."""
-        places: list[Point | None] = [None] * len(table)
+        cells: list[int | None] = [None] * len(table)
         rows = {name: index for index, name in enumerate(self.chart.categories)}
         by_name = {text.text: text for text in reversed(self.names)}
         start = 0
@@ -68,14 +92,14 @@ class Seen:
             name = line.split(" | ")[0]
             if name in rows:
                 if name in by_name:
-                    write_places(places, table, start, *letters_of(by_name[name]))
+                    write_places(cells, table, start, *self.letters_at(by_name[name]))
                 cursor = start + len(name)
                 for series in range(max(1, len(self.chart.series))):
-                    label = self.labels.get((rows[name], series))
-                    if label is not None:
-                        cursor = write_places(places, table, cursor, *figures_of(label), stop=start + len(line))
+                    mark = rows[name], series
+                    if mark in self.labels:
+                        cursor = write_places(cells, table, cursor, *self.figures_at(mark), stop=start + len(line))
             start += len(line) + 1
-        return places
+        return cells
 
     def rests_on(self, question: Question) -> list[int]:
         """The cells of the marks that an answer is read from: the winner only, where the answer names it."""
@@ -93,8 +117,8 @@ class Seen:
         found: dict[int, list[int]] = {}
         text, several = question.text.lower(), len(self.chart.series) > 1 and self.chart.kind != "scatter"
         for key in question.marks[:LOOKS]:
-            names = [self.chart.categories[key[0]].rstrip("*"), *([self.chart.series[key[1]]] if several else [])]
-            ends = [max((span[-1] for span in _spans(text, name.lower())), default=-1) for name in names]
+            names = (self.categories[key[0]], self.series[key[1]]) if several else (self.categories[key[0]],)
+            ends = [max((span[-1] for span in _spans(text, name)), default=-1) for name in names]
             if key in self.points and min(ends) >= 0:
                 found.setdefault(max(ends), []).append(self.cell(self.points[key]))
         return found
@@ -126,16 +150,16 @@ def figures_of(text: Text) -> tuple[str, list[Point | None]]:
 
 
 def write_places(
-    places: list[Point | None],
+    places: list[Place | None],
     answer: str,
     start: int,
     needle: str,
-    points: list[Point | None],
+    points: list[Place | None],
     stop: int | None = None,
 ) -> int:
-    """Put the places of `needle` where `answer` has it as a whole word that is still free; returns where to go on.
+    """Put the places (points or cells) of `needle` where `answer` has it as a whole word that is still free.
 
-    Thousands separators of the answer are skipped.
+    Returns where to go on. Thousands separators of the answer are skipped.
     """
     if not needle:
         return start

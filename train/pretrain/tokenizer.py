@@ -5,6 +5,7 @@ app. An answer begins with a space: then a name is the same pieces in question a
 with that one change.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,10 @@ CONCISE = (
 # Qwen2's own splitting rule: words with the space before them, single digits, punctuation.
 QWEN2_SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+# The same rule where a text is all ASCII, for Python's own `re`. Each word is then encoded by itself.
+ASCII_WORDS = re.compile(
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\nA-Za-z0-9]?[A-Za-z]+|[0-9]| ?[^\sA-Za-z0-9]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 MARK = "QUESTION"  # stands for the question while a prompt is cut in two
 

@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -71,20 +72,20 @@ class Font:
         return [*lines, line]
 
 
+# A character's coverage, as PIL draws it, and where its top left lies from the pen on the baseline; None for no ink.
+Glyph = tuple[Any, int, int] | None
+
+
 @cache
-def raster(name: str, pixels: float) -> tuple[ImageFont.FreeTypeFont, dict[str, tuple[Image.Image | None, int, int]]]:
-    """The face at a size in real pixels, and its cache of glyph pictures with their offsets from the baseline."""
+def raster(name: str, pixels: float) -> tuple[ImageFont.FreeTypeFont, dict[str, Glyph]]:
+    """The face at a size in real pixels, and its cache of glyphs."""
     return ImageFont.truetype(str(FONT_FOLDER / f"{name}.ttf"), pixels, layout_engine=ImageFont.Layout.BASIC), {}
 
 
-def glyph_picture(font: ImageFont.FreeTypeFont, character: str) -> tuple[Image.Image | None, int, int]:
-    """The character's coverage and where its top left lies from the pen on the baseline; None for no ink."""
-    left, top, right, bottom = (int(side) for side in font.getbbox(character, anchor="ls"))
-    if right <= left or bottom <= top:
-        return None, 0, 0
-    picture = Image.new("L", (right - left, bottom - top))
-    ImageDraw.Draw(picture).text((-left, -top), character, font=font, fill=255, anchor="ls")
-    return picture, left, top
+def glyph_of(font: ImageFont.FreeTypeFont, character: str) -> Glyph:
+    """Draws one character."""
+    mask, (left, top) = font.getmask2(character, "L", anchor="ls")
+    return (mask, int(left), int(top)) if mask.size[0] and mask.size[1] else None
 
 
 class Canvas:
@@ -246,11 +247,12 @@ class Canvas:
             base_pixel, ink = round(baseline * scale), draw.draw_ink(colour)
             for character in line:
                 if character != " ":
-                    glyph = glyphs.get(character)
-                    if glyph is None:
-                        glyph = glyphs[character] = glyph_picture(face, character)
-                    if glyph[0] is not None:
-                        draw.draw_bitmap((round(at * scale) + glyph[1], base_pixel + glyph[2]), glyph[0].im, ink)
+                    if character not in glyphs:
+                        glyphs[character] = glyph_of(face, character)
+                    glyph = glyphs[character]
+                    if glyph is not None:
+                        mask, left, top = glyph
+                        draw.draw_bitmap((round(at * scale) + left, base_pixel + top), mask, ink)
                 at += advance.get(character, 0.6) * size
         for font, colour, text, x, y, degrees in self.slanted:
             size = font.size * scale

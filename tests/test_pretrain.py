@@ -4,6 +4,7 @@ import json
 import random
 import re
 from functools import cache, partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -331,6 +332,30 @@ def test_a_leg_resumes_from_its_checkpoint(tmp_path):
     second.step(next(batches), 1.0)
     assert np.isfinite(list(second.losses().values())).all()
     assert all(file.stat().st_size < 15 * 2**20 for file in (tmp_path / "stable").iterdir())
+
+
+def test_the_log_says_which_share_of_the_time_no_batch_was_ready(tmp_path, monkeypatch):
+    """Batches take three seconds and steps one."""
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr("train.pretrain.training.time", SimpleNamespace(monotonic=lambda: clock.now))
+    settings = Settings(sizes=TINY, weights=losses.Weights(mark_layer=0, copy_layer=1), row_tokens=512, log_every=2)
+    training = Training(settings, codec(), "cpu", tmp_path, None)
+    made, step = next(iter(ChartRows(codec, bar_chart, 2, Mix()))), training.step
+
+    def batches():
+        while True:
+            clock.now += 3
+            yield made
+
+    def timed(batch, factor):
+        clock.now += 1
+        step(batch, factor)
+
+    monkeypatch.setattr(training, "step", timed)
+    training.run(batches(), 20, 0, [exam.sheet(bar_chart(1), 1, 1)], 0.0)
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["waiting"] for line in lines if "charts_per_second" in line] == [0.75, 0.75]
+    assert training.progress.seconds == 16  # the first step, mostly compilation, is not counted
 
 
 def test_an_exported_model_can_be_trained_on(exported):

@@ -112,8 +112,9 @@ class Training:
         else:
             mask = block_mask(layout, batch["segments"], batch["pads"], self.make_mask)
         done = min(1.0, self.progress.seconds / self.settings.fade_seconds)
-        fade = torch.tensor(1.0 + (self.settings.faded - 1.0) * done, device=self.device)
-        look = torch.tensor(self.look, device=self.device)
+        # Filled on the device: a copy from the host would wait for all that the device still has to do.
+        fade = torch.full((), 1.0 + (self.settings.faded - 1.0) * done, device=self.device)
+        look = torch.full((), self.look, device=self.device)
         loss, parts = self.loss(self.reader, self.parameters, batch, mask, fade, look, weights)
         loss.backward()
         self.optimiser.step(factor)
@@ -162,27 +163,32 @@ class Training:
     ) -> None:
         """Train until `seconds` after `started` (a time.monotonic() reading); the last `decay` seconds anneal to 0.
 
-        Ends with an exam of the current and the averaged weights on `pages`; after a decay the better of the two is
-        saved as `final`, otherwise the current weights as `stable`.
+        In the log, `waiting` is the share of the time since the last such line in which no batch was ready: where it is
+        near 0 the device is the limit, otherwise the workers. Ends with an exam of the current and the averaged weights
+        on `pages`; after a decay the better of the two is saved as `final`, otherwise the current weights as `stable`.
         """
         settings = self.settings
         stop = started + seconds
-        first = last = saved = examined = time.monotonic()
-        steps, kept = 0, decay == 0
+        first = last = saved = examined = logged = time.monotonic()
+        steps, kept, waited = 0, decay == 0, 0.0
         while (now := time.monotonic()) < stop:
             batch = next(batches)
+            waited += time.monotonic() - now
             self.step(batch, settings.rates.factor(steps, self.progress.seconds, stop - now, decay))
             steps += 1
+            shown = self.losses() if steps % settings.log_every == 0 else None
             now = time.monotonic()
             if steps == 1:  # mostly compilation: not training time
-                first = saved = examined = now
+                first = saved = examined = logged = now
+                waited = 0.0
                 self.log(first_step=round(now - started, 1))
             else:
                 self.progress.seconds += now - last
-            if steps % settings.log_every == 0:
-                shown = self.losses()
-                speed = (steps - 1) * settings.batch / (time.monotonic() - first)
-                self.log(charts=self.progress.charts, charts_per_second=round(speed), losses=shown)
+            if shown and steps > 1:
+                speed = (steps - 1) * settings.batch / (now - first)
+                share = round(waited / (now - logged), 2)
+                self.log(charts=self.progress.charts, charts_per_second=round(speed), waiting=share, losses=shown)
+                logged, waited = now, 0.0
             if not kept and stop - now <= decay:
                 self.save("stable")
                 kept = True

@@ -14,6 +14,7 @@ import torch
 from peft.tuners.lora.layer import LoraLayer
 from torch.nn.functional import rms_norm, scaled_dot_product_attention, silu
 
+from chartqa_demo.engines.tower import sent
 from chartqa_demo.engines.vision import Look, can_share
 
 PROVEN = ("qwen2_vl",)  # model types whose tokens the tests compare with generate's
@@ -95,9 +96,8 @@ class Layers:
         )
         following = positions.amax(dim=(0, 2)) + 1
         rows = torch.cat([ids[None], positions])  # (4, B, longest)
-        sent = torch.cat([rows.flatten(), lengths, following])
-        sent = sent.to(self.base.device)
-        rows, lengths, following = sent.split([rows.numel(), len(prompts), len(prompts)])
+        counted = sent(torch.cat([rows.flatten(), lengths, following]), self.base.device)
+        rows, lengths, following = counted.split([rows.numel(), len(prompts), len(prompts)])
         rows = rows.view(4, len(prompts), longest)
         return Prompts(rows[0], lengths, rows[1:], following)
 

@@ -10,6 +10,11 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers.vision_utils import get_vision_position_ids
 
 
+def sent(host: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """On the device, without waiting there for what it has to do before."""
+    return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host.to(device)
+
+
 class Tower:
     """The vision tower of `base`; call it inside inference_mode."""
 
@@ -27,13 +32,13 @@ class Tower:
         """
         counts = grid.prod(1).tolist()
         x = self._visual.patch_embed(pixels)
-        cos, sin = self._visual.rotary_pos_emb(x, get_vision_position_ids(grid, self._merge).to(x.device))
-        cos, sin = cos[:, None, None], sin[:, None, None].clone()  # float32 in any model, as in transformers
+        cos, sin = self._visual.rotary_pos_emb(x, sent(get_vision_position_ids(grid, self._merge), x.device))
+        cos, sin = (one[:, None, None].to(x.dtype, copy=True) for one in (cos, sin))
         sin[..., : self._width // 2].neg_()
         for block in self._visual.blocks:
             qkv = block.attn.qkv(block.norm1(x)).view(len(x), 3, self._heads, self._width)
             qk = qkv[:, :2]
-            qk = torch.addcmul(qk * cos, qk.roll(self._width // 2, -1), sin).to(x.dtype)  # rotate_half, its sign in sin
+            qk = torch.addcmul(qk * cos, qk.roll(self._width // 2, -1), sin)  # rotate_half, its sign in sin
             x = x + block.attn.proj(self._attend(qk[:, 0], qk[:, 1], qkv[:, 2], counts))
             x = x + block.mlp(block.norm2(x))
         return self._visual.merger(x).split([patches // self._merge**2 for patches in counts])

@@ -74,7 +74,8 @@ class Looks:
     def of(self, images: Sequence[Image.Image]) -> list[Look]:
         """What the tower made of each picture, the same object for the same picture."""
         same = {id(image): image for image in images}  # many questions on one chart bring it many times
-        keys = {number: self._key(image) for number, image in same.items()}
+        with ThreadPoolExecutor(READERS) as readers:
+            keys = dict(zip(same, readers.map(self._key, same.values()), strict=True))
         new = {keys[number]: image for number, image in same.items() if keys[number] not in self._kept}
         for key in keys.values():
             if key in self._kept:
@@ -92,9 +93,18 @@ class Looks:
             for image in images:
                 yield from self._look([self._read(image)])
             return
+        aside, here = torch.cuda.Stream(self._base.device), torch.cuda.current_stream(self._base.device)
+
+        def read_aside(image: Image.Image) -> dict[str, torch.Tensor]:
+            with torch.cuda.stream(aside):  # elsewhere, uploading a chart would wait for the passes before
+                return self._read(image)
+
         with ThreadPoolExecutor(READERS) as readers:
-            read = readers.map(self._read, images)
+            read = readers.map(read_aside, images)
             while some := list(islice(read, CHARTS_AT_ONCE)):
+                here.wait_stream(aside)
+                for chart in some:
+                    chart["pixel_values"].record_stream(here)
                 yield from self._look(some)
 
     def _look(self, charts: Sequence[dict[str, torch.Tensor]]) -> list[Look]:

@@ -40,6 +40,8 @@ class Asker:
         # People leave out the star that refers to a footnote.
         self.categories = [name.rstrip("*") for name in plot.table.categories]
         self.texts: set[str] = set()
+        self.plains: dict[Cell, str] = {}
+        self.said: dict[Cell, str] = {}
         table = self.table
         self.shown = {(mark.category, mark.series) for mark in plot.marks if mark.shown is not None}
         cells = [(mark.category, mark.series) for mark in plot.marks]
@@ -68,11 +70,15 @@ class Asker:
 
     def plain(self, cell: Cell) -> str:
         """A cell's number as its label prints it, without signs."""
-        return self.table.figures.plain(self.value(cell))
+        if cell not in self.plains:
+            self.plains[cell] = self.table.figures.plain(self.value(cell))
+        return self.plains[cell]
 
     def say(self, cell: Cell) -> str:
         """A cell's number as a person says it."""
-        return self.table.figures.spoken(self.plain(cell))
+        if cell not in self.said:
+            self.said[cell] = self.table.figures.spoken(self.plain(cell))
+        return self.said[cell]
 
     def measure(self, series: int) -> str:
         """What is measured (a scatter chart has two measures)."""

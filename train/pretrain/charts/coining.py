@@ -84,8 +84,8 @@ def is_free(name: str) -> bool:
     lower = name.lower()
     if not kept.isdisjoint(LETTERS.findall(lower)):
         return False
-    return not any(
-        lower[start : start + length] in kept for length in lengths for start in range(len(lower) - length + 1)
+    return kept.isdisjoint(
+        [lower[start : start + length] for length in lengths for start in range(len(lower) - length + 1)]
     )
 
 

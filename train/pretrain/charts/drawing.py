@@ -76,16 +76,44 @@ class Font:
 Glyph = tuple[Any, int, int] | None
 
 
+class Raster:
+    """The face of a font at a size in real pixels, each character of which is drawn once."""
+
+    def __init__(self, name: str, pixels: float) -> None:
+        self.face = ImageFont.truetype(str(FONT_FOLDER / f"{name}.ttf"), pixels, layout_engine=ImageFont.Layout.BASIC)
+        self.glyphs: dict[str, Glyph] = {}
+        self.steps: dict[str, int] = {}
+
+    def glyph(self, character: str) -> Glyph:
+        """A character's picture."""
+        if character not in self.glyphs:
+            mask, (left, top) = self.face.getmask2(character, "L", anchor="ls")
+            self.glyphs[character] = (mask, int(left), int(top)) if mask.size[0] and mask.size[1] else None
+        return self.glyphs[character]
+
+    def step(self, character: str) -> int:
+        """Pixels from a character to the next, as PIL sets a line: hinted, therefore whole (no font here has kerns)."""
+        if character not in self.steps:
+            self.steps[character] = int(self.face.getlength(character))
+        return self.steps[character]
+
+    def line(self, text: str, height: int, baseline: float) -> Image.Image:
+        """The coverage of a line of text on a picture of a given height, as PIL draws it from two pixels on."""
+        picture = Image.new("L", (sum(map(self.step, text)) + 4, height))
+        draw, pen, base = ImageDraw.Draw(picture).draw, 2, round(baseline)
+        for character in text:
+            glyph = self.glyph(character)
+            if glyph is not None:
+                mask, left, top = glyph
+                draw.draw_bitmap((pen + left, base + top), mask, 255)
+            pen += self.step(character)
+        return picture
+
+
 @cache
-def raster(name: str, pixels: float) -> tuple[ImageFont.FreeTypeFont, dict[str, Glyph]]:
-    """The face at a size in real pixels, and its cache of glyphs."""
-    return ImageFont.truetype(str(FONT_FOLDER / f"{name}.ttf"), pixels, layout_engine=ImageFont.Layout.BASIC), {}
-
-
-def glyph_of(font: ImageFont.FreeTypeFont, character: str) -> Glyph:
-    """Draws one character."""
-    mask, (left, top) = font.getmask2(character, "L", anchor="ls")
-    return (mask, int(left), int(top)) if mask.size[0] and mask.size[1] else None
+def raster(name: str, pixels: float) -> Raster:
+    """The one raster of a face at a size."""
+    return Raster(name, pixels)
 
 
 class Canvas:
@@ -243,24 +271,20 @@ class Canvas:
         for font, colour, line, start, baseline in self.written:
             at = start
             size, advance = font.size, font.advance
-            face, glyphs = raster(font.name, max(4.0, round(size * scale * 2) / 2))
+            glyph_of = raster(font.name, max(4.0, round(size * scale * 2) / 2)).glyph
             base_pixel, ink = round(baseline * scale), draw.draw_ink(colour)
             for character in line:
                 if character != " ":
-                    if character not in glyphs:
-                        glyphs[character] = glyph_of(face, character)
-                    glyph = glyphs[character]
+                    glyph = glyph_of(character)
                     if glyph is not None:
                         mask, left, top = glyph
                         draw.draw_bitmap((round(at * scale) + left, base_pixel + top), mask, ink)
                 at += advance.get(character, 0.6) * size
         for font, colour, text, x, y, degrees in self.slanted:
             size = font.size * scale
-            face, _ = raster(font.name, max(4.0, round(size * 2) / 2))
-            picture = Image.new("L", (math.ceil(face.getlength(text)) + 4, math.ceil(1.5 * size) + 2))
-            ImageDraw.Draw(picture).text(
-                (2, picture.height / 2 + CAP_HALF * size), text, font=face, fill=255, anchor="ls"
-            )
+            height = math.ceil(1.5 * size) + 2
+            face = raster(font.name, max(4.0, round(size * 2) / 2))
+            picture = face.line(text, height, height / 2 + CAP_HALF * size)
             if degrees in (90, 270):
                 picture = picture.transpose(Image.Transpose.ROTATE_90 if degrees == 90 else Image.Transpose.ROTATE_270)
             else:

@@ -76,9 +76,9 @@ def test_charts_of_any_sizes_in_one_vision_pass_are_seen_as_transformers_sees_ea
     engine: LocalEngine, figure: Callable[[str, object], None]
 ) -> None:
     charts = [chart(), chart(1), chart(2, (140, 224)), chart(3, (224, 140))]
-    read = [engine.looks._read(image) for image in charts]
+    read = [engine.looks._read([image]) for image in charts]
     largest = 0.0
-    for one, ours in zip(read, engine.looks._look(read), strict=True):
+    for one, ours in zip(read, engine.looks._look(engine.looks._read(charts)), strict=True):
         theirs = look(engine.base, one)
         assert torch.equal(ours.grid, theirs.grid) and ours.tokens == theirs.tokens
         largest = max(largest, (ours.pooled[0] - theirs.pooled[0]).abs().max().item())

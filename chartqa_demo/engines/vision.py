@@ -10,7 +10,6 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import torch
@@ -22,7 +21,7 @@ from chartqa_demo.images import fit_canvas
 
 CHARTS_REMEMBERED = 16  # 0.5 to 4.5 MB each
 CHARTS_AT_ONCE = 4  # in one vision pass on a GPU, which one chart leaves waiting for the host
-READERS = 4  # threads that make pixels for the next pass while the GPU is at this one
+READERS = 4  # threads that hash charts
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,29 +88,15 @@ class Looks:
         return [found[keys[id(image)]] for image in images]
 
     def _looked_at(self, images: Sequence[Image.Image]) -> Iterator[Look]:
-        if self._base.device.type != "cuda" or len(images) == 1:
-            for image in images:
-                yield from self._look([self._read(image)])
-            return
-        aside, here = torch.cuda.Stream(self._base.device), torch.cuda.current_stream(self._base.device)
+        at_once = CHARTS_AT_ONCE if self._tower is not None and self._base.device.type == "cuda" else 1
+        for first in range(0, len(images), at_once):
+            yield from self._look(self._read(images[first : first + at_once]))
 
-        def read_aside(image: Image.Image) -> dict[str, torch.Tensor]:
-            with torch.cuda.stream(aside):  # elsewhere, uploading a chart would wait for the passes before
-                return self._read(image)
-
-        with ThreadPoolExecutor(READERS) as readers:
-            read = readers.map(read_aside, images)
-            while some := list(islice(read, CHARTS_AT_ONCE)):
-                here.wait_stream(aside)
-                for chart in some:
-                    chart["pixel_values"].record_stream(here)
-                yield from self._look(some)
-
-    def _look(self, charts: Sequence[dict[str, torch.Tensor]]) -> list[Look]:
+    def _look(self, charts: dict[str, torch.Tensor]) -> list[Look]:
         if self._tower is None:
-            return [look(self._base, chart) for chart in charts]
-        grid = torch.cat([chart["image_grid_thw"] for chart in charts]).cpu()
-        pixels = torch.cat([chart["pixel_values"] for chart in charts]).to(self._base.device, self._base.dtype)
+            return [look(self._base, charts)]
+        grid = charts["image_grid_thw"].cpu()
+        pixels = charts["pixel_values"].to(self._base.device, self._base.dtype)
         with torch.inference_mode():
             features = self._tower(pixels, grid)
         kind = BaseModelOutputWithPooling
@@ -121,9 +106,21 @@ class Looks:
         limits = repr(self._processor.image_processor.size)
         return hashlib.sha256(image.tobytes() + repr((image.size, limits)).encode()).hexdigest()
 
-    def _read(self, image: Image.Image) -> dict[str, torch.Tensor]:
-        chart = fit_canvas(image, self._canvases)[0] if self._canvases else image
-        return dict(self._processor.image_processor([chart], return_tensors="pt", device=self._base.device))
+    def _read(self, images: Sequence[Image.Image]) -> dict[str, torch.Tensor]:
+        """What the processor makes of these charts, on the device."""
+        charts = [fit_canvas(image, self._canvases)[0] if self._canvases else image for image in images]
+        device = self._base.device
+        if device.type != "cuda":
+            return dict(self._processor.image_processor(charts, return_tensors="pt", device=device))
+        # In a stream of its own: here, uploading a chart would wait until the passes before it are done
+        aside, here = torch.cuda.Stream(device), torch.cuda.current_stream(device)
+        with torch.cuda.stream(aside):
+            read = dict(self._processor.image_processor(charts, return_tensors="pt", device=device))
+        here.wait_stream(aside)
+        for one in read.values():
+            if one.is_cuda:
+                one.record_stream(here)
+        return read
 
 
 def look(model: Any, chart: dict[str, torch.Tensor]) -> Look:

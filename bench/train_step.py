@@ -4,9 +4,10 @@
     python -m bench.train_step --size tiny --dataset bundled --steps 3      # from end to end on any machine
 
 Every mode trains the same model of random weights on the same rows in the same order, 32 of them a step, through TRL
-and in a process of its own. `recipe` is the recipe as written: loss on every token of the conversation, the vision
-tower trained through and quantised, charts decoded in the main process. `answers` is the same with the loss on answers
-only; its loss is what that of `memory` and `speed` has to agree with.
+and in a process of its own. `recipe` is the recipe as the notebook wrote it: loss on every token of the conversation,
+gradients through the vision tower, charts decoded in the main process. `shipped` is our configuration file, with the
+loss on answers only; its loss is what that of `memory` and `speed` has to agree with. That stopping gradients at the
+frozen tower changes no weight is a test, not a measurement.
 """
 
 import argparse
@@ -32,19 +33,19 @@ ROWS = 32  # of one optimiser step
 
 OFF = "--eval_strategy no --save_strategy no --load_best_model_at_end false --report_to none --push_to_hub false"
 COMMON = f"{OFF} --logging_steps 1 --accuracy_sample 0 --disable_tqdm true --remove_unused_columns false"
-AS_WRITTEN = "--vision_gradients true --dataloader_num_workers 0"
+RECIPE_STEPS = 4  # at the most: its loss, of other tokens, is not compared, and it is slow
 MODES = {
-    "recipe": AS_WRITTEN,
-    "answers": AS_WRITTEN,
-    "memory": "--vision_4bit false --like_sizes true --dataloader_num_workers 4 "
-    "--per_device_train_batch_size 8 --gradient_accumulation_steps 4",
+    "recipe": "--vision_gradients true --dataloader_num_workers 0",
+    "shipped": "",
+    "memory": "--like_sizes true --dataloader_num_workers 4 "
+    "--per_device_train_batch_size 2 --gradient_accumulation_steps 16",
     "speed": "--load_in_4bit false --activation_checkpointing false --like_sizes true --dataloader_num_workers 8 "
-    "--per_device_train_batch_size 8 --gradient_accumulation_steps 4",
+    "--per_device_train_batch_size 4 --gradient_accumulation_steps 8",
 }
 
 
 def train_mode(flags: argparse.Namespace) -> dict[str, Any]:
-    """Train `flags.steps` steps in one mode, in this process: losses, seconds per step, peak memory."""
+    """Train in one mode, in this process: losses, seconds per step, peak memory."""
     from trl.trainer.sft_trainer import SFTTrainer
     from trl.trainer.utils import get_peft_config
 
@@ -56,7 +57,7 @@ def train_mode(flags: argparse.Namespace) -> dict[str, Any]:
 
     recipe, args, model_args = parse(_arguments(flags))
     base = bases.load(recipe, model_args)
-    wanted = flags.steps * ROWS
+    wanted = _steps(flags) * ROWS
     found = list(open_split(recipe.dataset, recipe.train_split))
     examples = [found[k % len(found)] for k in range(wanted)]
     rows, peft_config = chart_rows(examples, base.canvases), get_peft_config(model_args)
@@ -89,6 +90,10 @@ def train_mode(flags: argparse.Namespace) -> dict[str, Any]:
         "reserved_gib": round(torch.cuda.max_memory_reserved() / 2**30, 2) if torch.cuda.is_available() else None,
         "losses": [entry["loss"] for entry in trainer.state.log_history if "loss" in entry],
     }
+
+
+def _steps(flags: argparse.Namespace) -> int:
+    return min(flags.steps, RECIPE_STEPS) if flags.mode == "recipe" else flags.steps
 
 
 def _clock() -> Any:
@@ -131,7 +136,7 @@ def _conversations(rows: Any) -> Any:
 def _arguments(flags: argparse.Namespace) -> list[str]:
     """Arguments for `train.__main__.parse`; what is said last counts."""
     where = ["--model_name_or_path", str(flags.model), "--dataset", flags.dataset, "--train_split", flags.split]
-    where += ["--output_dir", str(flags.model.parent / flags.mode), "--max_steps", str(flags.steps)]
+    where += ["--output_dir", str(flags.model.parent / flags.mode), "--max_steps", str(_steps(flags))]
     device = [] if torch.cuda.is_available() else ["--use_cpu", "true", "--bf16", "false", "--dtype", "float32"]
     changes = [text for mode, text in flags.override if mode == flags.mode]
     settings = [COMMON, MODES[flags.mode], "--use_liger_kernel true" if flags.liger and flags.mode != "recipe" else ""]
@@ -139,7 +144,7 @@ def _arguments(flags: argparse.Namespace) -> list[str]:
 
 
 def compare(found: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Every mode against the recipe as written, and the loss curves against `answers`."""
+    """Every mode against the recipe as written, and the loss curves against `shipped`."""
     told: dict[str, Any] = {}
     for mode, one in found.items():
         if "recipe" in found and mode != "recipe":
@@ -147,12 +152,13 @@ def compare(found: dict[str, dict[str, Any]]) -> dict[str, Any]:
             told[mode] = {"samples per second": round(one["samples_per_s"] / recipe["samples_per_s"], 2)}
             if one["peak_gib"]:
                 told[mode]["peak memory"] = round(one["peak_gib"] / recipe["peak_gib"], 3)
-        if "answers" in found and mode in ("memory", "speed"):
-            pairs = list(zip(one["losses"], found["answers"]["losses"], strict=True))
-            steps = found["answers"]["losses"]
+        if "shipped" in found and mode in ("memory", "speed"):
+            steps = found["shipped"]["losses"]
+            apart = [a - b for a, b in zip(one["losses"], steps, strict=True)]
             between = [abs(b - a) for a, b in pairwise(steps)]
-            told.setdefault(mode, {})["loss, mean distance from answers"] = round(mean(abs(a - b) for a, b in pairs), 4)
-            told[mode]["loss of answers, mean distance of one step from the next"] = round(mean(between or [0.0]), 4)
+            told.setdefault(mode, {})["loss, mean distance from shipped"] = round(mean(map(abs, apart)), 4)
+            told[mode]["the same after the mean offset"] = round(mean(abs(one - mean(apart)) for one in apart), 4)
+            told[mode]["loss of shipped, mean distance of one step from the next"] = round(mean(between or [0.0]), 4)
     return told
 
 
@@ -160,7 +166,8 @@ def curves(found: dict[str, dict[str, Any]]) -> str:
     """The losses side by side, one line per step."""
     lines = ["step  " + "".join(f"{mode:>10}" for mode in found)]
     for step in range(max(len(one["losses"]) for one in found.values())):
-        lines.append(f"{step + 1:>4}  " + "".join(f"{one['losses'][step]:>10.4f}" for one in found.values()))
+        shown = (f"{one['losses'][step]:>10.4f}" if step < len(one["losses"]) else " " * 10 for one in found.values())
+        lines.append(f"{step + 1:>4}  " + "".join(shown))
     return "\n".join(lines)
 
 
@@ -201,27 +208,31 @@ def main(argv: Sequence[str] | None = None) -> int:
                 print(done.stdout)
             found[mode] = json.loads(result[-1].removeprefix("RESULT ").replace(folder, "…"))
             print(mode, {key: value for key, value in found[mode].items() if key not in ("losses", "settings")})
+            _write(flags, mine, found)  # what is measured is kept, whatever becomes of the next
     if not found:
         print(f"error: no mode could be measured: {failed}", file=sys.stderr)
         return 1
+    print(curves(found))
+    print(json.dumps(compare(found), indent=2))
+    for mode, said in failed.items():
+        print(f"error: {mode} failed: {said}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _write(flags: argparse.Namespace, mine: Sequence[str], found: dict[str, dict[str, Any]]) -> None:
+    if flags.output is None:
+        return
     whole = {
         "command": "python -m bench.train_step " + shlex.join(mine),
         "date": date.today().isoformat(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU",
         "model": f"{flags.size}, random weights",
         "rows_per_step": ROWS,
-        "steps": flags.steps,
         "modes": found,
         "against_recipe": compare(found),
     }
-    print(curves(found))
-    print(json.dumps(whole["against_recipe"], indent=2))
-    if flags.output:
-        flags.output.parent.mkdir(parents=True, exist_ok=True)
-        flags.output.write_text(json.dumps(whole, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    for mode, said in failed.items():
-        print(f"error: {mode} failed: {said}", file=sys.stderr)
-    return 1 if failed else 0
+    flags.output.parent.mkdir(parents=True, exist_ok=True)
+    flags.output.write_text(json.dumps(whole, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _flags(argv: Sequence[str] | None) -> argparse.Namespace:

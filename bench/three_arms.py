@@ -14,13 +14,14 @@ import shlex
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 
 from bench.ceilings import ceilings, floor_s
 from bench.logits import logit_spread, replay_ms
@@ -44,6 +45,7 @@ from chartqa_demo.engines.decoder import CaptureError, Decoder
 from chartqa_demo.engines.layers import Layers
 from chartqa_demo.engines.loading import choose, load_base
 from chartqa_demo.engines.local import LocalEngine
+from chartqa_demo.engines.vision import Look
 from chartqa_demo.settings import Settings
 
 NEVER = -1  # an end token that no model writes
@@ -56,19 +58,18 @@ def main() -> int:
     found: dict[str, Any] = {}
     code = 0
     try:
-        run(flags, found)
+        for _ in run(flags, found):
+            _write(flags, found)
     except (EngineError, CaptureError, OSError, torch.OutOfMemoryError) as error:
         found["stopped_by"], code = f"{type(error).__name__}: {error}", 2
         print(f"error: {error}", file=sys.stderr)
     print(json.dumps(found, indent=2))
-    if flags.output:
-        flags.output.parent.mkdir(parents=True, exist_ok=True)
-        flags.output.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    _write(flags, found)
     return code
 
 
-def run(flags: argparse.Namespace, found: dict[str, Any]) -> None:
-    """The whole measurement into `found`, part by part, so that a later part that fails leaves the earlier ones. Raises
+def run(flags: argparse.Namespace, found: dict[str, Any]) -> Iterator[None]:
+    """The whole measurement into `found`; yields after every part, so that what was measured can be kept. Raises
     EngineError, also when an answer was cut short or no step could be captured."""
     began = time.perf_counter()
     bench = Bench(engine := _engine(flags), flags.repeats)
@@ -82,21 +83,48 @@ def run(flags: argparse.Namespace, found: dict[str, Any]) -> None:
         [engine._token_ids(engine.prompt_text(arm, question, Options()), look) for arm in ARMS]
         for question in QUESTIONS
     ]
-    prompts = asked[0]
-    found["image_tokens"], found["prompt_tokens"] = look.tokens, [len(prompt) for prompt in prompts]
+    found["image_tokens"], found["prompt_tokens"] = look.tokens, [len(prompt) for prompt in asked[0]]
+    _eager_ways(bench, image, tuple(flags.lengths), found)
+    yield
+    _static_ways(bench, image, asked[0], look, tuple(flags.lengths), found)
+    yield
+    if flags.quantize == "none":
+        found["logits"] = logit_spread(engine, asked, look, flags.logit_steps)
+        yield
+    if flags.questions:
+        found["throughput"] = []
+        for per_chart in (1, 2, 4):
+            found["throughput"].append(throughput(bench, flags.questions, flags.batch, per_chart))
+            yield
+    if flags.compare:
+        engine.base.generation_config.eos_token_id = ends
+        found["same_answers"] = same_answers(engine, flags.compare)
 
-    one, lengths = [ARMS[2]], tuple(flags.lengths)
-    eager = {
+
+def _eager_ways(bench: Bench, image: Image.Image, lengths: Sequence[int], found: dict[str, Any]) -> None:
+    one = [ARMS[2]]
+    ways = {
         "usual way, three arms": lambda n: bench.usual(image, ARMS, n),
         "usual way, one arm": lambda n: bench.usual(image, one, n),
         "one batch, eager, three arms": lambda n: bench.ours(image, ARMS, n),
         "one batch, eager, one arm": lambda n: bench.ours(image, one, n),
     }
     if bench.on_gpu:
-        eager["usual way without cuDNN, three arms"] = lambda n: bench.usual(image, ARMS, n, cudnn=False)
-    found["ways"] = bench.measure(eager, lengths)
+        ways["usual way without cuDNN, three arms"] = lambda n: bench.usual(image, ARMS, n, cudnn=False)
+    found["ways"] = bench.measure(ways, lengths)
     found["second_question_eager"] = second_question(bench, image)
 
+
+def _static_ways(
+    bench: Bench,
+    image: Image.Image,
+    prompts: Sequence[list[int]],
+    look: Look,
+    lengths: Sequence[int],
+    found: dict[str, Any],
+) -> None:
+    """The static cache's ways, the floor beside them and the ratios; the engine answers by its fastest afterwards."""
+    engine, one = bench.engine, [ARMS[2]]
     called = Decoder(Layers(engine.base), replays=False)
     engine.decoder = fast = Decoder(Layers(engine.base), replays=bench.on_gpu)
     began = time.perf_counter()
@@ -118,26 +146,24 @@ def run(flags: argparse.Namespace, found: dict[str, Any]) -> None:
     found["ways"] |= bench.measure(ways, lengths)
     engine.decoder = fast
     if bench.on_gpu:
-        found["step_ms_on_the_device"] = replay_ms(engine.decoder, prompts, look, engine._name)
-    found["captures"] = engine.decoder.captures
+        found["step_ms_on_the_device"] = replay_ms(fast, prompts, look, engine._name)
+    found["captures"] = fast.captures
     found["second_question"] = second_question(bench, image)
     found["vision_pass"] = vision_pass(bench, image)
     found["new_chart_size"] = new_sizes(bench, lengths[1])
-    measured = ceilings(engine.base.device, engine.base.dtype)
+    found["ceilings"] = measured = ceilings(engine.base.device, engine.base.dtype)
     rows = {"three arms": [len(p) for p in prompts], "one arm": [len(prompts[2])]}
-    found["ceilings"] = measured
     found["floor_s"] = {
         name: {length: floor_s(engine.base, look, lens, length, measured) for length in lengths}
         for name, lens in rows.items()
     }
     found["ratios"] = ratios(found, lengths)
-    if flags.quantize == "none":
-        found["logits"] = logit_spread(engine, asked, look, flags.logit_steps)
-    if flags.questions:
-        found["throughput"] = [throughput(bench, flags.questions, flags.batch, n) for n in (1, 2, 4)]
-    if flags.compare:
-        engine.base.generation_config.eos_token_id = ends
-        found["same_answers"] = same_answers(engine, flags.compare)
+
+
+def _write(flags: argparse.Namespace, found: dict[str, Any]) -> None:
+    if flags.output:
+        flags.output.parent.mkdir(parents=True, exist_ok=True)
+        flags.output.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
 
 def ratios(found: dict[str, Any], lengths: Sequence[int]) -> dict[str, Any]:

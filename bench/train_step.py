@@ -37,8 +37,7 @@ RECIPE_STEPS = 4  # at the most: its loss, of other tokens, is not compared, and
 MODES = {
     "recipe": "--vision_gradients true --dataloader_num_workers 0",
     "shipped": "",
-    "memory": "--like_sizes true --dataloader_num_workers 4 "
-    "--per_device_train_batch_size 2 --gradient_accumulation_steps 16",
+    "memory": "--dataloader_num_workers 4 --per_device_train_batch_size 1 --gradient_accumulation_steps 32",
     "speed": "--load_in_4bit false --activation_checkpointing false --like_sizes true --dataloader_num_workers 8 "
     "--per_device_train_batch_size 4 --gradient_accumulation_steps 8",
 }

@@ -36,9 +36,8 @@ class Tower:
         and width, on the host, so that nothing is read back from the device.
         """
         counts = grid.prod(1).tolist()
-        x = linear(
-            pixels, self._visual.patch_embed.proj.weight.flatten(1)
-        )  # a convolution whose patches do not overlap
+        # patch_embed is a convolution whose patches do not overlap
+        x = linear(pixels, self._visual.patch_embed.proj.weight.flatten(1))
         cos, sin = self._visual.rotary_pos_emb(x, sent(get_vision_position_ids(grid, self._merge), x.device))
         cos, sin = (one[:, None, None].to(x.dtype, copy=True) for one in (cos, sin))
         sin[..., : self._width // 2].neg_()

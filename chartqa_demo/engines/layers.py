@@ -141,7 +141,7 @@ class Layers:
             x = x + self._linear(attention.o_proj, seen, adapted)
             normed = self._norm(x, layer.post_attention_layernorm)
             gate, up = self._linear(mlp.gate_proj, normed, adapted), self._linear(mlp.up_proj, normed, adapted)
-            x = x + self._linear(mlp.down_proj, silu(gate) * up, adapted)
+            x = x + self._linear(mlp.down_proj, silu(gate, inplace=True).mul_(up), adapted)
         return x[:, 0]
 
     def causal(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import torch
 
 from chartqa_demo.engines.layers import Adapted, Layers, right_padded
-from chartqa_demo.engines.tower import sent
 from chartqa_demo.engines.vision import Look
 
 LEAVE_AT = 0.75  # rows still going, of those in the batch: then the cache is copied without those that have ended
@@ -67,7 +66,7 @@ def greedy_answers(
         if not going or step == max_new_tokens - 1:
             break
         if len(going) <= LEAVE_AT * len(rows):
-            rows, stay = [rows[k] for k in going], sent(torch.tensor(going), tokens.device)
+            rows, stay = [rows[k] for k in going], torch.tensor(going).to(tokens.device, non_blocking=True)
             tokens, position = tokens[stay], position[stay]
             cache.keep(stay)
         cache.visible[:, cache.slot] = True
@@ -111,8 +110,9 @@ def _read(
 
     # 2. every question behind its beginning; what lies between the two is masked
     device = laid.ids.device
-    of = sent(torch.tensor([shared_by[i] for i in rows]), device)
-    ids, lengths = (sent(part, device) for part in right_padded([prompts[i][cuts[i] :] for i in rows]))
+    of = torch.tensor([shared_by[i] for i in rows]).to(device, non_blocking=True)
+    asked = right_padded([prompts[i][cuts[i] :] for i in rows])
+    ids, lengths = (part.to(device, non_blocking=True) for part in asked)
     before, longest = laid.ids.shape[1], ids.shape[1]
     slots = before + longest + room
     slots += -slots % 8  # a multiple of 8, which attention with a mask is fastest on

@@ -14,7 +14,6 @@ import torch
 from peft.tuners.lora.layer import LoraLayer
 from torch.nn.functional import rms_norm, scaled_dot_product_attention, silu
 
-from chartqa_demo.engines.tower import sent
 from chartqa_demo.engines.vision import Look, can_share
 
 PROVEN = ("qwen2_vl",)  # model types whose tokens the tests compare with generate's
@@ -96,7 +95,7 @@ class Layers:
         )
         following = positions.amax(dim=(0, 2)) + 1
         rows = torch.cat([ids[None], positions])  # (4, B, longest)
-        counted = sent(torch.cat([rows.flatten(), lengths, following]), self.base.device)
+        counted = torch.cat([rows.flatten(), lengths, following]).to(self.base.device, non_blocking=True)
         rows, lengths, following = counted.split([rows.numel(), len(prompts), len(prompts)])
         rows = rows.view(4, len(prompts), longest)
         return Prompts(rows[0], lengths, rows[1:], following)

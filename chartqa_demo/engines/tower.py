@@ -10,11 +10,6 @@ from torch.nn.functional import linear, scaled_dot_product_attention, silu
 from transformers.vision_utils import get_vision_position_ids
 
 
-def sent(host: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """On the device, without waiting there for what it has to do before."""
-    return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host.to(device)
-
-
 def quick_gelu(x: torch.Tensor) -> torch.Tensor:
     """x * sigmoid(1.702 x) in place: torch has one kernel for silu, and a slow sigmoid on a CPU."""
     return silu(x.mul_(1.702), inplace=True).div_(1.702)
@@ -38,7 +33,8 @@ class Tower:
         counts = grid.prod(1).tolist()
         # patch_embed is a convolution whose patches do not overlap
         x = linear(pixels, self._visual.patch_embed.proj.weight.flatten(1))
-        cos, sin = self._visual.rotary_pos_emb(x, sent(get_vision_position_ids(grid, self._merge), x.device))
+        places = get_vision_position_ids(grid, self._merge).to(x.device, non_blocking=True)
+        cos, sin = self._visual.rotary_pos_emb(x, places)
         cos, sin = (one[:, None, None].to(x.dtype, copy=True) for one in (cos, sin))
         sin[..., : self._width // 2].neg_()
         for block in self._visual.blocks:

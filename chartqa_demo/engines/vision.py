@@ -110,7 +110,7 @@ class Looks:
         """What the processor makes of these charts, on the device."""
         charts = [fit_canvas(image, self._canvases)[0] if self._canvases else image for image in images]
         device = self._base.device
-        if device.type != "cuda":
+        if device.type != "cuda" or len(images) == 1:
             return dict(self._processor.image_processor(charts, return_tensors="pt", device=device))
         # In a stream of its own: here, uploading a chart would wait until the passes before it are done
         aside, here = torch.cuda.Stream(device), torch.cuda.current_stream(device)

@@ -22,7 +22,7 @@ from train.pretrain.model import Reader, Sizes, block_mask, dense_mask, initial,
 from train.pretrain.optimise import Rates
 from train.pretrain.rows import ChartRows, Codec, Mix
 from train.pretrain.seen import Seen, figures_of, middle, write_places
-from train.pretrain.tokenizer import CONCISE, TABLE_REQUEST, build_tokenizer, render
+from train.pretrain.tokenizer import CONCISE, build_tokenizer, render
 from train.pretrain.training import Settings, Training
 from train.pretrain.truth import Chart, Mark, Question, Text
 
@@ -113,7 +113,7 @@ def inputs_of(processor, chart, conversation, canvases):
 def test_packed_questions_get_the_logits_of_plain_transformers(seed, system):
     chart = bar_chart(seed)
     seen = Seen(chart)
-    row, _ = rows.pack(codec(), seen, chart.questions, system, Mix())
+    row = rows.pack(codec(), seen, chart.questions, system, Mix())
     batch = rows.collate([row | {"pixels": seen.pixels, "portrait": np.array(seen.portrait)}])
     layout, p = codec().layout, weights()
     with torch.no_grad():
@@ -220,7 +220,7 @@ def test_answer_tokens_point_to_where_the_chart_prints_them(seed):
     chart = bar_chart(seed)
     seen = Seen(chart)
     question = chart.questions[0]
-    row, _ = rows.pack(codec(), seen, [question], SYSTEM_MESSAGE, Mix())
+    row = rows.pack(codec(), seen, [question], SYSTEM_MESSAGE, Mix())
     label = next(text for text in chart.texts if text.role == "value")
     answer = np.flatnonzero(row["weights"] == 1.0)
     pointing = [k for k in answer if row["copy"][k, 0] >= 0]
@@ -245,7 +245,7 @@ def test_names_in_a_question_look_at_their_marks():
     first, second = chart.categories[2], chart.categories[0]
     text = f"How much higher is {first} than {second}?"
     asked = Question("difference", text, "3", "3", "It is 3.", marks=((0, 0), (2, 0)))
-    row, _ = rows.pack(codec(), seen, [asked], SYSTEM_MESSAGE, Mix())
+    row = rows.pack(codec(), seen, [asked], SYSTEM_MESSAGE, Mix())
     encoded = codec().tokenizer.encode(text, add_special_tokens=False)
     for name, category in ((first, 2), (second, 0)):
         last = text.index(name) + len(name) - 1
@@ -260,54 +260,7 @@ def test_a_question_that_names_no_mark_looks_at_none_before_its_answer():
     assert Seen(chart).named(asked) == {}
 
 
-def packed_questions(row: dict[str, np.ndarray], chart: Chart) -> list[str]:
-    """The texts of a row's questions."""
-    ids, decode = row["ids"][codec().layout.prefix :], codec().tokenizer.decode
-    texts = [decode(ids[row["segments"] == k].tolist()) for k in range(1, int(row["segments"].max()) + 1)]
-    known = [TABLE_REQUEST, *(question.text for question in chart.questions)]
-    return [next(one for one in known if text.startswith(one)) for text in texts]
-
-
-def test_the_rows_of_a_chart_share_no_question_while_there_are_others():
-    mix = Mix(rows_per_chart=2, table=0.5, arithmetic=0)
-    for seed in range(8):
-        chart = bar_chart(seed)
-        chart.questions = [
-            Question("count", f"How many bars are at least {k} high?", "4", "4", "Four bars.") for k in range(10, 40)
-        ]
-        one, other = rows.build_rows(codec(), chart, mix, random.Random(seed))
-        asked = packed_questions(one, chart) + packed_questions(other, chart)
-        assert len(set(asked)) == len(asked) > 6
-        assert TABLE_REQUEST in asked
-        assert np.array_equal(one["pixels"], other["pixels"])
-
-
-def test_a_row_is_filled_with_questions_asked_before_where_none_are_left():
-    chart = bar_chart(0)
-    mix = Mix(rows_per_chart=2, table=0, arithmetic=0)
-    for row in rows.build_rows(codec(), chart, mix, random.Random(0)):
-        assert sorted(packed_questions(row, chart)) == sorted(question.text for question in chart.questions)
-
-
-def test_a_chart_s_rows_stand_in_batches_that_follow_each_other():
-    drawn: list[int] = []
-
-    def make(seed: int) -> Chart:
-        drawn.append(seed)
-        return bar_chart(seed)
-
-    batches = iter(ChartRows(codec, make, 3, Mix(rows_per_chart=2), first=5))
-    one, other, third = (next(batches) for _ in range(3))
-    assert drawn == [5, 6, 7, 8, 9, 10]
-    assert torch.equal(one["pixels"], other["pixels"])
-    assert not torch.equal(one["segments"], other["segments"])
-    assert all(
-        not torch.equal(a, b) for k, a in enumerate(one["pixels"]) for b in (*one["pixels"][:k], *third["pixels"])
-    )
-
-
-@pytest.mark.parametrize("per_chart", [1, 2])
-def test_no_leg_draws_a_seed_that_another_worker_or_an_earlier_leg_drew(tmp_path, monkeypatch, per_chart):
+def test_no_leg_draws_a_seed_that_another_worker_or_an_earlier_leg_drew(tmp_path, monkeypatch):
     """A worker has begun at most three batches more than have been trained."""
     workers, trained, drawn = 14, 1, []
 
@@ -317,7 +270,6 @@ def test_no_leg_draws_a_seed_that_another_worker_or_an_earlier_leg_drew(tmp_path
 
     settings = Settings(
         sizes=TINY,
-        mix=Mix(rows_per_chart=per_chart),
         weights=losses.Weights(mark_layer=0, copy_layer=1),
         batch=1,
         row_tokens=512,
@@ -334,7 +286,7 @@ def test_no_leg_draws_a_seed_that_another_worker_or_an_earlier_leg_drew(tmp_path
     assert training.progress.charts == 900 + workers * trained
     assert len(set(drawn)) == len(drawn)
     assert min(drawn) == 1000
-    assert max(drawn) < training.progress.next_seed <= 1000 + workers * trained / per_chart + 64
+    assert max(drawn) < training.progress.next_seed <= 1000 + workers * trained + 64
 
 
 def test_sums_without_a_chart_are_right_and_written_as_answers_about_charts_are():
@@ -368,7 +320,7 @@ def test_thousands_separators_do_not_hide_a_figure():
 def test_characters_are_where_they_are_printed():
     chart = bar_chart(4)
     seen = Seen(chart)
-    [row] = rows.build_rows(codec(), chart, Mix(), random.Random(0))
+    row = rows.build_row(codec(), chart, Mix(), random.Random(0))
     for text in chart.texts:
         for (x, y), character in zip(text.centres, text.text.replace(" ", ""), strict=True):
             cell = cell_of(x * seen.scale, y * seen.scale, seen.portrait)
@@ -471,7 +423,5 @@ def test_the_card_shows_what_the_results_say(tmp_path):
 def test_settings_that_cannot_work_are_refused_in_a_sentence(capsys):
     with pytest.raises(ValueError, match="does not know 'batsch'"):
         settings_of(Settings, {"batsch": 3})
-    with pytest.raises(ValueError, match="rows_per_chart cannot be 0"):
-        settings_of(Settings, {"mix": {"rows_per_chart": 0}})
     assert main(["--resume", "nowhere", "--export", "nowhere"]) == 2
     assert "no checkpoint in nowhere" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""One generated chart becomes training rows, one or a few: canvas, packed questions, and where everything is.
+"""One generated chart becomes one training row: canvas, packed questions, and where everything is.
 
 About ten to twenty independent questions share one chart: each attends to the chart and itself only, and its positions
 start over, so a row trains exactly what one question alone would get.
@@ -42,8 +42,7 @@ class Mix:
     """What the rows are made of. kinds: how readily a question of a kind is chosen (1 where not named);
     early: the same, multiplied in for the first `early_charts` charts; table: share of rows with the data table;
     default_system, concise: shares of rows with the template's own system text and with paraphrases of ours (the rest
-    has ours); arithmetic: mean number of sums without a chart in a row; question_weight, table_weight: loss weights;
-    rows_per_chart: rows with different questions that one drawn chart gives. Raises ValueError where it is below 1."""
+    has ours); arithmetic: mean number of sums without a chart; question_weight, table_weight: loss weights."""
 
     kinds: dict[str, float] = field(default_factory=dict)
     early: dict[str, float] = field(default_factory=lambda: {"value": 2.0, "inverse": 2.0})
@@ -54,11 +53,6 @@ class Mix:
     arithmetic: float = 0.8
     question_weight: float = 0.2
     table_weight: float = 0.6
-    rows_per_chart: int = 1
-
-    def __post_init__(self) -> None:
-        if self.rows_per_chart < 1:
-            raise ValueError(f"A chart gives at least one row: rows_per_chart cannot be {self.rows_per_chart}.")
 
 
 class Codec:
@@ -127,32 +121,26 @@ def sum_question(rng: random.Random) -> Question:
 
 
 def choose(chart: Chart, mix: Mix, rng: random.Random, early: bool) -> list[Question]:
-    """The chart's questions in the order in which its rows take them until they are full."""
+    """The chart's questions in the order in which a row takes them until it is full."""
 
     def key(question: Question) -> float:
         weight = mix.kinds.get(question.kind, 1.0) * (mix.early.get(question.kind, 1.0) if early else 1.0)
         return rng.random() ** (1 / weight) if weight > 0 else -1.0
 
     chosen = sorted(chart.questions, key=key, reverse=True)
-    return [question for question in chosen if mix.kinds.get(question.kind, 1.0) > 0]
-
-
-def with_sums(questions: Sequence[Question], mix: Mix, rng: random.Random) -> list[Question]:
-    """The questions of a row with sums without a chart among the first of them."""
-    mixed = list(questions)
+    chosen = [question for question in chosen if mix.kinds.get(question.kind, 1.0) > 0]
     for _ in range(2):
         if rng.random() < mix.arithmetic / 2:
-            mixed.insert(rng.randint(0, min(4, len(mixed))), sum_question(rng))
-    return mixed
+            chosen.insert(rng.randint(0, min(4, len(chosen))), sum_question(rng))
+    if rng.random() < mix.table:
+        chosen.insert(0, Question("table", TABLE_REQUEST, chart.table, chart.table, chart.table))
+    return chosen
 
 
 def pack(
     codec: Codec, seen: Seen, questions: Sequence[Question], system: str | None, mix: Mix
-) -> tuple[dict[str, np.ndarray], list[Question]]:
-    """Token ids of a row and, for each packed token: offset, segment, loss weight and cells to look at.
-
-    Also returns the questions that found no room.
-    """
+) -> dict[str, np.ndarray]:
+    """Token ids of a row and, for each packed token: offset, segment, loss weight and cells to look at."""
     size = codec.layout.packed
     opening = codec.prompts.openings[system]
     row = {
@@ -167,15 +155,13 @@ def pack(
     row["ids"][codec.prompts.longest - len(opening) : codec.prompts.longest] = opening
     packed, copied = row["ids"][codec.layout.prefix :], row["copy"].reshape(-1)
     start, segment = 0, 0
-    left: list[Question] = []
-    for index, question in enumerate(questions):
+    for question in questions:
         answer = " " + (question.sentence if system is None else question.short)
         asked = codec.ids(question.text)
         before = asked + codec.prompts.turn
         ids = [*before, *codec.ids(answer), codec.prompts.end]
         stop, first = start + len(ids), start + len(before)
         if stop > size:
-            left.append(question)
             continue
         segment += 1
         packed[start:stop] = ids
@@ -201,9 +187,8 @@ def pack(
             row["mark"][first:stop, : len(marks)] = marks
         start = stop
         if size - start < 12:
-            left += questions[index + 1 :]
             break
-    return row, left
+    return row
 
 
 def _characters(seen: Seen) -> np.ndarray:
@@ -293,42 +278,19 @@ def _entities(codec: Codec, seen: Seen, rng: random.Random) -> dict[str, np.ndar
     return out
 
 
-def _system(mix: Mix, rng: random.Random) -> str | None:
+def build_row(codec: Codec, chart: Chart, mix: Mix, rng: random.Random, early: bool = False) -> dict[str, np.ndarray]:
+    """Everything that training needs to know of a chart."""
+    seen = Seen(chart)
     draw = rng.random()
     ours = SYSTEM_MESSAGE if draw >= mix.default_system + mix.concise else rng.choice(CONCISE)
-    return None if draw < mix.default_system else ours
-
-
-def build_rows(
-    codec: Codec, chart: Chart, mix: Mix, rng: random.Random, early: bool = False
-) -> list[dict[str, np.ndarray]]:
-    """Everything that the `mix.rows_per_chart` training rows of a chart need, in random order.
-
-    Each has its own system message. A question is asked again only in what room those not yet asked leave; the table is
-    in one row at most.
-    """
-    seen = Seen(chart)
-    system = _system(mix, rng)
-    shown = {
+    system = None if draw < mix.default_system else ours
+    return {
         "pixels": seen.pixels,
         "portrait": np.array(seen.portrait),
         "characters": _characters(seen),
         **_entities(codec, seen, rng),
+        **pack(codec, seen, choose(chart, mix, rng, early), system, mix),
     }
-    chosen = choose(chart, mix, rng, early)
-    mixed = with_sums(chosen, mix, rng)
-    table = Question("table", TABLE_REQUEST, chart.table, chart.table, chart.table)
-    tabled = rng.randrange(mix.rows_per_chart) if rng.random() < mix.table * mix.rows_per_chart else None
-    rows = []
-    for number in range(mix.rows_per_chart):
-        if number > 0:
-            system, mixed = _system(mix, rng), with_sums(chosen, mix, rng)
-        packed, left = pack(codec, seen, [table, *mixed] if number == tabled else mixed, system, mix)
-        rows.append(shown | packed)
-        unasked = {id(question) for question in left}
-        chosen.sort(key=lambda question: id(question) not in unasked)
-    rng.shuffle(rows)
-    return rows
 
 
 def collate(rows: Sequence[dict[str, np.ndarray]]) -> dict[str, Tensor]:
@@ -339,8 +301,7 @@ def collate(rows: Sequence[dict[str, np.ndarray]]) -> dict[str, Tensor]:
 class ChartRows(torch.utils.data.IterableDataset):
     """Endless batches of fresh charts; each worker makes whole batches from its own seeds.
 
-    Where a chart gives several rows, they stand in batches that follow each other. first: seed of the first chart, also
-    the number of charts drawn before (for `Mix.early_charts`).
+    first: seed of the first chart, also the number of charts seen before (for `Mix.early_charts`).
     """
 
     def __init__(
@@ -356,10 +317,9 @@ class ChartRows(torch.utils.data.IterableDataset):
         codec = self.codec_of()
         seed = self.first + number
         while True:
-            charts = []
-            while len(charts) < self.batch:
+            rows = []
+            while len(rows) < self.batch:
                 early = seed < self.mix.early_charts
-                charts.append(build_rows(codec, self.make_chart(seed), self.mix, random.Random(seed ^ 0x5EED), early))
+                rows.append(build_row(codec, self.make_chart(seed), self.mix, random.Random(seed ^ 0x5EED), early))
                 seed += workers
-            for rows in zip(*charts, strict=True):
-                yield collate(rows)
+            yield collate(rows)

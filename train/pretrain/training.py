@@ -6,7 +6,6 @@ of 0 and its result is for export, while the checkpoint from before the decay st
 
 import dataclasses
 import json
-import math
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -49,8 +48,7 @@ class Settings:
 
 
 class Progress:
-    """What has been done in all legs: seconds of training, steps, charts (rows: a chart that gives two counts twice),
-    and where the next leg's seeds begin."""
+    """What has been done in all legs: seconds of training, steps, charts, and where the next leg's seeds begin."""
 
     def __init__(self, facts: dict[str, Any] | None = None) -> None:
         facts = facts or {}
@@ -124,7 +122,7 @@ class Training:
         self.progress.steps += 1
         self.progress.charts += len(batch["pads"])
         # Up to 20 workers are at most 64 batches ahead; the next leg skips the seeds of what they have begun.
-        drawn = math.ceil((self.progress.charts - self.first_charts) / self.settings.mix.rows_per_chart)
+        drawn = self.progress.charts - self.first_charts
         self.progress.next_seed = self.first_seed + drawn + 64 * self.settings.batch
 
     def log(self, **entry: Any) -> None:

@@ -115,7 +115,8 @@ def _check_weights(folder: Path) -> None:
 
 def _some_is_not_zero(tensor: dict[str, Any]) -> bool:
     """tensor: as safetensors deserializes it; its bits tell, which takes no torch."""
-    bits = np.frombuffer(tensor["data"], f"<u{len(tensor['data']) // max(1, math.prod(tensor['shape']))}")
+    width = len(tensor["data"]) // max(1, math.prod(tensor["shape"])) or 1  # bytes a number; 1 of an empty tensor
+    bits = np.frombuffer(tensor["data"], f"<u{width}")
     return bool((bits << 1).any())  # without the sign: -0.0 is zero too
 
 

@@ -14,9 +14,8 @@ import torch
 from peft.tuners.lora.layer import LoraLayer
 from torch.nn.functional import rms_norm, scaled_dot_product_attention, silu
 
+from chartqa_demo.engines.tower import PROVEN
 from chartqa_demo.engines.vision import Look, can_share
-
-PROVEN = ("qwen2_vl",)  # model types whose tokens the tests compare with generate's
 
 # (q (B, S, heads, width), new keys and values (B, S, key heads, width), layer) -> what was seen, (B, S, heads * width)
 Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, int], torch.Tensor]

@@ -9,6 +9,8 @@ import torch
 from torch.nn.functional import linear, scaled_dot_product_attention, silu
 from transformers.vision_utils import get_vision_position_ids
 
+PROVEN = ("qwen2_vl",)  # model types whose features and tokens the tests compare with transformers' own
+
 
 def quick_gelu(x: torch.Tensor) -> torch.Tensor:
     """x * sigmoid(1.702 x) in place: torch has one kernel for silu, and a slow sigmoid on a CPU."""

@@ -8,7 +8,6 @@ import hashlib
 import inspect
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,12 +15,11 @@ import torch
 from PIL import Image
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from chartqa_demo.engines.tower import Tower
+from chartqa_demo.engines.tower import PROVEN, Tower
 from chartqa_demo.images import fit_canvas
 
 CHARTS_REMEMBERED = 16  # 0.5 to 4.5 MB each
 CHARTS_AT_ONCE = 4  # in one vision pass on a GPU, which one chart leaves waiting for the host
-READERS = 4  # threads that hash charts
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +61,7 @@ class Looks:
         self.passes = 0
         self._base, self._processor = base, processor
         self._canvases = getattr(base.config, "chart_canvases", None)
-        self._tower = Tower(base) if base.config.model_type == "qwen2_vl" else None
+        self._tower = Tower(base) if base.config.model_type in PROVEN else None
         self._kept: OrderedDict[str, Look] = OrderedDict()
 
     def clear(self) -> None:
@@ -73,13 +71,15 @@ class Looks:
     def of(self, images: Sequence[Image.Image]) -> list[Look]:
         """What the tower made of each picture, the same object for the same picture."""
         same = {id(image): image for image in images}  # many questions on one chart bring it many times
-        with ThreadPoolExecutor(READERS) as readers:
-            keys = dict(zip(same, readers.map(self._key, same.values()), strict=True))
-        new = {keys[number]: image for number, image in same.items() if keys[number] not in self._kept}
-        for key in keys.values():
+        keys = {number: self._key(image) for number, image in same.items()}
+        found: dict[str, Look] = {}
+        new: dict[str, Image.Image] = {}
+        for number, key in keys.items():
             if key in self._kept:
                 self._kept.move_to_end(key)
-        found = {key: self._kept[key] for key in keys.values() if key in self._kept}
+                found[key] = self._kept[key]
+            else:
+                new[key] = same[number]
         found |= zip(new, self._looked_at(list(new.values())), strict=True)
         self.passes += len(new)
         self._kept |= {key: found[key] for key in new}

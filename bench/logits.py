@@ -1,5 +1,6 @@
 """Logits of the static cache beside those of transformers' and PEFT's own forward, on the same tokens."""
 
+import copy
 from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
@@ -23,16 +24,18 @@ def eager_logits(
     arms: Sequence[Arm],
     steps: int,
     forced: torch.Tensor | None = None,
+    model: Any = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits (B, steps, vocabulary), on the host, of transformers' and PEFT's own forward, step by step on a dynamic
-    cache, and the tokens (B, steps) read: the greedy ones, or those `forced`."""
+    cache, and the tokens (B, steps) read: the greedy ones, or those `forced`. model: another than the engine's."""
     base, names = engine.base, engine._adapter_names(arms)
+    model = model or engine.model
     ids, mask = left_padded(prompts, base.device)
     kinds = (ids == base.config.image_token_id).int()
     grid = look.grid.repeat(len(prompts), 1).to(base.device)
     positions, _ = base.model.get_rope_index(ids, kinds, image_grid_thw=grid, attention_mask=mask)
     cache = DynamicCache(config=base.config)
-    out = engine.model(
+    out = model(
         input_ids=ids, attention_mask=mask, position_ids=positions, mm_token_type_ids=kinds, image_grid_thw=grid,
         mm_encoder_outputs=encoder_outputs([look] * len(prompts)), past_key_values=cache, logits_to_keep=1, **names,
     )  # fmt: skip
@@ -40,7 +43,7 @@ def eager_logits(
     for step in range(steps - 1):
         tokens.append(logits[-1].argmax(-1) if forced is None else forced[:, step].to(base.device))
         mask = torch.cat([mask, mask.new_ones(len(prompts), 1)], dim=1)
-        out = engine.model(
+        out = model(
             input_ids=tokens[-1][:, None], attention_mask=mask, past_key_values=cache, logits_to_keep=1,
             position_ids=(following + step)[None, :, None].expand(3, -1, -1), **names,
         )  # fmt: skip
@@ -51,8 +54,9 @@ def eager_logits(
 @torch.inference_mode()
 def logit_spread(engine: LocalEngine, asked: Sequence[Sequence[list[int]]], look: Any, steps: int) -> dict[str, Any]:
     """How far the static cache's logits lie from eager ones, beside how far eager ones lie from each other: the same
-    rows one by one, as three, and among 6, 12 and 24. Each distance is the largest relative one of any question, row
-    and step; asked: per question the prompts of the arms. Raises EngineError."""
+    rows one by one, as three, and among 6, 12 and 24; and, where there is room for a copy of the model in float32, how
+    far each lies from its logits. Each distance is the largest relative one of any question, row and step; asked: per
+    question the prompts of the arms. Raises EngineError."""
     found = [_of_one_question(engine, prompts, look, steps) for prompts in asked]
     eager = {rows: torch.cat([each[rows] for each, _ in found]) for rows in found[0][0]}
     mine = torch.cat([ours for _, ours in found])
@@ -62,16 +66,34 @@ def logit_spread(engine: LocalEngine, asked: Sequence[Sequence[list[int]]], look
 
     spread = {f"{a} rows to {b}": apart(eager[a], eager[b]) for a, b in combinations(eager, 2)}
     static = {f"static cache to {rows} rows": apart(mine, logits) for rows, logits in eager.items()}
+    told: dict[str, Any] = {}
+    if _room_for_a_copy(engine.base):
+        model = copy.deepcopy(engine.model).float()
+        tokens = [eager[3][3 * k : 3 * k + 3].argmax(-1) for k in range(len(asked))]
+        exact = torch.cat(
+            [eager_logits(engine, asked[k], look, ARMS, steps, tokens[k], model)[0] for k in range(len(asked))]
+        )
+        told = {f"eager, {rows} rows": f"{apart(logits, exact):.2e}" for rows, logits in eager.items()}
+        told["static cache"] = f"{apart(mine, exact):.2e}"
     return {
         "questions": len(asked),
         "steps": steps,
         "eager": {name: f"{value:.2e}" for name, value in spread.items()},
         "static": {name: f"{value:.2e}" for name, value in static.items()},
+        "from float32": told,
         "within the spread": max(static.values()) <= max(spread.values()),
         "nearest within the spread": min(static.values()) <= max(spread.values()),
         "same greedy token as three rows": _same(mine, eager[3]),
         "same greedy token, eager 24 rows and three": _same(eager[24], eager[3]),
     }
+
+
+def _room_for_a_copy(base: Any) -> bool:
+    """Whether the GPU can hold the model once more in float32; a model that is float32 needs no copy."""
+    if base.device.type != "cuda" or base.dtype == torch.float32:
+        return False
+    torch.cuda.empty_cache()
+    return torch.cuda.mem_get_info(base.device)[0] > 4.4 * base.num_parameters()
 
 
 def _of_one_question(

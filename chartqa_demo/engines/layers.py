@@ -117,10 +117,13 @@ class Layers:
         lengths: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """All layers on x (B, S, hidden size), positions (3, B, S); the last position of every row, (B, hidden size),
-        before the last norm. lengths (B,): of rows padded on the right."""
+        before the last norm. lengths (B,): of rows padded on the right.
+
+        What the layers add up keeps the precision of x: in float32 it loses nothing, whatever the model's own dtype.
+        """
         rows, length, _ = x.shape
         cos, sin = self.text.rotary_emb(x, positions)
-        cos, sin = cos[:, :, None], sin[:, :, None].clone()
+        cos, sin = (one[:, :, None].to(self.base.dtype, copy=True) for one in (cos, sin))
         sin[..., : self.width // 2].neg_()
         for number, layer in enumerate(self.text.layers):
             attention, mlp = layer.self_attn, layer.mlp
@@ -164,7 +167,7 @@ class Layers:
         return self.base.lm_head(self._norm(x, self.text.norm))
 
     def _norm(self, x: torch.Tensor, norm: Any) -> torch.Tensor:
-        return rms_norm(x, (x.shape[-1],), norm.weight, self._epsilon)
+        return rms_norm(x.to(norm.weight.dtype), (x.shape[-1],), norm.weight, self._epsilon)
 
     def _linear(self, module: Any, x: torch.Tensor, adapted: Adapted) -> torch.Tensor:
         if not isinstance(module, LoraLayer):

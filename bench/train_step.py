@@ -28,18 +28,20 @@ import torch
 
 ROOT = Path(__file__).parents[1]
 RECIPE = ROOT / "train" / "configs" / "qwen2-vl-7b-chartqa.yaml"
+BUILD = "build"  # the process that saves the random model
 WARMING = 2  # steps at the start whose time is not counted
 ROWS = 32  # of one optimiser step
 
 OFF = "--eval_strategy no --save_strategy no --load_best_model_at_end false --report_to none --push_to_hub false"
 COMMON = f"{OFF} --logging_steps 1 --accuracy_sample 0 --disable_tqdm true --remove_unused_columns false"
+ON_A_CPU = "--use_cpu true --bf16 false --dtype float32 --activation_offloading false"
 RECIPE_STEPS = 4  # at the most: its loss, of other tokens, is not compared, and it is slow
 MODES = {
     "recipe": "--vision_gradients true --dataloader_num_workers 0",
     "shipped": "",
-    "memory": "--dataloader_num_workers 4 --per_device_train_batch_size 1 --gradient_accumulation_steps 32",
-    "speed": "--load_in_4bit false --activation_checkpointing false --like_sizes true --dataloader_num_workers 8 "
-    "--per_device_train_batch_size 4 --gradient_accumulation_steps 8",
+    "memory": "--embeddings_on_host true --activation_offloading true --dataloader_num_workers 4",
+    "speed": "--load_in_4bit false --activation_checkpointing false --dataloader_num_workers 8 "
+    "--per_device_train_batch_size 8 --gradient_accumulation_steps 4",
 }
 
 
@@ -51,8 +53,8 @@ def train_mode(flags: argparse.Namespace) -> dict[str, Any]:
     from chartqa_demo.dataset import open_split
     from train import base as bases
     from train.__main__ import parse
-    from train.data import chart_pixels, chart_rows
-    from train.trainer import ChartTrainer, stop_gradients_at_vision
+    from train.data import chart_rows, row_tokens
+    from train.trainer import ChartTrainer, keep_embeddings_on_host, stop_gradients_at_vision
 
     recipe, args, model_args = parse(_arguments(flags))
     base = bases.load(recipe, model_args)
@@ -64,10 +66,12 @@ def train_mode(flags: argparse.Namespace) -> dict[str, Any]:
     if flags.mode == "recipe":
         trainer: Any = SFTTrainer(**shared, train_dataset=_conversations(rows), peft_config=peft_config)
     else:
-        sizes = chart_pixels(examples) if recipe.like_sizes else ()
+        sizes = row_tokens(examples, recipe.max_pixels) if recipe.like_sizes else ()
         trainer = ChartTrainer(**shared, train_dataset=rows, peft_config=peft_config, base_name=base.name, sizes=sizes)
     if not recipe.vision_gradients:
         stop_gradients_at_vision(trainer.model)
+    if recipe.embeddings_on_host:
+        keep_embeddings_on_host(trainer.model)
     clock = _clock()
     trainer.add_callback(clock)
     if torch.cuda.is_available():
@@ -136,10 +140,10 @@ def _arguments(flags: argparse.Namespace) -> list[str]:
     """Arguments for `train.__main__.parse`; what is said last counts."""
     where = ["--model_name_or_path", str(flags.model), "--dataset", flags.dataset, "--train_split", flags.split]
     where += ["--output_dir", str(flags.model.parent / flags.mode), "--max_steps", str(_steps(flags))]
-    device = [] if torch.cuda.is_available() else ["--use_cpu", "true", "--bf16", "false", "--dtype", "float32"]
+    device = [] if torch.cuda.is_available() else shlex.split(ON_A_CPU)
     changes = [text for mode, text in flags.override if mode == flags.mode]
     settings = [COMMON, MODES[flags.mode], "--use_liger_kernel true" if flags.liger and flags.mode != "recipe" else ""]
-    return ["--config", str(RECIPE), *where, *device, *shlex.split(" ".join([*settings, *changes]))]
+    return ["--config", str(RECIPE), *where, *shlex.split(" ".join([*settings, *changes])), *device]
 
 
 def compare(found: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -184,28 +188,29 @@ def build_model(flags: argparse.Namespace) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code: 0 measured, 1 a mode failed (the others are printed and written)."""
     flags = _flags(argv)
+    if flags.mode == BUILD:
+        build_model(flags)
+        return 0
     if flags.mode:
         print("RESULT " + json.dumps(train_mode(flags)))
-        return 0
-    if flags.model is not None:
-        build_model(flags)
         return 0
     found: dict[str, dict[str, Any]] = {}
     failed: dict[str, str] = {}
     mine = list(sys.argv[1:] if argv is None else argv)
     with tempfile.TemporaryDirectory() as folder:
-        model = ["--model", str(Path(folder) / "base")]
-        subprocess.run([sys.executable, "-m", "bench.train_step", *mine, *model], cwd=ROOT, check=True)
+        base = (flags.model or Path(folder) / "base").absolute()
+        command = [sys.executable, "-m", "bench.train_step", *mine, "--model", str(base), "--mode"]
+        if not base.exists():
+            subprocess.run([*command, BUILD], cwd=ROOT, check=True)
         for mode in flags.modes.split(","):
-            command = [sys.executable, "-m", "bench.train_step", *mine, *model, "--mode", mode]
-            done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+            done = subprocess.run([*command, mode], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
             result = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
             if done.returncode or not result:
                 failed[mode] = done.stdout[-2000:]
                 continue
             if flags.profile:
                 print(done.stdout)
-            found[mode] = json.loads(result[-1].removeprefix("RESULT ").replace(folder, "…"))
+            found[mode] = json.loads(result[-1].removeprefix("RESULT ").replace(str(base.parent), "…"))
             print(mode, {key: value for key, value in found[mode].items() if key not in ("losses", "settings")})
             _write(flags, mine, found)  # what is measured is kept, whatever becomes of the next
     if not found:
@@ -252,8 +257,8 @@ def _flags(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--liger", action="store_true", help="Liger's kernels in every mode but recipe, if installed")
     parser.add_argument("--profile", action="store_true", help="print the operations that take the most time")
     parser.add_argument("--output", type=Path, help="JSON file")
-    parser.add_argument("--mode", choices=MODES, help=argparse.SUPPRESS)
-    parser.add_argument("--model", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--model", type=Path, help="folder to keep the random model in, built if it is not there")
+    parser.add_argument("--mode", choices=(BUILD, *MODES), help=argparse.SUPPRESS)
     flags = parser.parse_args(argv)
     flags.split = flags.split or ("test" if flags.dataset == "bundled" else "train")
     return flags

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 import torch
 from train_fixtures import examples, png, small_trainer
-from transformers import AutoProcessor
+from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from chartqa_demo.arms import SYSTEM_MESSAGE
 from chartqa_demo.dataset import Example
 from train.data import DataError, chart_rows, usable
-from train.trainer import ChartTrainer, stop_gradients_at_vision
+from train.progress import RunError
+from train.trainer import ChartTrainer, keep_embeddings_on_host, stop_gradients_at_vision
 
 pytest_plugins = ("train_fixtures",)
 pytestmark = pytest.mark.usefixtures("own_dataset_cache")
@@ -127,11 +128,43 @@ def test_charts_of_like_size_are_batched_within_a_step_and_the_steps_stay_the_sa
     grouped = small_trainer(tiny_base, tmp_path / "grouped", rows, *flags)
     grouped.sizes = [number * 7 % 12 for number in range(12)]
     loaders: list[Any] = [one.get_train_dataloader() for one in (plain, grouped)]
-    orders = [[row for batch in loader.batch_sampler for row in batch] for loader in loaders]
-    assert orders[0] != orders[1]
-    for first in range(0, 12, 4):  # two batches of two
-        step = orders[1][first : first + 4]
-        assert set(step) == set(orders[0][first : first + 4])
-        sizes = [grouped.sizes[row] for row in step]
-        assert sizes == sorted(sizes, reverse=True)
+    ones, others = (list(loader.batch_sampler) for loader in loaders)
+    assert len(others) == len(ones) == len(loaders[1])
+    for first in range(0, 6, 2):  # two batches a step
+        step = ones[first] + ones[first + 1]
+        like = sorted(others[first : first + 2], key=lambda batch: max(grouped.sizes[row] for row in batch))
+        assert sorted(like[0] + like[1]) == sorted(step)
+        assert max(grouped.sizes[row] for row in like[0]) <= min(grouped.sizes[row] for row in like[1])
     assert step_losses(grouped) == pytest.approx(step_losses(plain), rel=1e-4)
+
+
+def test_a_large_chart_is_alone_in_its_batch_and_every_row_is_seen_once(tiny_base: Path, tmp_path: Path) -> None:
+    rows = examples([(png(n), "How many?", "4") for n in range(10)])
+    trainer = small_trainer(tiny_base, tmp_path, rows, "--gradient_accumulation_steps", "2")
+    trainer.sizes = [1300 if number == 7 else 300 for number in range(10)]
+    batches = list(trainer.get_train_dataloader().batch_sampler)  # pyright: ignore[reportArgumentType]
+    assert sorted(row for batch in batches for row in batch) == list(range(10))
+    assert [7] in batches
+
+
+def test_embeddings_kept_on_the_host_stay_there_and_train_the_same_weights(tiny_base: Path, tmp_path: Path) -> None:
+    rows = examples([(png(i), "How many bars?", str(i)) for i in range(6)])
+    losses = []
+    for kept in (False, True):
+        trainer = small_trainer(tiny_base, tmp_path / str(kept), rows, "--logging_steps", "1", "--lora_dropout", "0")
+        if kept:
+            keep_embeddings_on_host(trainer.model)
+        losses.append(step_losses(trainer))
+        trainer.model.to("meta")  # as to a GPU
+        devices = {name: str(weight.device) for name, weight in trainer.model.named_parameters()}
+        assert [name for name, device in devices.items() if device == "cpu"] == [
+            name for name in devices if kept and name.endswith("embed_tokens.weight")
+        ]
+    assert losses[0] == losses[1]
+
+
+def test_embeddings_that_are_also_the_head_cannot_be_kept_on_the_host(tiny_base: Path) -> None:
+    model = AutoModelForImageTextToText.from_pretrained(tiny_base)
+    model.lm_head.weight = model.model.language_model.embed_tokens.weight
+    with pytest.raises(RunError, match=r"embeddings_on_host: .* same weights"):
+        keep_embeddings_on_host(model)

@@ -47,7 +47,13 @@ from train.progress import (
 from train.publish import RESULTS, PublishError, push, repository
 from train.recipe import Recipe
 from train.scoring import accuracy, answering, sample, training_engine
-from train.trainer import ChartTrainer, for_language_model, stop_gradients_at_vision, trains_vision
+from train.trainer import (
+    ChartTrainer,
+    for_language_model,
+    keep_embeddings_on_host,
+    stop_gradients_at_vision,
+    trains_vision,
+)
 
 # What a person can mend; everything else is a fault of the program and keeps its traceback.
 MENDABLE = (DataError, DatasetError, EngineError, EvaluationError, HubError, PublishError, ResultsError, RunError)
@@ -136,6 +142,8 @@ def fine_tune(  # noqa: PLR0912, PLR0915 (a run is one story, told from top to b
         )
     if not recipe.vision_gradients:
         stop_gradients_at_vision(model)
+    if recipe.embeddings_on_host:
+        keep_embeddings_on_host(model)
     first_rows = [data.train[i] for i in range(min(3, len(data.train)))]
     state.print("Trained on:", *trainer.supervised_texts(first_rows), sep="\n  ")
 

@@ -27,6 +27,7 @@ from train.recipe import GENERATED, Recipe
 
 Canvases = Sequence[Size] | None
 
+PIXELS_PER_TOKEN = 784  # Qwen2-VL's: two by two patches of 14 pixels
 FIRST_VAL_SEED, FIRST_TEST_SEED = 10_000_000, 20_000_000  # generated charts to train on begin at seed 0
 
 
@@ -85,7 +86,7 @@ def open_data(
         held_out=sample(test, recipe.test_sample, seed),
         train_split=recipe.train_split,
         test_split=recipe.test_split,
-        sizes=tuple(chart_pixels(train)) if recipe.like_sizes else (),
+        sizes=tuple(row_tokens(train, recipe.max_pixels)) if recipe.like_sizes else (),
     )
 
 
@@ -111,9 +112,10 @@ def usable(examples: Sequence[Example] | Split, where: str, skip_bad_rows: bool 
     return list(compress(examples, [fault is None for fault in faults]))
 
 
-def chart_pixels(examples: Sequence[Example]) -> list[int]:
-    """The area of every chart in pixels, from its file's header."""
-    return [width * height for width, height in (example.image_size() for example in examples)]
+def row_tokens(examples: Sequence[Example], max_pixels: int | None) -> list[int]:
+    """About how many tokens every row has: its chart's, from its file's header, and 100 around them."""
+    areas = [width * height for width, height in (example.image_size() for example in examples)]
+    return [min(area, max_pixels or area) // PIXELS_PER_TOKEN + 100 for area in areas]
 
 
 def chart_rows(

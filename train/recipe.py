@@ -55,8 +55,12 @@ class Recipe:
         default=False,
         metadata={
             "help": "Put charts of like size into one batch, within each optimiser step: the same rows in every step, "
-            "less padding."
+            "less padding, batches of like cost."
         },
+    )
+    embeddings_on_host: bool = field(
+        default=False,
+        metadata={"help": "Keep the frozen input embeddings in host memory: one GiB less of a 7B model on the GPU."},
     )
     accuracy_sample: int = field(
         default=100, metadata={"help": "Validation questions answered at the start and at each save; 0 for none."}

@@ -5,50 +5,61 @@ choose the checkpoint by it and a resumed run finds it in the trainer's own stat
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate.data_loader import SeedableRandomSampler
-from torch.utils.data import Sampler
+from transformers.trainer_pt_utils import BatchRebalanceSampler
 from trl.trainer.sft_trainer import SFTTrainer
 
 from chartqa_demo.arms import ARMS
+from train.progress import RunError
 
 Measure = Callable[[Sequence[str]], dict[str, float]]
 
 
-class LikeSizes(Sampler[int]):
-    """The trainer's own random order, with rows of like size side by side within each optimiser step.
+class LikeSizes(BatchRebalanceSampler):
+    """The trainer's own random order; each optimiser step's rows in batches of like size and like cost.
 
-    A step still has the same rows, and the loss is averaged over all of its tokens, so nothing changes but the padding
-    of the batches that it is made of; the largest charts come first.
+    A large chart is alone in its batch, small ones are many: less padding, and no batch needs much more memory than
+    another. A step still has the same rows, and the loss is averaged over all of its tokens, so nothing else changes.
+    How rows are shared out is transformers' rule. sizes: about how many tokens every row has.
     """
 
-    def __init__(self, sizes: Sequence[int], per_step: int, seed: int) -> None:
-        self.sizes, self.per_step = sizes, per_step
-        self.order = SeedableRandomSampler(sizes, data_seed=seed)
+    def __init__(self, sizes: Sequence[int], args: Any) -> None:
+        batches = args.gradient_accumulation_steps
+        super().__init__(
+            list(sizes),
+            args.train_batch_size * batches * args.world_size,
+            dp_size=args.world_size,
+            grad_accum=batches,
+            shuffle=False,  # done here, in the order that the trainer has without this sampler
+            rank=args.process_index,
+            drop_last=args.dataloader_drop_last,
+        )
+        self.sizes = self.lengths
+        self.order = SeedableRandomSampler(sizes, data_seed=args.seed if args.data_seed is None else args.data_seed)
 
-    def __len__(self) -> int:
-        return len(self.sizes)
-
-    def __iter__(self) -> Iterator[int]:
+    def __iter__(self) -> Generator[list[int], None, None]:
         rows = list(self.order)
-        for first in range(0, len(rows), self.per_step):
-            yield from sorted(rows[first : first + self.per_step], key=lambda row: -self.sizes[row])
+        self.lengths = [self.sizes[row] for row in rows]
+        for batch in super().__iter__():
+            yield [rows[place] for place in batch]
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by accelerate before every epoch."""
+        """Called by the trainer before every epoch."""
+        super().set_epoch(epoch)
         self.order.set_epoch(epoch)
 
 
 class ChartTrainer(SFTTrainer):
     """SFTTrainer with accuracy beside the loss.
 
-    base_name: what saved adapters name as their base, whatever folder it was read from; sizes: of every training row,
-    to put rows of like size into one batch (none: as they come). `measure(arms)` gives
-    relaxed accuracy in per cent by arm key; None measures nothing.
+    base_name: what saved adapters name as their base, whatever folder it was read from; sizes: about how many tokens
+    every training row has, to put rows of like size into one batch (none: as they come). `measure(arms)` gives relaxed
+    accuracy in per cent by arm key; None measures nothing.
     """
 
     def __init__(self, *args: Any, base_name: str, sizes: Sequence[int] = (), **kwargs: Any) -> None:
@@ -74,12 +85,7 @@ class ChartTrainer(SFTTrainer):
         return metrics | scores
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        if not self.sizes:
-            return super()._get_train_sampler(train_dataset)
-        args = self.args
-        seed = args.seed if args.data_seed is None else args.data_seed
-        per_step = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
-        return LikeSizes(self.sizes, per_step, seed)
+        return LikeSizes(self.sizes, self.args) if self.sizes else super()._get_train_sampler(train_dataset)
 
     def supervised_texts(self, rows: list[dict[str, Any]]) -> list[str]:
         """What the loss is taken on in each of `rows`, decoded: the answer and its end token, if all is well."""
@@ -149,6 +155,23 @@ def stop_gradients_at_vision(model: Any) -> None:
     """
     for _, part in _vision_parts(model.get_base_model()):
         part.forward = torch.no_grad()(part.forward)
+
+
+def keep_embeddings_on_host(model: Any) -> None:
+    """Look the frozen input embeddings up in host memory: one GiB of a 7B model that the device need not hold.
+
+    Only the rows of a batch's tokens cross the bus. Raises RunError where the head is made of the same weights.
+    """
+    table = model.get_input_embeddings()
+    if model.get_output_embeddings().weight is table.weight:
+        raise RunError(
+            "embeddings_on_host: this base model's head has the same weights as its input embeddings, so they have to "
+            "stay on the device. Leave embeddings_on_host out."
+        )
+    device, look_up = table.weight.device, table.forward
+    table.to("cpu")
+    table.forward = lambda ids: look_up(ids.cpu()).to(device)
+    table._apply = lambda *_, **__: table  # where the model is moved as a whole, this stays
 
 
 def _vision_parts(model: Any) -> list[tuple[str, Any]]:

@@ -39,7 +39,7 @@ RECIPE_STEPS = 4  # at the most: its loss, of other tokens, is not compared, and
 MODES = {
     "recipe": "--vision_gradients true --dataloader_num_workers 0",
     "shipped": "",
-    "memory": "--embeddings_on_host true --activation_offloading true --dataloader_num_workers 4",
+    "memory": "--embeddings_on_host true --dataloader_num_workers 4",
     "speed": "--load_in_4bit false --activation_checkpointing false --dataloader_num_workers 8 "
     "--per_device_train_batch_size 8 --gradient_accumulation_steps 4",
 }

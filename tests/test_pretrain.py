@@ -1,9 +1,13 @@
 """Pretraining of the bundled model: the lean forward pass is Qwen2-VL, the rows say what their charts show."""
 
 import json
+import os
 import random
 import re
+import socket
 from functools import cache, partial
+from multiprocessing import get_context
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,6 +24,7 @@ from train.pretrain.__main__ import main, settings_of
 from train.pretrain.layout import CANVASES, CELL, IMAGE_TOKENS, cell_of
 from train.pretrain.model import Reader, Sizes, block_mask, dense_mask, initial, shapes
 from train.pretrain.optimise import Rates
+from train.pretrain.ranks import Ranks
 from train.pretrain.rows import ChartRows, Codec, Mix
 from train.pretrain.seen import Seen, figures_of, middle, write_places
 from train.pretrain.tokenizer import CONCISE, build_tokenizer, render
@@ -92,7 +97,7 @@ def weights() -> dict[str, torch.Tensor]:
 def exported(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
     rounded = {name: value.to(torch.bfloat16).float() for name, value in weights().items()}
-    export.export(folder, TINY, rounded, codec().tokenizer)
+    export.export(folder, TINY, rounded, codec().tokenizer, {"charts": 640, "next_seed": 704})
     return folder
 
 
@@ -387,9 +392,58 @@ def test_the_log_says_which_share_of_the_time_no_batch_was_ready(tmp_path, monke
     assert training.progress.seconds == 16  # the first step, mostly compilation, is not counted
 
 
+def one_of_two(rank: int, port: int, folder: Path) -> None:
+    """A process of two: three steps on charts of its own, what it saw and what it ends with."""
+    torch.set_num_threads(1)
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", **address)
+    ranks, drawn = Ranks(), []
+
+    def make(seed: int) -> Chart:
+        drawn.append(seed)
+        return bar_chart(seed)
+
+    settings = Settings(sizes=TINY, weights=losses.Weights(mark_layer=0, copy_layer=1), batch=1, row_tokens=512)
+    batches = iter(ChartRows(codec, make, 1, Mix(), 0, ranks.rank, ranks.count))
+    ranks.join()
+    training = Training(settings, codec(), "cpu", folder / str(rank), None, ranks)
+    for _ in range(3):
+        training.step(next(batches), 1.0)
+    training.save("stable")
+    torch.save({name: value.detach() for name, value in training.parameters.items()}, folder / f"{rank}.pt")
+    seen = {"drawn": drawn, "clock": ranks.agree(10.0 + rank), "charts": training.progress.charts}
+    weights = list(training.parameters.values())
+    seen["apart"] = [ranks.apart(weights), ranks.apart([value + rank for value in weights])]
+    (folder / f"{rank}.json").write_text(json.dumps(seen))
+    ranks.leave()
+
+
+def test_two_processes_read_other_charts_take_the_same_steps_and_one_of_them_writes(tmp_path):
+    codec()  # made once, before the fork
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    fork = get_context("fork")
+    both = [fork.Process(target=one_of_two, args=(rank, port, tmp_path)) for rank in range(2)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(60)
+    assert [process.exitcode for process in both] == [0, 0]
+    one, two = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
+    assert (one["drawn"], two["drawn"]) == ([0, 2, 4], [1, 3, 5])
+    assert (one["clock"], two["clock"]) == ([10.0], [10.0])
+    assert one["charts"] == two["charts"] == 6
+    assert one["apart"][0] == 0.0 < one["apart"][1]
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert (tmp_path / "0" / "stable").is_dir()
+    assert not (tmp_path / "1" / "stable").exists()
+
+
 def test_an_exported_model_can_be_trained_on(exported):
-    sizes, tensors, tokenizer = export.from_export(exported)
-    assert sizes == TINY
+    sizes, tensors, progress, tokenizer = export.from_export(exported)
+    assert (sizes, progress) == (TINY, {"charts": 640, "next_seed": 704})
     assert tokenizer.encode(" Costa Rica").ids == codec().ids(" Costa Rica")
     for name, value in weights().items():
         assert torch.equal(tensors[name], value.to(torch.bfloat16).float())
@@ -405,18 +459,18 @@ def test_rates_settle_and_decay_by_the_clock():
 
 
 def test_the_card_shows_what_the_results_say(tmp_path):
-    card, log, examined = (tmp_path / name for name in ("README.md", "log.jsonl", "exam.json"))
+    card, examined = (tmp_path / name for name in ("README.md", "exam.json"))
     card.write_text("a <!-- exam --> old <!-- end of exam --> b <!-- names --> old <!-- end of names --> c")
     marks = {"all": [10, 5, 6], "printed": [10, 5, 6], "value, printed": [4, 3, 4], "chart: bar, printed": [10, 5, 6]}
-    log.write_text(json.dumps({"exam": marks, "weights": "averaged"}) + "\n" + json.dumps({"losses": {}}) + "\n")
     style = {"answers": 10, "mean_words": 2.5, "holds_the_answer": 5, "whole_sentences": 1}
     facts = {"charts": 2, "precision": "float32", "held_out": marks, "known_names": marks}
     examined.write_text(json.dumps(facts | {"style": {"with our system message": style, "without": style}}))
-    report.write_card(card, log, examined)
+    report.write_card(card, examined)
     text = card.read_text()
     assert "old" not in text
     assert "10 questions, 50.0 % exact, 60.0 % exact or within 5 %." in text
     assert "| value | 4 | 75 | 100 |" in text
+    assert "| bar | 10 | 50 | 60 |" in text
     assert "| never seen | 5 of 10 | 3 of 4 |" in text
 
 

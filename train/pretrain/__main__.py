@@ -3,6 +3,7 @@
     python -m train.pretrain --smoke                               # everything in miniature, two minutes on a CPU
     python -m train.pretrain --seconds 540                         # a leg at flat rates, leaves runs/pretrain/stable
     python -m train.pretrain --resume runs/pretrain/stable --seconds 540 --decay-seconds 280
+    torchrun --nproc-per-node 2 -m train.pretrain --seconds 540    # the same on two GPUs
     python -m train.pretrain --resume runs/pretrain/final --export chartqa_demo/bundled/model
     python -m train.pretrain --exam results/pretraining/exam.json   # what the exported model can do; updates its card
 
@@ -61,7 +62,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--exam",
         type=Path,
-        help="examine --model: counts to this file (its log.jsonl beside it), table to the model card",
+        help="examine --model: counts to this file, tables to the model card",
     )
     parser.add_argument("--charts", type=int, default=150, help="charts of that exam (default: %(default)s)")
     parser.add_argument("--model", type=Path, default=MODEL, help="exported model to examine (default: %(default)s)")
@@ -103,7 +104,7 @@ def _run(options: argparse.Namespace, started: float) -> int:
         from train.pretrain.report import report, write_card
 
         report(options.model, options.charts, 8, options.exam)
-        write_card(options.model / "README.md", options.exam.with_name("log.jsonl"), options.exam)
+        write_card(options.model / "README.md", options.exam)
         return 0
     from train.pretrain.training import Settings
 
@@ -138,10 +139,12 @@ def export_checkpoint(source: Path, target: Path) -> None:
 
     from train.pretrain import checkpoint, export
     from train.pretrain.model import Sizes
+    from train.pretrain.training import Progress
 
     tensors, facts = checkpoint.load(source)
     tokenizer = Tokenizer.from_file(str(source / checkpoint.TOKENIZER))
-    export.export(target, settings_of(Sizes, facts["sizes"]), tensors, tokenizer)
+    progress = {name: facts[name] for name in vars(Progress())}
+    export.export(target, settings_of(Sizes, facts["sizes"]), tensors, tokenizer, progress)
 
 
 def make_tokenizer(make_chart: Any, settings: Any) -> Any:
@@ -160,17 +163,19 @@ def train(options: argparse.Namespace, settings: Any, started: float) -> None:
     from train.pretrain import checkpoint, exam, export
     from train.pretrain.charts import make_chart
     from train.pretrain.model import Sizes
+    from train.pretrain.ranks import Ranks
     from train.pretrain.rows import ChartRows, Codec
     from train.pretrain.training import Training, on_device
 
+    ranks = Ranks()
     start = None
     if options.resume:
         start = checkpoint.load(options.resume)
         settings = dataclasses.replace(settings, sizes=settings_of(Sizes, start[1]["sizes"]))
         tokenizer = Tokenizer.from_file(str(options.resume / checkpoint.TOKENIZER))
     elif options.init_from:
-        sizes, tensors, tokenizer = export.from_export(options.init_from)
-        settings, start = dataclasses.replace(settings, sizes=sizes), (tensors, {})
+        sizes, tensors, progress, tokenizer = export.from_export(options.init_from)
+        settings, start = dataclasses.replace(settings, sizes=sizes), (tensors, progress)
     elif options.tokenizer:
         tokenizer = Tokenizer.from_file(str(options.tokenizer))
     else:
@@ -178,20 +183,19 @@ def train(options: argparse.Namespace, settings: Any, started: float) -> None:
     codec_of = partial(Codec, tokenizer, settings.row_tokens)
     first = int(start[1].get("next_seed", 0)) if start else 0
     # Workers and exam charts come before the first use of CUDA, which does not survive a fork.
-    rows = ChartRows(codec_of, make_chart, settings.batch, settings.mix, first)
+    rows = ChartRows(codec_of, make_chart, settings.batch, settings.mix, first, ranks.rank, ranks.count)
     cuda = torch.cuda.device_count() > 0
     workers = settings.workers if cuda else 0
     loader = torch.utils.data.DataLoader(
         rows, batch_size=None, num_workers=workers, prefetch_factor=2 if workers else None, pin_memory=cuda
     )
-    pages = exam.sheets(
-        partial(held_out_sheet, settings.exam_questions),
-        range(HELD_OUT_SEED, HELD_OUT_SEED + settings.exam_charts),
-        workers,
-    )
+    asked = range(HELD_OUT_SEED, HELD_OUT_SEED + settings.exam_charts) if ranks.first else range(0)
+    pages = exam.sheets(partial(held_out_sheet, settings.exam_questions), asked, workers)
     batches = iter(loader)
-    training = Training(settings, codec_of(), "cuda" if cuda else "cpu", options.out, start)
+    ranks.join()
+    training = Training(settings, codec_of(), "cuda" if cuda else "cpu", options.out, start, ranks)
     training.run(on_device(batches, training.device), options.seconds, options.decay_seconds, pages, started)
+    ranks.leave()
 
 
 def held_out_sheet(most: int, seed: int) -> Any:

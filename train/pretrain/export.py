@@ -22,9 +22,10 @@ from train.pretrain.model import Sizes, shapes
 from train.pretrain.tokenizer import CHAT_TEMPLATE, SPECIAL
 
 
-def config(sizes: Sizes) -> Qwen2VLConfig:
+def config(sizes: Sizes, progress: dict[str, Any] | None = None) -> Qwen2VLConfig:
     """The model's config. Its extra key `chart_canvases` lists the (width, height) of the canvases it reads: charts
-    have to be letterboxed on one of them (`chartqa_demo.images.fit_canvas`) before the processor."""
+    have to be letterboxed on one of them (`chartqa_demo.images.fit_canvas`) before the processor. `pretraining` says
+    how far it was trained, so that training can go on from the exported model."""
     special = {token: index for index, token in enumerate(SPECIAL)}
     return Qwen2VLConfig(
         text_config={
@@ -61,6 +62,7 @@ def config(sizes: Sizes) -> Qwen2VLConfig:
         vision_end_token_id=special["<|vision_end|>"],
         tie_word_embeddings=True,
         chart_canvases=[list(size) for size in CANVASES],  # pyright: ignore[reportCallIssue]
+        pretraining=progress or {},  # pyright: ignore[reportCallIssue]
     )
 
 
@@ -81,9 +83,11 @@ def sizes_of(folder: Path) -> Sizes:
     )
 
 
-def to_transformers(sizes: Sizes, tensors: dict[str, Tensor]) -> Qwen2VLForConditionalGeneration:
+def to_transformers(
+    sizes: Sizes, tensors: dict[str, Tensor], progress: dict[str, Any] | None = None
+) -> Qwen2VLForConditionalGeneration:
     """A float32 transformers model with these weights. Raises ValueError where a weight is missing."""
-    model = Qwen2VLForConditionalGeneration(config(sizes))
+    model = Qwen2VLForConditionalGeneration(config(sizes, progress))
     weights = {name: tensors[name].detach().float().cpu() for name in shapes(sizes) if name in tensors}
     result = model.load_state_dict(weights, strict=False)
     missing = set(result.missing_keys) - {"lm_head.weight"}
@@ -113,9 +117,15 @@ def processor(tokenizer: Tokenizer) -> Qwen2VLProcessor:
     )
 
 
-def export(folder: Path, sizes: Sizes, tensors: dict[str, Tensor], tokenizer: Tokenizer) -> None:
+def export(
+    folder: Path,
+    sizes: Sizes,
+    tensors: dict[str, Tensor],
+    tokenizer: Tokenizer,
+    progress: dict[str, Any] | None = None,
+) -> None:
     """Write a folder that `AutoModelForImageTextToText` and `AutoProcessor` load: bfloat16, greedy by default."""
-    model = to_transformers(sizes, tensors).to(torch.bfloat16)  # pyright: ignore[reportArgumentType]
+    model = to_transformers(sizes, tensors, progress).to(torch.bfloat16)  # pyright: ignore[reportArgumentType]
     model.generation_config = GenerationConfig(
         do_sample=False, eos_token_id=SPECIAL.index("<|im_end|>"), pad_token_id=SPECIAL.index("<|endoftext|>")
     )
@@ -123,9 +133,10 @@ def export(folder: Path, sizes: Sizes, tensors: dict[str, Tensor], tokenizer: To
     processor(tokenizer).save_pretrained(folder)
 
 
-def from_export(folder: Path) -> tuple[Sizes, dict[str, Tensor], Tokenizer]:
-    """Sizes, weights and tokenizer of an exported model, to train on from it."""
+def from_export(folder: Path) -> tuple[Sizes, dict[str, Tensor], dict[str, Any], Tokenizer]:
+    """Sizes, weights, progress and tokenizer of an exported model, to train on from it."""
     model = Qwen2VLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
     sizes = sizes_of(folder)
     weights = {name: value for name, value in model.state_dict().items() if name in shapes(sizes)}
-    return sizes, weights, Tokenizer.from_file(str(folder / "tokenizer.json"))
+    progress = getattr(model.config, "pretraining", {})
+    return sizes, weights, progress, Tokenizer.from_file(str(folder / "tokenizer.json"))

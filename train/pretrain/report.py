@@ -28,7 +28,7 @@ def report(folder: Path, charts: int, questions: int, out: Path, row_tokens: int
     Counts are [asked, exact, exact or within 5 %]. With our system message the exact answer is a question's short form,
     without it the whole sentence; sentences differ in wording, so `holds the answer` counts those that contain it.
     """
-    sizes, weights, tokenizer = export.from_export(folder)
+    sizes, weights, _, tokenizer = export.from_export(folder)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     codec = Codec(tokenizer, row_tokens)
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
@@ -84,24 +84,38 @@ def table_of(marks: dict[str, list[int]]) -> str:
     return "\n".join(lines)
 
 
-def write_card(card: Path, log: Path, examined: Path) -> None:
-    """Put the log's last exam of averaged weights, and the figures of `report`, between the card's markers."""
-    entries = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-    last = [entry["exam"] for entry in entries if "exam" in entry and entry["weights"] == "averaged"][-1]
+def write_card(card: Path, examined: Path) -> None:
+    """Put the figures of `report` between the card's markers."""
     facts = json.loads(examined.read_text(encoding="utf-8"))
-    text = _between(card.read_text(encoding="utf-8"), "exam", f"{_all(last)}\n\n{table_of(last)}")
+    held_out, style = facts["held_out"], facts["style"]
+    exam_text = (
+        f"{facts['charts']} charts, {facts['precision']}. {_all(held_out)}\n\n{table_of(held_out)}\n\n"
+        f"| charts | n | exact % | within 5 % |\n| --- | ---: | ---: | ---: |\n" + "\n".join(_by_chart(held_out))
+    )
+    text = _between(card.read_text(encoding="utf-8"), "exam", exam_text)
     names = [f"| names from lists | {' | '.join(NAMED)} |", "| --- |" + " ---: |" * len(NAMED)]
     for label, key in (("known from training", "known_names"), ("never seen", "held_out")):
         names.append(f"| {label} | {' | '.join(_share(facts[key], kind) for kind in NAMED)} |")
-    style = facts["style"]
     words = (
-        f"{facts['charts']} fresh charts of each sort, exact answers ({facts['precision']}):\n\n"
+        "Exact answers:\n\n"
         + "\n".join(names)
         + f"\n\nMean length of an answer with our system message: {style['with our system message']['mean_words']} "
         f"words; without: {style['without']['mean_words']} words, "
         f"{style['without']['whole_sentences']} of {style['without']['answers']} whole sentences."
     )
     card.write_text(_between(text, "names", words), encoding="utf-8")
+
+
+def _by_chart(marks: dict[str, list[int]]) -> list[str]:
+    """A row for each kind of chart, printed values and axis only together."""
+    rows: dict[str, list[int]] = {}
+    for key, row in marks.items():
+        if key.startswith("chart:"):
+            kind = key.removeprefix("chart: ").split(",")[0].replace("_", " ")
+            rows[kind] = [a + b for a, b in zip(rows.get(kind, [0, 0, 0]), row, strict=True)]
+    return [
+        f"| {kind} | {n} | {100 * exact / n:.0f} | {100 * close / n:.0f} |" for kind, (n, exact, close) in rows.items()
+    ]
 
 
 NAMED = ("all", "value", "argmax", "argmin", "inverse", "compare", "count", "title")

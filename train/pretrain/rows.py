@@ -301,19 +301,29 @@ def collate(rows: Sequence[dict[str, np.ndarray]]) -> dict[str, Tensor]:
 class ChartRows(torch.utils.data.IterableDataset):
     """Endless batches of fresh charts; each worker makes whole batches from its own seeds.
 
-    first: seed of the first chart, also the number of charts seen before (for `Mix.early_charts`).
+    first: seed of the first chart, also the number of charts seen before (for `Mix.early_charts`); rank, ranks: which
+    of several training processes this is for.
     """
 
     def __init__(
-        self, codec_of: Callable[[], Codec], make_chart: MakeChart, batch: int, mix: Mix, first: int = 0
+        self,
+        codec_of: Callable[[], Codec],
+        make_chart: MakeChart,
+        batch: int,
+        mix: Mix,
+        first: int = 0,
+        rank: int = 0,
+        ranks: int = 1,
     ) -> None:
         self.codec_of, self.make_chart, self.batch, self.mix, self.first = codec_of, make_chart, batch, mix, first
+        self.rank, self.ranks = rank, ranks
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         """Yields collated batches for ever."""
         torch.set_num_threads(1)
         worker = torch.utils.data.get_worker_info()
         number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
+        number, step = self.rank * workers + number, self.ranks * workers
         codec = self.codec_of()
         seed = self.first + number
         while True:
@@ -321,5 +331,5 @@ class ChartRows(torch.utils.data.IterableDataset):
             while len(rows) < self.batch:
                 early = seed < self.mix.early_charts
                 rows.append(build_row(codec, self.make_chart(seed), self.mix, random.Random(seed ^ 0x5EED), early))
-                seed += workers
+                seed += step
             yield collate(rows)

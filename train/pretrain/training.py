@@ -1,7 +1,8 @@
 """A leg of pretraining: batches in, a step, a log line now and then, a checkpoint every minute, an exam at times.
 
-It stops by the clock. A checkpoint holds what the next leg needs; a leg with `decay_seconds` ends with a learning rate
-of 0 and its result is for export, while the checkpoint from before the decay stays the one to train on from.
+It stops by the clock; on several GPUs by that of the first process, which alone writes. A checkpoint holds what the
+next leg needs; a leg with `decay_seconds` ends with a learning rate of 0 and its result is for export, while the
+checkpoint from before the decay stays the one to train on from.
 """
 
 import dataclasses
@@ -20,14 +21,15 @@ from torch.nn.attention.flex_attention import create_block_mask
 from train.pretrain import checkpoint, exam, losses
 from train.pretrain.model import Reader, Sizes, block_mask, dense_mask, initial, shapes
 from train.pretrain.optimise import Optimiser, Rates
+from train.pretrain.ranks import Ranks
 from train.pretrain.rows import Codec, Mix
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The one config (`train/configs/pretrain.yaml`). row_tokens: length of a row; fade_seconds: over which the
-    training-only losses go from 1 to `faded` of their weights, all legs counted; exam_charts, exam_questions: size of
-    the exams during training; workers: processes that draw charts."""
+    """The one config (`train/configs/pretrain.yaml`). batch: charts of a step on each GPU; row_tokens: length of a row;
+    fade_seconds: over which the training-only losses go from 1 to `faded` of their weights, all legs counted;
+    exam_charts, exam_questions: size of the exams during training; workers: processes that draw charts for each GPU."""
 
     sizes: Sizes = field(default_factory=Sizes)
     mix: Mix = field(default_factory=Mix)
@@ -42,7 +44,6 @@ class Settings:
     exam_charts: int = 256
     exam_questions: int = 8
     exam_every: float = 240.0
-    final_charts: int = 1000
     save_every: float = 60.0
     log_every: int = 50
 
@@ -59,11 +60,12 @@ class Progress:
 
     def facts(self) -> dict[str, Any]:
         """The same as a dict, for the checkpoint."""
-        return vars(self).copy()
+        return vars(self) | {"seconds": round(self.seconds, 1)}
 
 
 class Training:
-    """Parameters, optimiser and log of one leg. look: factor of the copy and mark losses (0 to compare)."""
+    """Parameters, optimiser and log of one leg. ranks: the processes that share it, where there are several;
+    look: factor of the copy and mark losses (0 to compare)."""
 
     def __init__(
         self,
@@ -72,7 +74,9 @@ class Training:
         device: str,
         out: Path,
         start: tuple[dict[str, Tensor], dict[str, Any]] | None,
+        ranks: Ranks | None = None,
     ) -> None:
+        self.ranks = ranks or Ranks()
         self.settings, self.codec, self.device, self.out = settings, codec, device, out
         cuda = device == "cuda"
         if cuda:
@@ -117,16 +121,19 @@ class Training:
         look = torch.full((), self.look, device=self.device)
         loss, parts = self.loss(self.reader, self.parameters, batch, mask, fade, look, weights)
         loss.backward()
+        self.ranks.average([value.grad for value in self.parameters.values() if value.grad is not None])
         self.optimiser.step(factor)
         self.recent.append(parts)
         self.progress.steps += 1
-        self.progress.charts += len(batch["pads"])
+        self.progress.charts += len(batch["pads"]) * self.ranks.count
         # Up to 20 workers are at most 64 batches ahead; the next leg skips the seeds of what they have begun.
         drawn = self.progress.charts - self.first_charts
-        self.progress.next_seed = self.first_seed + drawn + 64 * self.settings.batch
+        self.progress.next_seed = self.first_seed + drawn + 64 * self.settings.batch * self.ranks.count
 
     def log(self, **entry: Any) -> None:
         """Append one line to the log and print it."""
+        if not self.ranks.first:
+            return
         entry = {"seconds": round(self.progress.seconds, 1), "steps": self.progress.steps, **entry}
         with (self.out / "log.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
@@ -144,6 +151,8 @@ class Training:
 
     def save(self, name: str, averaged: bool = False) -> None:
         """Write a checkpoint; of the averaged weights for export (without what only training needs)."""
+        if not self.ranks.first:
+            return
         tensors = self.optimiser.average if averaged else self.parameters | self.optimiser.moments()
         facts = self.progress.facts() | {
             "sizes": dataclasses.asdict(self.settings.sizes),
@@ -162,44 +171,51 @@ class Training:
     ) -> None:
         """Train until `seconds` after `started` (a time.monotonic() reading); the last `decay` seconds anneal to 0.
 
-        In the log, `waiting` is the share of the time since the last such line in which no batch was ready: where it is
-        near 0 the device is the limit, otherwise the workers. Ends with an exam of the current and the averaged weights
-        on `pages`; after a decay the better of the two is saved as `final`, otherwise the current weights as `stable`.
+        In the log, `apart` says how far the processes' weights are from each other (0 where all is well) and `waiting`
+        is the share of the time since the last such line in which no batch was ready: where it is near 0 the device is
+        the limit, otherwise the workers. Ends with an exam of the current and the averaged weights on `pages`; after a
+        decay the better of the two is saved as `final`, otherwise the current weights as `stable`.
         """
         settings = self.settings
         stop = started + seconds
         first = last = saved = examined = logged = time.monotonic()
         steps, kept, waited = 0, decay == 0, 0.0
-        while (now := time.monotonic()) < stop:
+        while True:
+            left, self.progress.seconds = self.ranks.agree(stop - time.monotonic(), self.progress.seconds)
+            if left <= 0:
+                break
+            now = time.monotonic()
             batch = next(batches)
             waited += time.monotonic() - now
-            self.step(batch, settings.rates.factor(steps, self.progress.seconds, stop - now, decay))
+            self.step(batch, settings.rates.factor(steps, self.progress.seconds, left, decay))
             steps += 1
             shown = self.losses() if steps % settings.log_every == 0 else None
             now = time.monotonic()
             if steps == 1:  # mostly compilation: not training time
                 first = saved = examined = logged = now
                 waited = 0.0
-                self.log(first_step=round(now - started, 1))
+                self.log(first_step=round(now - started, 1), gpus=self.ranks.count)
             else:
                 self.progress.seconds += now - last
-            if shown and steps > 1:
-                speed = (steps - 1) * settings.batch / (now - first)
-                share = round(waited / (now - logged), 2)
-                self.log(charts=self.progress.charts, charts_per_second=round(speed), waiting=share, losses=shown)
+            if shown:
+                speed = (steps - 1) * settings.batch * self.ranks.count / (now - first)
+                share, apart = round(waited / (now - logged), 2), self.ranks.apart(list(self.parameters.values()))
+                facts = {"charts": self.progress.charts, "charts_per_second": round(speed), "waiting": share}
+                self.log(**facts, apart=apart, losses=shown)
                 logged, waited = now, 0.0
-            if not kept and stop - now <= decay:
+            if not kept and left <= decay:
                 self.save("stable")
                 kept = True
             if now - saved >= settings.save_every:
                 saved = now
-                self.save("stable" if stop - now > decay or decay == 0 else "decaying")
-            if now - examined >= settings.exam_every and stop - now > 60:
+                self.save("stable" if left > decay or decay == 0 else "decaying")
+            if self.ranks.first and now - examined >= settings.exam_every and left > 60:
                 examined = now
                 self.log(exam=self.examine(pages, True), weights="averaged")
             last = time.monotonic()
         self.losses()
-        self.finish(pages, decay > 0)
+        if self.ranks.first:
+            self.finish(pages, decay > 0)
 
     def finish(self, pages: list[exam.Sheet], decayed: bool) -> None:
         """The last exams, and the checkpoint that the leg leaves."""

@@ -114,6 +114,22 @@ def test_a_training_batch_is_what_the_model_sees_of_each_row_alone(base: Path, e
             assert torch.allclose(together[k, :length], expected, atol=1e-4)
 
 
+def test_charts_cast_before_the_model_give_the_numbers_of_charts_cast_in_it(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = examples([(png(1), "How many bars?", "4"), (png(2), "Which is the highest?", "Blue")])
+    folds = folds_system(lambda turns: AutoProcessor.from_pretrained(base).apply_chat_template(turns, tokenize=False))
+    rows = chart_rows(asked, fold_system=folds)
+    trainer = small_trainer(base, tmp_path, asked, "--dtype", "bfloat16", "--activation_checkpointing", "false")
+    cast = trainer.data_collator([rows[0], rows[1]])
+    monkeypatch.setattr("train.trainer._in_dtype_of_vision", lambda collate, _: collate)
+    plain = small_trainer(base, tmp_path, asked).data_collator([rows[0], rows[1]])
+    assert (cast["pixel_values"].dtype, plain["pixel_values"].dtype) == (torch.bfloat16, torch.float32)
+    model: Any = trainer.model.eval()
+    with torch.no_grad():
+        assert torch.equal(model(**cast).logits, model(**plain).logits)
+
+
 def test_two_training_steps_make_an_adapter_that_the_engine_serves(
     base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -147,6 +147,42 @@ def test_a_large_chart_is_alone_in_its_batch_and_every_row_is_seen_once(tiny_bas
     assert [7] in batches
 
 
+def test_charts_come_in_the_dtype_that_the_vision_tower_casts_them_to_and_train_the_same_weights(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = examples([(png(i), "How many bars?", str(i)) for i in range(6)])
+    weights, dtypes = [], []
+    for cast in (True, False):
+        if not cast:
+            monkeypatch.setattr("train.trainer._in_dtype_of_vision", lambda collate, _: collate)
+        trainer = small_trainer(tiny_base, tmp_path / str(cast), rows, "--dtype", "bfloat16", "--bf16", "true")
+        seen: list[torch.dtype] = []
+        base = trainer.model.get_base_model()
+        base.register_forward_pre_hook(
+            lambda _, args, named, seen=seen: seen.append(named["pixel_values"].dtype), with_kwargs=True
+        )
+        trainer.train()
+        weights.append({name: w.detach().clone() for name, w in trainer.model.named_parameters() if w.requires_grad})
+        dtypes.append(seen)
+    assert dtypes == [[torch.bfloat16] * 3, [torch.float32] * 3]
+    assert weights[0].keys() == weights[1].keys()
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert any(bool(w.any()) for name, w in weights[0].items() if "lora_B" in name)
+
+
+def test_the_batches_of_a_step_wait_on_the_host_until_their_turn(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = small_trainer(tiny_base, tmp_path, examples([(png(i), "How many bars?", str(i)) for i in range(6)]))
+    for place in (trainer.accelerator, trainer.args):
+        monkeypatch.setattr(type(place), "device", torch.device("meta"))  # as if it were a GPU
+    waiting, _ = trainer.get_batch_samples(iter(trainer.get_train_dataloader()), 3, torch.device("cpu"))
+    assert [{name: str(tensor.device) for name, tensor in batch.items()} for batch in waiting] == [
+        dict.fromkeys(waiting[0], "cpu")
+    ] * 3
+    assert {str(tensor.device) for tensor in trainer._prepare_inputs(waiting[0]).values()} == {"meta"}
+
+
 def test_embeddings_kept_on_the_host_stay_there_and_train_the_same_weights(tiny_base: Path, tmp_path: Path) -> None:
     rows = examples([(png(i), "How many bars?", str(i)) for i in range(6)])
     losses = []

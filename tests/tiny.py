@@ -68,7 +68,7 @@ def build_tiny(folder: Path, seed: int = 0) -> Path:
         },
         vision_config={
             "depth": 2,
-            "embed_dim": 32,
+            "embed_dim": 64,
             "hidden_size": 64,
             "num_heads": 2,
             "patch_size": 14,

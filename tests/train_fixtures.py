@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import yaml
 from datasets import Dataset, Features, Image, Value
 from datasets import Sequence as ListOf
@@ -121,7 +120,7 @@ def small_trainer(base: Path, folder: Path, charts: list[Example], *flags: str) 
         ]
     )
     return ChartTrainer(
-        model=AutoModelForImageTextToText.from_pretrained(base, dtype=torch.float32),
+        model=AutoModelForImageTextToText.from_pretrained(base, dtype=model_args.dtype),
         args=args,
         processing_class=AutoProcessor.from_pretrained(base),
         train_dataset=chart_rows(charts),

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.data_loader import SeedableRandomSampler
+from accelerate.data_loader import DataLoaderShard, SeedableRandomSampler
+from torch import nn
 from transformers.trainer_pt_utils import BatchRebalanceSampler
 from trl.trainer.sft_trainer import SFTTrainer
 
@@ -18,6 +19,10 @@ from chartqa_demo.arms import ARMS
 from train.progress import RunError
 
 Measure = Callable[[Sequence[str]], dict[str, float]]
+Collator = Callable[[list[dict[str, Any]]], dict[str, Any]]
+
+# Model types that do nothing with pixel values before they cast them to the dtype of the patch embedding
+CAST_PIXELS = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "mllama", "llava", "smolvlm")
 
 
 class LikeSizes(BatchRebalanceSampler):
@@ -68,7 +73,8 @@ class ChartTrainer(SFTTrainer):
         self.sizes = sizes
         self.measure: Measure | None = None
         collator: Any = self.data_collator
-        self.data_collator = _seen_by_answers(collator, collator.processor.image_token_id)
+        seen = _seen_by_answers(collator, collator.processor.image_token_id)
+        self.data_collator = _in_dtype_of_vision(seen, self.model)
         collator.processor = _AnswersAsText(collator.processor)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
@@ -83,6 +89,17 @@ class ChartTrainer(SFTTrainer):
             scores |= {f"eval_accuracy_{arm}": score for arm, score in self.measure(arms).items()}
             self.log(dict(scores))
         return metrics | scores
+
+    def get_train_dataloader(self) -> Any:
+        """As ever, but a step's batches wait in host memory: each is moved by `_prepare_inputs` when its turn comes.
+
+        All batches of an optimiser step are fetched before the first is used, so their charts would lie on the device
+        together until the step ends.
+        """
+        loader = super().get_train_dataloader()
+        if isinstance(loader, DataLoaderShard):
+            loader.device = None
+        return loader
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         return LikeSizes(self.sizes, self.args) if self.sizes else super()._get_train_sampler(train_dataset)
@@ -180,7 +197,28 @@ def _vision_parts(model: Any) -> list[tuple[str, Any]]:
     return [(name, part) for name, part in model.model.named_children() if part is not decoder]
 
 
-def _seen_by_answers(collate: Callable[[list[dict[str, Any]]], dict[str, Any]], image_token: int) -> Any:
+def _in_dtype_of_vision(collate: Collator, model: Any) -> Collator:
+    """The collator, with the charts in the dtype that the vision tower casts them to first of all.
+
+    The numbers that it reads are the same; in bfloat16 they take half of the memory and of the way to the device. The
+    dtype is that of the patch embedding: a convolution, which no quantisation packs into integers.
+    """
+    base = model.get_base_model()
+    modules = [module for _, part in _vision_parts(base) for module in part.modules()]
+    convolutions = [module for module in modules if isinstance(module, (nn.Conv2d, nn.Conv3d))]
+    if base.config.model_type not in CAST_PIXELS or not convolutions:
+        return collate
+    dtype = convolutions[0].weight.dtype
+
+    def collated(rows: list[dict[str, Any]]) -> dict[str, Any]:
+        batch = collate(rows)
+        batch["pixel_values"] = batch["pixel_values"].to(dtype)
+        return batch
+
+    return collated
+
+
+def _seen_by_answers(collate: Collator, image_token: int) -> Collator:
     """The collator, with mllama's cross-attention mask for the whole row.
 
     TRL lays the answer behind the prompt and moves both to the left, and leaves this mask, (rows, tokens, images,

@@ -5,7 +5,7 @@ questions with the wrong chart, the same charts in other sizes, and what an answ
     python -m bench.reading blind --dataset path/to/chartqa --split test
     python -m bench.reading sizes --charts 60
     python -m bench.reading cost --questions 20
-    python -m bench.reading table               # the Markdown of the four files in bench/results
+    python -m bench.reading table --card chartqa_demo/bundled/model/README.md    # the files' figures in the model card
 
 Every answer is greedy and comes from the app's own engine through `chartqa_demo.evaluate`; the same command resumes
 from its record in `runs/`. A record belongs to the weights that began it and refuses others.
@@ -288,7 +288,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Exit code: 0 done, 2 something a person has to change, 130 interrupted."""
     flags = _flags(argv)
     if flags.part == "table":
-        print(card_text(flags.folder))
+        text = card_text(flags.folder)
+        if flags.card is None:
+            print(text)
+        else:
+            from train.pretrain.report import between
+
+            card = flags.card.read_text(encoding="utf-8")
+            flags.card.write_text(between(card, "reading", text), encoding="utf-8")
         return 0
     try:
         found = {"held-out": held_out, "blind": blind, "sizes": sizes, "cost": cost}[flags.part](flags)
@@ -325,7 +332,8 @@ def _flags(argv: Sequence[str] | None) -> argparse.Namespace:
     part = parts.add_parser("cost", help="load time, answer times and memory on the CPU")
     part.add_argument("--questions", type=_count, default=20, help="each on a chart of its own; default: 20")
     part.add_argument("--output", type=Path, default=FOLDER / FILES["cost"])
-    part = parts.add_parser("table", help="print the Markdown of the files")
+    part = parts.add_parser("table", help="print the Markdown of the files, or put it into a card")
+    part.add_argument("--card", type=Path, help="a model card, to write it between its marks <!-- reading -->")
     part.add_argument("--folder", type=Path, default=FOLDER, help=f"default: {FOLDER}")
     flags = parser.parse_args(argv)
     flags.typed = list(sys.argv[1:] if argv is None else argv)

@@ -92,7 +92,7 @@ def write_card(card: Path, examined: Path) -> None:
         f"{facts['charts']} charts, {facts['precision']}. {_all(held_out)}\n\n{table_of(held_out)}\n\n"
         f"| charts | n | exact % | within 5 % |\n| --- | ---: | ---: | ---: |\n" + "\n".join(_by_chart(held_out))
     )
-    text = _between(card.read_text(encoding="utf-8"), "exam", exam_text)
+    text = between(card.read_text(encoding="utf-8"), "exam", exam_text)
     names = [f"| names from lists | {' | '.join(NAMED)} |", "| --- |" + " ---: |" * len(NAMED)]
     for label, key in (("known from training", "known_names"), ("never seen", "held_out")):
         names.append(f"| {label} | {' | '.join(_share(facts[key], kind) for kind in NAMED)} |")
@@ -103,7 +103,7 @@ def write_card(card: Path, examined: Path) -> None:
         f"words; without: {style['without']['mean_words']} words, "
         f"{style['without']['whole_sentences']} of {style['without']['answers']} whole sentences."
     )
-    card.write_text(_between(text, "names", words), encoding="utf-8")
+    card.write_text(between(text, "names", words), encoding="utf-8")
 
 
 def _by_chart(marks: dict[str, list[int]]) -> list[str]:
@@ -133,7 +133,7 @@ def _share(marks: dict[str, list[int]], kind: str) -> str:
     return f"{exact} of {asked}" if asked else "–"
 
 
-def _between(text: str, name: str, words: str) -> str:
+def between(text: str, name: str, words: str) -> str:
     """`text` with what stands between <!-- name --> and <!-- end of name --> replaced."""
     before, rest = text.split(f"<!-- {name} -->", 1)
     after = rest.split(f"<!-- end of {name} -->", 1)[1]

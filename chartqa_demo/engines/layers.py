@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from peft.tuners.lora.layer import LoraLayer
+from torch.nn import Linear
 from torch.nn.functional import rms_norm, scaled_dot_product_attention, silu
 
 from chartqa_demo.engines.tower import PROVEN
@@ -164,16 +165,16 @@ class Layers:
 
     def logits(self, x: torch.Tensor) -> torch.Tensor:
         """(B, vocabulary) of the last positions' x (B, hidden size)."""
-        return self.base.lm_head(self._norm(x, self.text.norm))
+        return _few_rows(self.base.lm_head, self._norm(x, self.text.norm)[:, None])[:, 0]
 
     def _norm(self, x: torch.Tensor, norm: Any) -> torch.Tensor:
         return rms_norm(x.to(norm.weight.dtype), (x.shape[-1],), norm.weight, self._epsilon)
 
     def _linear(self, module: Any, x: torch.Tensor, adapted: Adapted) -> torch.Tensor:
         if not isinstance(module, LoraLayer):
-            return module(x)
+            return _few_rows(module, x)
         lora: Any = module
-        out, name = lora.base_layer(x), adapted.name
+        out, name = _few_rows(lora.base_layer, x), adapted.name
         if adapted.first < adapted.last and name in lora.lora_A:
             down, up, scaling = lora.lora_A[name].weight, lora.lora_B[name].weight, lora.scaling[name]
             x, rows = x[adapted.first : adapted.last].flatten(0, 1), out[adapted.first : adapted.last].flatten(0, 1)
@@ -182,3 +183,12 @@ class Layers:
             else:  # while it is trained, an adapter can be more precise than its base
                 rows += ((x.to(down.dtype) @ down.t()) @ up.t() * scaling).to(out.dtype)
         return out
+
+
+def _few_rows(module: Any, x: torch.Tensor) -> torch.Tensor:
+    """`module(x)`. On a CPU, one token each of two to four rows goes through a tall matrix in less than half the time
+    when the matrix comes first in the product: the other way it is read once a row."""
+    tall = type(module) is Linear and module.out_features > module.in_features and module.bias is None
+    if tall and x.device.type == "cpu" and x.shape[1] == 1 and 1 < len(x) <= 4:
+        return (module.weight @ x[:, 0].t()).t()[:, None]
+    return module(x)

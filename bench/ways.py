@@ -63,7 +63,7 @@ class Bench:
         began, first = self.clock(), 0.0
         for arm in arms:
             canvases = getattr(engine.base.config, "chart_canvases", None)
-            chart = fit_canvas(image, canvases)[0] if canvases else image
+            chart = fit_canvas(image, canvases).image if canvases else image
             text = engine.prompt_text(arm, QUESTION, Options())
             inputs = engine.processor(text=[text], images=[[chart]], return_tensors="pt").to(engine.base.device)
             seen = FirstToken(self.clock)

@@ -8,11 +8,13 @@ import warnings
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 Size = tuple[int, int]
+Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels
 
 MAX_BYTES = 20 * 2**20
 MAX_PIXELS = 50_000_000  # a 600 dpi scan of an A4 page has 35 million
@@ -20,6 +22,9 @@ MIN_SIDE = 16  # below it not one letter can be drawn
 MAX_ASPECT = 100  # Qwen2-VL's processor refuses more than 200 to 1
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")  # JPEG opens MPO as well
 MAX_ENLARGEMENT = 1.5
+PAPER_NOISE = 8  # levels of grey that JPEG may add to an even margin
+KEPT_MARGIN = 0.015  # of a chart's longer side
+WORTH_CUTTING = 1.06  # margins stay unless a chart is shown larger without them by this factor
 
 
 class ChartError(ValueError):
@@ -63,23 +68,55 @@ def load_chart(source: bytes | Path | Image.Image) -> Image.Image:
         raise ChartError("The picture is damaged or cut off and cannot be decoded. Save or export it again.") from error
 
 
-def fit_canvas(image: Image.Image, canvases: Sequence[Size]) -> tuple[Image.Image, float]:
-    """`image` letterboxed, top left on white, on the canvas that shows it largest; and the scale used.
+class Fitted(NamedTuple):
+    """A chart on a canvas; left, top: what of the picture's margins was left out, in its own pixels."""
+
+    image: Image.Image
+    scale: float
+    left: int
+    top: int
+
+    def place(self, x: float, y: float) -> tuple[float, float]:
+        """Where the canvas shows a place that is given in the picture's own pixels."""
+        return (x - self.left) * self.scale, (y - self.top) * self.scale
+
+
+def fit_canvas(image: Image.Image, canvases: Sequence[Size]) -> Fitted:
+    """`image` letterboxed, top left on white, on the canvas that shows it largest; wide even margins are left out.
 
     `canvases` are (width, height) in pixels. Enlargement stops at MAX_ENLARGEMENT: beyond it there is nothing more
     to read. The bundled base model reads a fixed number of image tokens, so every chart has to come in one of its
-    canvas shapes, in its training and here by this same function.
+    canvas shapes, in its training and here by this same function. Without its margins a chart in the middle of a page
+    or slide looks to it as it does on its own; those of an ordinary chart stay, for its pixels stay sharp so.
     """
-
-    def scale_on(canvas: Size) -> float:
-        return min(canvas[0] / image.width, canvas[1] / image.height)
-
-    canvas = max(canvases, key=scale_on)
-    scale = min(scale_on(canvas), MAX_ENLARGEMENT)
-    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    box, content = (0, 0, *image.size), _content(image)
+    if _largest(content, canvases)[0] >= WORTH_CUTTING * _largest(box, canvases)[0]:
+        box = content
+    scale, canvas = _largest(box, canvases)
+    scale = min(scale, MAX_ENLARGEMENT)
+    chart = image.crop(box)
+    size = (max(1, round(chart.width * scale)), max(1, round(chart.height * scale)))
     fitted = Image.new("RGB", (canvas[0], canvas[1]), "white")
-    fitted.paste(image if size == image.size else image.resize(size, Image.Resampling.BICUBIC), (0, 0))
-    return fitted, scale
+    fitted.paste(chart if size == chart.size else chart.resize(size, Image.Resampling.BICUBIC), (0, 0))
+    return Fitted(fitted, scale, box[0], box[1])
+
+
+def _largest(box: Box, canvases: Sequence[Size]) -> tuple[float, Size]:
+    """The largest scale at which a canvas shows the whole box, and that canvas."""
+    width, height = box[2] - box[0], box[3] - box[1]
+    return max((min(canvas[0] / width, canvas[1] / height), canvas) for canvas in canvases)
+
+
+def _content(image: Image.Image) -> Box:
+    """The box of all that differs from the top left pixel, with a little of the margin."""
+    grey = image.convert("L")
+    paper = int(np.asarray(grey)[0, 0])
+    box = grey.point([255 * (abs(level - paper) > PAPER_NOISE) for level in range(256)]).getbbox()
+    if box is None:
+        return 0, 0, *image.size
+    kept = round(KEPT_MARGIN * max(box[2] - box[0], box[3] - box[1]))
+    right, bottom = min(image.width, box[2] + kept), min(image.height, box[3] + kept)
+    return max(0, box[0] - kept), max(0, box[1] - kept), right, bottom
 
 
 def shrink(image: Image.Image, max_pixels: int) -> Image.Image:

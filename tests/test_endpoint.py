@@ -293,7 +293,7 @@ def test_a_chart_arrives_as_the_base_was_trained_to_see_it(make: Callable[..., E
     engine = make()
     engine._canvases = endpoint._canvases(Settings(base=str(tmp_path)))
     (answer,) = last(engine.answer(chart(), QUESTION, [PRETRAINED], Options()))
-    assert answer.text == expected("base", fit_canvas(chart(), canvases)[0], QUESTION)
+    assert answer.text == expected("base", fit_canvas(chart(), canvases).image, QUESTION)
 
 
 def test_the_contract_of_a_named_adapter_is_kept(server: EndpointServer, tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def test_a_bomb_is_refused_before_it_is_decoded() -> None:
 @pytest.mark.parametrize("size", [(400, 300), (800, 557), (1600, 1200), (420, 900), (280, 210), (3000, 200)])
 def test_a_chart_lies_whole_on_one_of_the_canvases(size: tuple[int, int]) -> None:
     image = Image.new("RGB", size, "black")
-    fitted, scale = fit_canvas(image, CANVASES)
+    fitted, scale, *_ = fit_canvas(image, CANVASES)
     assert fitted.size in CANVASES
     black = np.argwhere(np.asarray(fitted)[:, :, 0] < 128)
     assert tuple(black.min(0)) == (0, 0)
@@ -106,8 +106,23 @@ def test_a_chart_lies_whole_on_one_of_the_canvases(size: tuple[int, int]) -> Non
 
 
 def test_a_tall_chart_gets_the_tall_canvas_and_a_small_one_is_not_blown_up() -> None:
-    assert fit_canvas(Image.new("RGB", (400, 600)), CANVASES)[0].size == (420, 560)
-    assert fit_canvas(Image.new("RGB", (100, 75)), CANVASES)[1] == 1.5
+    assert fit_canvas(Image.new("RGB", (400, 600)), CANVASES).image.size == (420, 560)
+    assert fit_canvas(Image.new("RGB", (100, 75)), CANVASES).scale == 1.5
+
+
+@pytest.mark.parametrize("paper", ["white", "black", (231, 240, 250)])
+def test_a_chart_on_a_page_is_laid_out_as_on_its_own(paper: str | tuple[int, int, int]) -> None:
+    own = Image.new("RGB", (500, 380), paper)
+    own.paste("red", (4, 5, 494, 373))
+    page = Image.new("RGB", (1200, 1600), paper)
+    page.paste(own, (300, 900))
+    noisy = Image.fromarray(
+        np.clip(np.asarray(page) + np.random.default_rng(0).integers(0, 7, (1600, 1200, 1)), 0, 255).astype(np.uint8)
+    )
+    alone, shown = fit_canvas(own, CANVASES), fit_canvas(page, CANVASES)
+    assert np.abs(np.asarray(alone.image).astype(int) - np.asarray(shown.image)).mean() < 4
+    assert shown.place(304, 905) == pytest.approx(alone.place(4, 5), abs=8)
+    assert fit_canvas(noisy, CANVASES)[1:] == shown[1:]
 
 
 def test_shrink_keeps_the_shape_and_the_limit() -> None:

@@ -182,7 +182,7 @@ def _row(
     image: Image, question: str, answer: str, canvases: Canvases, shrink_to: int | None, fold_system: bool
 ) -> dict[str, Any]:
     image = shrink(image, shrink_to) if shrink_to else image
-    image = fit_canvas(image, canvases)[0] if canvases else image
+    image = fit_canvas(image, canvases).image if canvases else image
     return {"images": [image], **training_row(ADAPTER, question, answer.strip(), fold_system)}
 
 

@@ -108,7 +108,7 @@ class Looks:
 
     def _read(self, images: Sequence[Image.Image]) -> dict[str, torch.Tensor]:
         """What the processor makes of these charts, on the device."""
-        charts = [fit_canvas(image, self._canvases)[0] if self._canvases else image for image in images]
+        charts = [fit_canvas(image, self._canvases).image if self._canvases else image for image in images]
         device = self._base.device
         if device.type != "cuda" or len(images) == 1:
             return dict(self._processor.image_processor(charts, return_tensors="pt", device=device))

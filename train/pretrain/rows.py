@@ -42,7 +42,8 @@ class Mix:
     """What the rows are made of. kinds: how readily a question of a kind is chosen (1 where not named);
     early: the same, multiplied in for the first `early_charts` charts; table: share of rows with the data table;
     default_system, concise: shares of rows with the template's own system text and with paraphrases of ours (the rest
-    has ours); arithmetic: mean number of sums without a chart; question_weight, table_weight: loss weights."""
+    has ours); arithmetic: mean number of sums without a chart; question_weight, table_weight: loss weights; coarse:
+    share of charts shown as an enlarged smaller copy, as visitors' charts often are."""
 
     kinds: dict[str, float] = field(default_factory=dict)
     early: dict[str, float] = field(default_factory=lambda: {"value": 2.0, "inverse": 2.0})
@@ -53,6 +54,7 @@ class Mix:
     arithmetic: float = 0.8
     question_weight: float = 0.2
     table_weight: float = 0.6
+    coarse: float = 0.15
 
 
 class Codec:
@@ -198,7 +200,7 @@ def _characters(seen: Seen) -> np.ndarray:
     points = [point for text in seen.chart.texts for point in text.centres]
     letters = "".join("".join([text.text for text in seen.chart.texts]).split())
     if points and len(points) == len(letters):
-        x, y = (np.array(points) * seen.scale).T
+        x, y = np.array([seen.fitted.place(*point) for point in points]).T
         code = np.frombuffer(letters.encode("utf-32-le"), np.uint32).astype(np.int64)
         code = np.where((code > 32) & (code < 127), code - 32, CHARACTER_CLASSES - 1)
         column, row = (np.clip(v // PATCH, 0, n * 2 - 1).astype(np.int64) for v, n in ((x, columns), (y, rows)))
@@ -280,7 +282,7 @@ def _entities(codec: Codec, seen: Seen, rng: random.Random) -> dict[str, np.ndar
 
 def build_row(codec: Codec, chart: Chart, mix: Mix, rng: random.Random, early: bool = False) -> dict[str, np.ndarray]:
     """Everything that training needs to know of a chart."""
-    seen = Seen(chart)
+    seen = Seen(chart, coarse=rng.uniform(0.6, 0.95) if rng.random() < mix.coarse else 1.0)
     draw = rng.random()
     ours = SYSTEM_MESSAGE if draw >= mix.default_system + mix.concise else rng.choice(CONCISE)
     system = None if draw < mix.default_system else ours

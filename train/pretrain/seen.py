@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
+from PIL import Image
 
 from chartqa_demo.images import fit_canvas
 from train.pretrain.layout import CANVASES, cell_of
@@ -15,16 +16,22 @@ Place = TypeVar("Place")
 
 LOOKS = 4  # cells that one token may point to
 FIGURE = frozenset("0123456789.-")
+BICUBIC = Image.Resampling.BICUBIC
 
 
 class Seen:
-    """A chart on its canvas: where its texts and marks are, in canvas pixels."""
+    """A chart on its canvas: where its texts and marks are, in canvas pixels. coarse: below 1, the canvas shows what a
+    copy of so many times its width and height would show, enlarged."""
 
-    def __init__(self, chart: Chart) -> None:
-        fitted, self.scale = fit_canvas(chart.image, CANVASES)
+    def __init__(self, chart: Chart, coarse: float = 1.0) -> None:
+        self.fitted = fit_canvas(chart.image, CANVASES)
         self.chart = chart
-        self.portrait = fitted.height > fitted.width
-        self.pixels = np.asarray(fitted).reshape(-1)
+        canvas = self.fitted.image
+        self.portrait = canvas.height > canvas.width
+        if coarse < 1:
+            smaller = canvas.resize((round(canvas.width * coarse), round(canvas.height * coarse)), BICUBIC)
+            canvas = smaller.resize(canvas.size, BICUBIC)
+        self.pixels = np.asarray(canvas).reshape(-1)
         values: dict[str, list[Text]] = {}
         self.names: list[Text] = []
         for text in chart.texts:
@@ -49,7 +56,7 @@ class Seen:
 
     def cell(self, point: Point) -> int:
         """The image token that shows a place given in pixels of the chart's own image."""
-        return cell_of(point[0] * self.scale, point[1] * self.scale, self.portrait)
+        return cell_of(*self.fitted.place(*point), self.portrait)
 
     def letters_at(self, text: Text) -> tuple[str, list[int | None]]:
         """A printed text and the cell of each of its characters, None for spaces."""

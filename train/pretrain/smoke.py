@@ -54,7 +54,7 @@ def smoke(charts: int = 120, steps: int = 50) -> str:
         processor = AutoProcessor.from_pretrained(out / "model")
         chart = make_chart(7, held_out=True)
         question = chart.questions[0].text
-        image, _ = fit_canvas(chart.image, model.config.chart_canvases)
+        image = fit_canvas(chart.image, model.config.chart_canvases).image
         text = processor.apply_chat_template(messages(PROMPTED, question), add_generation_prompt=True, tokenize=False)
         inputs = processor(text=[text], images=[image], return_tensors="pt")
         written = model.generate(**inputs, max_new_tokens=8)[:, inputs["input_ids"].shape[1] :]

@@ -1,25 +1,24 @@
 """The fixed shapes of pretraining: two canvases of equal area, their grids of image tokens, and a row of tokens.
 
-Both canvases hold 1,200 patches and 300 image tokens, so one compiled graph serves landscape and portrait charts
-mixed in a batch.
+Both canvases hold as many patches and image tokens, so one compiled graph serves landscape and portrait charts mixed in
+a batch.
 """
 
 from dataclasses import dataclass
 
-CANVASES = ((560, 420), (420, 560))  # (width, height) in pixels; landscape first
+LONG_SIDE, SHORT_SIDE = 20, 15  # image tokens along the sides of a canvas
 PATCH = 14
-CELL = 28  # pixels of one image token: 2 x 2 patches
-IMAGE_TOKENS = 300
-PIXELS = 560 * 420
-LONG_SIDE = 20  # cells
-SHORT_SIDE = 15
+CELL = 2 * PATCH  # pixels of one image token: 2 x 2 patches
+CANVASES = ((LONG_SIDE * CELL, SHORT_SIDE * CELL), (SHORT_SIDE * CELL, LONG_SIDE * CELL))  # (width, height) in pixels
+PIXELS = LONG_SIDE * CELL * SHORT_SIDE * CELL
+IMAGE_TOKENS = LONG_SIDE * SHORT_SIDE
 
 
 @dataclass(frozen=True)
 class Layout:
     """Where things are in a row of token ids.
 
-    A row is [padding][system message, user's turn opens][300 image tokens][vision end][packed questions].
+    A row is [padding][system message, user's turn opens][image tokens][vision end][packed questions].
     image_start: index of the first image token; length: tokens of the whole row.
     """
 
@@ -38,7 +37,7 @@ class Layout:
 
 
 def cell_of(x: float, y: float, portrait: bool) -> int:
-    """The image token (0 to 299, row by row) that covers pixel (x, y) of the canvas; places outside are clamped."""
+    """The image token (counted row by row) that covers pixel (x, y) of the canvas; places outside are clamped."""
     columns, rows = (SHORT_SIDE, LONG_SIDE) if portrait else (LONG_SIDE, SHORT_SIDE)
     column, row = int(x) // CELL, int(y) // CELL
     column = 0 if column < 0 else column if column < columns else columns - 1

@@ -1,7 +1,7 @@
 """A lean forward pass of Qwen2-VL for training: transformers' parameter names and logits, fixed shapes, packed rows.
 
 transformers loops over images in its vision attention and cannot pack questions; this cannot do anything else but
-read one chart of 300 image tokens a row. `export.to_transformers` carries the weights over, tests compare the logits.
+read one chart a row. `export.to_transformers` carries the weights over, tests compare the logits.
 """
 
 import math
@@ -176,7 +176,10 @@ class Reader:
         return F.layer_norm(x.float(), (x.shape[-1],), p[f"{name}.weight"], p[f"{name}.bias"], 1e-6)
 
     def vision(self, p: Parameters, pixels: Tensor, portrait: Tensor) -> Tensor:
-        """Image tokens [B, 300, text width] of canvases given as flat uint8 pixels [B, 705600]; portrait: bool [B]."""
+        """Image tokens [B, IMAGE_TOKENS, text width] of canvases.
+
+        pixels: flat uint8 [B, 3 * PIXELS]; portrait: bool [B].
+        """
         batch, heads, width = pixels.shape[0], self.sizes.vision_heads, self.sizes.vision_width
 
         def patches(size: tuple[int, int]) -> Tensor:
@@ -241,7 +244,7 @@ class Reader:
     ) -> tuple[Tensor, list[Tensor]]:
         """Logits [B, packed, vocabulary] that predict each packed token, and the watched layers' attention scores.
 
-        The scores [B, packed, 300] are those of query head 0 over the image tokens, before the softmax.
+        The scores [B, packed, IMAGE_TOKENS] are those of query head 0 over the image tokens, before the softmax.
         """
         prefix, start = self.layout.prefix, self.layout.image_start
         x = self.prefix_embeddings(p, image, row["ids"])

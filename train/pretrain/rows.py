@@ -194,7 +194,7 @@ def pack(
 
 
 def _characters(seen: Seen) -> np.ndarray:
-    """Which characters each patch shows, from left to right: uint8 [300, 4 patches x 4 slots]."""
+    """Which characters each patch shows, from left to right: uint8 [IMAGE_TOKENS, 4 patches x 4 slots]."""
     columns, rows = (SHORT_SIDE, LONG_SIDE) if seen.portrait else (LONG_SIDE, SHORT_SIDE)
     out = np.zeros((rows * 2, columns * 2, CHARACTER_SLOTS), np.uint8)
     points = [point for text in seen.chart.texts for point in text.centres]

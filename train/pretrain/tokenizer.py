@@ -91,7 +91,7 @@ def _corpus(charts: Iterator[Chart]) -> Iterator[str]:
 class Prompts:
     """The token ids around a question: `openings` by system message (None is the template's default), `turn` after it.
 
-    An opening ends with <|vision_end|> and holds 300 image tokens.
+    An opening ends with <|vision_end|> and holds the image tokens.
     """
 
     openings: dict[str | None, list[int]]

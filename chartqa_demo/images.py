@@ -14,7 +14,6 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 Size = tuple[int, int]
-Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels
 
 MAX_BYTES = 20 * 2**20
 MAX_PIXELS = 50_000_000  # a 600 dpi scan of an A4 page has 35 million
@@ -89,26 +88,25 @@ def fit_canvas(image: Image.Image, canvases: Sequence[Size]) -> Fitted:
     canvas shapes, in its training and here by this same function. Without its margins a chart in the middle of a page
     or slide looks to it as it does on its own; those of an ordinary chart stay, for its pixels stay sharp so.
     """
-    box, content = (0, 0, *image.size), _content(image)
-    if _largest(content, canvases)[0] >= WORTH_CUTTING * _largest(box, canvases)[0]:
-        box = content
-    scale, canvas = _largest(box, canvases)
+    chart, corner, content = image, (0, 0), _content(image)
+    inside = content[2] - content[0], content[3] - content[1]
+    if _largest(inside, canvases)[0] >= WORTH_CUTTING * _largest(image.size, canvases)[0]:
+        chart, corner = image.crop(content), content[:2]
+    scale, canvas = _largest(chart.size, canvases)
     scale = min(scale, MAX_ENLARGEMENT)
-    chart = image.crop(box)
     size = (max(1, round(chart.width * scale)), max(1, round(chart.height * scale)))
     fitted = Image.new("RGB", (canvas[0], canvas[1]), "white")
     fitted.paste(chart if size == chart.size else chart.resize(size, Image.Resampling.BICUBIC), (0, 0))
-    return Fitted(fitted, scale, box[0], box[1])
+    return Fitted(fitted, scale, *corner)
 
 
-def _largest(box: Box, canvases: Sequence[Size]) -> tuple[float, Size]:
-    """The largest scale at which a canvas shows the whole box, and that canvas."""
-    width, height = box[2] - box[0], box[3] - box[1]
-    return max((min(canvas[0] / width, canvas[1] / height), canvas) for canvas in canvases)
+def _largest(size: Size, canvases: Sequence[Size]) -> tuple[float, Size]:
+    """The largest scale at which a canvas shows a picture of this size whole, and that canvas."""
+    return max((min(canvas[0] / size[0], canvas[1] / size[1]), canvas) for canvas in canvases)
 
 
-def _content(image: Image.Image) -> Box:
-    """The box of all that differs from the top left pixel, with a little of the margin."""
+def _content(image: Image.Image) -> tuple[int, int, int, int]:
+    """The box (left, top, right, bottom) of all that differs from the top left pixel, with a little of the margin."""
     grey = image.convert("L")
     paper = int(np.asarray(grey)[0, 0])
     box = grey.point([255 * (abs(level - paper) > PAPER_NOISE) for level in range(256)]).getbbox()

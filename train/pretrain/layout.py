@@ -9,7 +9,8 @@ from dataclasses import dataclass
 LONG_SIDE, SHORT_SIDE = 20, 15  # image tokens along the sides of a canvas
 PATCH = 14
 CELL = 2 * PATCH  # pixels of one image token: 2 x 2 patches
-CANVASES = ((LONG_SIDE * CELL, SHORT_SIDE * CELL), (SHORT_SIDE * CELL, LONG_SIDE * CELL))  # (width, height) in pixels
+# (width, height) in pixels; landscape first
+CANVASES = ((LONG_SIDE * CELL, SHORT_SIDE * CELL), (SHORT_SIDE * CELL, LONG_SIDE * CELL))
 PIXELS = LONG_SIDE * CELL * SHORT_SIDE * CELL
 IMAGE_TOKENS = LONG_SIDE * SHORT_SIDE
 

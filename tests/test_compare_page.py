@@ -201,7 +201,8 @@ def test_a_chart_can_be_photographed(open_tab: OpenTab, engine: ScriptedEngine) 
     tab.press("What is the title of the chart?")
     tab.expect_ready()
     assert engine.questions[0][0].mode == "RGB"
-    # Gradio asks for the progress of an upload that it has not begun.
+    # Gradio asks for the progress of an upload that it has not begun; its answer may come after ours.
+    tab.page.wait_for_timeout(1500)
     assert all(error == "Response" or "404" in error for error in tab.errors)
     tab.errors.clear()
 

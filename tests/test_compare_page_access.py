@@ -39,6 +39,23 @@ def test_axe_finds_no_violation_before_and_after_asking(open_tab: OpenTab, size:
     assert violations() == []
 
 
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_button_is_readable_under_the_pointer_too(open_tab: OpenTab, theme: str) -> None:
+    tab = open_tab("wide", theme)
+    tab.pick_example()
+    tab.press("Ask")
+    tab.expect_ready()
+    unreadable = []
+    for button in tab.page.get_by_role("button", disabled=False).filter(visible=True).all():
+        button.hover()
+        tab.page.evaluate("() => Promise.all(document.getAnimations().map(one => one.finished))")
+        button.evaluate("element => element.dataset.hovered = ''")
+        found = Axe().run(tab.page, "[data-hovered]", {"runOnly": ["color-contrast"]}).response["violations"]
+        unreadable += [node["html"][:200] for one in found for node in one["nodes"]]
+        button.evaluate("element => delete element.dataset.hovered")
+    assert unreadable == []
+
+
 def test_the_keyboard_alone_is_enough(tab: Tab, engine: ScriptedEngine) -> None:
     engine.delay = 0.1
     engine.script = replies(*["word " * 500] * 3)

@@ -322,7 +322,6 @@ class ChartRows(torch.utils.data.IterableDataset):
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         """Yields collated batches for ever."""
-        torch.set_num_threads(1)
         worker = torch.utils.data.get_worker_info()
         number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
         number, step = self.rank * workers + number, self.ranks * workers

@@ -53,4 +53,4 @@ def bar_chart(seed: int) -> Chart:
 
 @cache
 def codec() -> Codec:
-    return Codec(build_tokenizer((bar_chart(seed) for seed in range(40)), TINY.vocabulary), 512)
+    return Codec(build_tokenizer((bar_chart(seed) for seed in range(40)), TINY.vocabulary), 640)

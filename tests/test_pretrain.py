@@ -160,7 +160,7 @@ def test_flex_and_dense_masks_agree():
     layout = codec().layout
     dense = dense_mask(layout, batch["segments"], batch["pads"])[:, 0]
     sees = block_mask(layout, batch["segments"], batch["pads"]).mask_mod
-    b, q, k = torch.meshgrid(torch.arange(3), torch.arange(512), torch.arange(512), indexing="ij")
+    b, q, k = torch.meshgrid(torch.arange(3), torch.arange(layout.length), torch.arange(layout.length), indexing="ij")
     assert torch.equal(sees(b, torch.zeros_like(b), q, k), dense)
 
 

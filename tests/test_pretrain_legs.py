@@ -34,7 +34,7 @@ def test_no_leg_draws_a_seed_that_another_worker_or_an_earlier_leg_drew(tmp_path
         sizes=TINY,
         weights=losses.Weights(mark_layer=0, copy_layer=1),
         batch=1,
-        row_tokens=512,
+        row_tokens=640,
     )
     training = Training(settings, codec(), "cpu", tmp_path, ({}, {"next_seed": 1000, "charts": 900}))
     for worker in range(workers):
@@ -53,7 +53,7 @@ def test_no_leg_draws_a_seed_that_another_worker_or_an_earlier_leg_drew(tmp_path
 
 def test_a_leg_resumes_from_its_checkpoint(tmp_path):
     """Weights come back as bfloat16, charts are not seen twice, and training goes on."""
-    settings = Settings(sizes=TINY, weights=losses.Weights(mark_layer=0, copy_layer=1), batch=2, row_tokens=512)
+    settings = Settings(sizes=TINY, weights=losses.Weights(mark_layer=0, copy_layer=1), batch=2, row_tokens=640)
     batches = iter(ChartRows(codec, bar_chart, 2, Mix()))
     first = Training(settings, codec(), "cpu", tmp_path, None)
     for _ in range(2):
@@ -74,7 +74,7 @@ def test_the_log_says_which_share_of_the_time_no_batch_was_ready(tmp_path, monke
     """Batches take three seconds and steps one."""
     clock = SimpleNamespace(now=0.0)
     monkeypatch.setattr("train.pretrain.training.time", SimpleNamespace(monotonic=lambda: clock.now))
-    settings = Settings(sizes=TINY, weights=losses.Weights(mark_layer=0, copy_layer=1), row_tokens=512, log_every=2)
+    settings = Settings(sizes=TINY, weights=losses.Weights(mark_layer=0, copy_layer=1), row_tokens=640, log_every=2)
     training = Training(settings, codec(), "cpu", tmp_path, None)
     made, step = next(iter(ChartRows(codec, bar_chart, 2, Mix()))), training.step
 
@@ -105,7 +105,7 @@ def one_of_two(rank: int, port: int, folder: Path) -> None:
         drawn.append(seed)
         return bar_chart(seed)
 
-    settings = Settings(sizes=TINY, weights=losses.Weights(mark_layer=0, copy_layer=1), batch=1, row_tokens=512)
+    settings = Settings(sizes=TINY, weights=losses.Weights(mark_layer=0, copy_layer=1), batch=1, row_tokens=640)
     batches = iter(ChartRows(codec, make, 1, Mix(), 0, ranks.rank, ranks.count))
     ranks.join()
     training = Training(settings, codec(), "cpu", folder / str(rank), None, ranks)

@@ -6,7 +6,7 @@ a batch.
 
 from dataclasses import dataclass
 
-LONG_SIDE, SHORT_SIDE = 20, 15  # image tokens along the sides of a canvas
+LONG_SIDE, SHORT_SIDE = 23, 17  # image tokens along the sides of a canvas
 PATCH = 14
 CELL = 2 * PATCH  # pixels of one image token: 2 x 2 patches
 # (width, height) in pixels; landscape first

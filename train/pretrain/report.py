@@ -13,6 +13,7 @@ from train.pretrain import exam, export
 from train.pretrain.charts import make_chart
 from train.pretrain.model import Reader, count
 from train.pretrain.rows import Codec
+from train.pretrain.training import Settings
 
 FIRST_SEED = 2_100_000_000  # not the seeds of the exams during training
 
@@ -22,7 +23,7 @@ def page(held_out: bool, most: int, seed: int) -> exam.Sheet:
     return exam.sheet(make_chart(seed, held_out=held_out, lesson=False), most, seed)
 
 
-def report(folder: Path, charts: int, questions: int, out: Path, row_tokens: int = 768) -> dict[str, Any]:
+def report(folder: Path, charts: int, questions: int, out: Path) -> dict[str, Any]:
     """Examine the model in `folder` (float32 on a CPU, bfloat16 on a GPU) and write `out`.
 
     Counts are [asked, exact, exact or within 5 %]. With our system message the exact answer is a question's short form,
@@ -30,7 +31,7 @@ def report(folder: Path, charts: int, questions: int, out: Path, row_tokens: int
     """
     sizes, weights, _, tokenizer = export.from_export(folder)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    codec = Codec(tokenizer, row_tokens)
+    codec = Codec(tokenizer, Settings().row_tokens)
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
     reader = Reader(sizes, codec.layout, device, dtype)
     p = {name: value.to(device) for name, value in weights.items()}

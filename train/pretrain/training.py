@@ -36,7 +36,7 @@ class Settings:
     weights: losses.Weights = field(default_factory=losses.Weights)
     rates: Rates = field(default_factory=Rates)
     batch: int = 128
-    row_tokens: int = 768
+    row_tokens: int = 896
     workers: int = 14
     fade_seconds: float = 1200.0
     faded: float = 0.4

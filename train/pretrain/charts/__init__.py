@@ -19,26 +19,29 @@ from train.pretrain.truth import Chart
 
 Kind = Literal["bar", "hbar", "grouped", "grouped_h", "stacked", "stacked_h", "line", "area", "pie", "donut", "scatter"]
 KINDS = dict(zip(get_args(Kind), (18, 18, 12, 6, 6, 9, 18, 2, 7, 2, 2), strict=True))
+# More scattered points to learn from than people meet: they are the hardest to read.
+LESSON_KINDS = KINDS | {"scatter": 5}
 COINED = (0.3, 0.7, 0.9, 1.0, 1.0)  # shares of the names of a lesson that are coined
+SHARP = 1.15  # pixels per logical pixel at which a chart 560 wide fills the canvas without being resampled
 
 
 def make_chart(seed: int, held_out: bool = False, density: float | None = None, lesson: bool = True) -> Chart:
     """The chart of a seed; the same arguments give the same chart.
 
     held_out: names come from word lists that no other chart uses, and the seed is drawn from another space. lesson:
-    most names of a chart that is not held out are coined, and it is asked for more reckoning; without, it is made as a
-    held-out chart is, but with the names that training knows. density: pixels drawn per logical pixel; the content
-    does not depend on it. Left out, it is between 0.7 and 2 for every third chart (in lessons every ninth: these take
-    longer to draw) and 1 for the rest, so that a reader meets resampled text too.
+    most names of a chart that is not held out are coined, it is asked for more reckoning, and more lessons are scatter
+    charts; without, it is made as a held-out chart is, but with the names that training knows. density: pixels drawn
+    per logical pixel; the content does not depend on it. Left out, it is between 0.7 and 2 for every third chart (in
+    lessons every ninth: these take longer to draw) and SHARP for the rest, so that a reader meets resampled text too.
     """
     lesson = lesson and not held_out
     space = f"{'held-out' if held_out else 'training'} {seed}"
     rng = random.Random(space)
-    kind = rng.choices(list(KINDS), list(KINDS.values()))[0]
+    kind = rng.choices(list(KINDS), list((LESSON_KINDS if lesson else KINDS).values()))[0]
     drawn = (
-        rng.choice((0.7, 0.8, 0.9, 1.15, 1.25, 1.43, 1.43, 1.43, 1.5, 1.7, 2.0))
+        rng.choice((0.7, 0.8, 0.9, 1.0, 1.25, 1.43, 1.43, 1.43, 1.5, 1.7, 2.0))
         if rng.random() < (0.11 if lesson else 0.34)
-        else 1.0
+        else SHARP
     )
     look = choose_look(rng, kind)
     drawn = max(drawn, 7 / look.size)  # smaller text than 7 px nobody can read

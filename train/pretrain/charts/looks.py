@@ -1,7 +1,7 @@
 """The visual styles that charts of the wild come in, and the random choices inside each.
 
-Sizes are logical pixels of a chart as the bundled model sees it: an 800 x 557 picture shrunk to 560 x 390 has its
-11 px text at 7.7.
+Sizes are logical pixels, 560 of which are a canvas of the bundled model wide: an 800 x 557 picture, 560 x 390 of them,
+has its 11 px text at 7.7.
 """
 
 import random

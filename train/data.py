@@ -29,8 +29,8 @@ Canvases = Sequence[Size] | None
 
 PIXELS_PER_TOKEN = 784  # Qwen2-VL's: two by two patches of 14 pixels
 FIRST_VAL_SEED, FIRST_TEST_SEED = 10_000_000, 20_000_000  # generated charts to train on begin at seed 0
-# How readily a generated row asks a kind of question, 1 where not named. A list is written "[a, b]", which the few among
-# questions drawn at random do not teach; counting is what an adapter unlearns first.
+# How readily a generated row asks a kind of question, 1 where not named. A list is written "[a, b]", which the few
+# among questions drawn at random do not teach; counting is what an adapter unlearns first.
 ASKED = {"list": 8, "legend": 8, "count": 3}
 
 

@@ -29,9 +29,6 @@ Canvases = Sequence[Size] | None
 
 PIXELS_PER_TOKEN = 784  # Qwen2-VL's: two by two patches of 14 pixels
 FIRST_VAL_SEED, FIRST_TEST_SEED = 10_000_000, 20_000_000  # generated charts to train on begin at seed 0
-# How readily a generated row asks a kind of question, 1 where not named. A list is written "[a, b]", which the few
-# among questions drawn at random do not teach; counting is what an adapter unlearns first.
-ASKED = {"list": 8, "legend": 8, "count": 3}
 
 
 @dataclass(frozen=True)
@@ -178,10 +175,7 @@ def _generated(seed: int, held_out: bool) -> tuple[Chart, Question]:
     from train.pretrain.charts import make_chart  # drawing libraries, which ChartQA's own charts do not need
 
     chart = make_chart(seed, held_out=held_out, lesson=False)  # as they look on held-out charts; no spelling lessons
-    rng = random.Random(seed)
-    if held_out:
-        return chart, rng.choice(chart.questions)
-    return chart, rng.choices(chart.questions, [ASKED.get(one.kind, 1) for one in chart.questions])[0]
+    return chart, random.Random(seed).choice(chart.questions)
 
 
 def _row(

@@ -15,6 +15,7 @@ from train.pretrain.charts.pies import draw_pie
 from train.pretrain.charts.questions import write_questions
 from train.pretrain.charts.tables import Table
 from train.pretrain.charts.topics import make_table
+from train.pretrain.layout import CANVASES
 from train.pretrain.truth import Chart
 
 Kind = Literal["bar", "hbar", "grouped", "grouped_h", "stacked", "stacked_h", "line", "area", "pie", "donut", "scatter"]
@@ -22,7 +23,7 @@ KINDS = dict(zip(get_args(Kind), (18, 18, 12, 6, 6, 9, 18, 2, 7, 2, 2), strict=T
 # More scattered points to learn from than people meet: they are the hardest to read.
 LESSON_KINDS = KINDS | {"scatter": 5}
 COINED = (0.3, 0.7, 0.9, 1.0, 1.0)  # shares of the names of a lesson that are coined
-SHARP = 1.15  # pixels per logical pixel at which a chart 560 wide fills the canvas without being resampled
+SHARP = CANVASES[0][0] / 560  # pixels per logical pixel at which a chart of full width is not resampled on its canvas
 
 
 def make_chart(seed: int, held_out: bool = False, density: float | None = None, lesson: bool = True) -> Chart:

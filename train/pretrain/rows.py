@@ -35,6 +35,7 @@ HEIGHTS = 64
 RANKS = 8
 WORDS_KEPT = 30_000  # whose tokens a codec remembers
 NONE = -100
+BRACKETED = ("list", "legend")  # kinds whose gold answer is "[a, b]"
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,16 @@ def choose(chart: Chart, mix: Mix, rng: random.Random, early: bool) -> list[Ques
     return chosen
 
 
+def answer_to(question: Question, system: str | None) -> str:
+    """What a row answers under a system message: a sentence where it is the template's own, else as people write it.
+
+    Under paraphrases of ours lists stand in brackets: a base model that never wrote one teaches its adapter none.
+    """
+    if system is None:
+        return question.sentence
+    return question.gold if system in CONCISE and question.kind in BRACKETED else question.short
+
+
 def pack(
     codec: Codec, seen: Seen, questions: Sequence[Question], system: str | None, mix: Mix
 ) -> dict[str, np.ndarray]:
@@ -158,7 +169,7 @@ def pack(
     packed, copied = row["ids"][codec.layout.prefix :], row["copy"].reshape(-1)
     start, segment = 0, 0
     for question in questions:
-        answer = " " + (question.sentence if system is None else question.short)
+        answer = " " + answer_to(question, system)
         asked = codec.ids(question.text)
         before = asked + codec.prompts.turn
         ids = [*before, *codec.ids(answer), codec.prompts.end]

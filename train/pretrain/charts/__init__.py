@@ -30,8 +30,9 @@ def make_chart(seed: int, held_out: bool = False, density: float | None = None, 
     """The chart of a seed; the same arguments give the same chart.
 
     held_out: names come from word lists that no other chart uses, and the seed is drawn from another space. lesson:
-    most names of a chart that is not held out are coined, it is asked for more reckoning, and more lessons are scatter
-    charts; without, it is made as a held-out chart is, but with the names that training knows. density: pixels drawn
+    most names of a chart that is not held out are coined, it is asked for more reckoning and always to count, and more
+    lessons are scatter charts or have more than ten categories; without, it is made as a held-out chart is, but with
+    the names that training knows. density: pixels drawn
     per logical pixel; the content does not depend on it. Left out, it is between 0.7 and 2 for every third chart (in
     lessons every ninth: these take longer to draw) and SHARP for the rest, so that a reader meets resampled text too.
     """
@@ -47,7 +48,7 @@ def make_chart(seed: int, held_out: bool = False, density: float | None = None, 
     look = choose_look(rng, kind)
     drawn = max(drawn, 7 / look.size)  # smaller text than 7 px nobody can read
     vocabulary = Vocabulary(held_out, random.Random(space + " names").choice(COINED) if lesson else 0.0)
-    table = make_table(random.Random(space + " table"), kind, look, vocabulary)
+    table = make_table(random.Random(space + " table"), kind, look, vocabulary, lesson)
     fit_height(rng, table, look)
     write_headline(random.Random(space + " words"), table, look, vocabulary)
     plot = draw_chart(random.Random(space + " drawing"), table, look, drawn if density is None else density)

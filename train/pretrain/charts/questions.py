@@ -69,11 +69,12 @@ DRAWN_IN_LESSON, RECKONED_IN_LESSON = 10, 5
 
 
 def write_questions(rng: random.Random, plot: Plot, lesson: bool) -> list[Question]:
-    """Between about 12 and 25 questions on one chart, of many kinds; with more to reckon in a lesson."""
+    """Between about 12 and 25 questions on one chart, of many kinds; a lesson has more to reckon and a count."""
     asker = Asker(rng, plot)
     drawn = rng.choices(list(OFTEN), list(OFTEN.values()), k=DRAWN_IN_LESSON if lesson else DRAWN)
     if lesson:
         drawn += rng.choices(list(RECKONING), list(RECKONING.values()), k=RECKONED_IN_LESSON)
+        drawn.append(naming.ask_count)
     for ask in (*ALWAYS, *drawn):
         ask(asker)
     return asker.questions

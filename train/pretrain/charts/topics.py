@@ -125,8 +125,9 @@ def pick_series(
     return found, names.noun if names.noun != noun else "series"
 
 
-def size_of(rng: random.Random, kind: str, look: Look) -> tuple[int, int]:
-    """How many categories and series a chart of this kind and size holds."""
+def size_of(rng: random.Random, kind: str, look: Look, lesson: bool) -> tuple[int, int]:
+    """How many categories and series a chart of this kind and size holds; in a lesson more often above ten, which a
+    small model counts worst."""
     few = rng.choices(range(2, 10), (5, 12, 14, 14, 12, 8, 5, 3))[0]
     if kind in ("pie", "donut"):
         return rng.choices(range(2, 9), (10, 20, 24, 18, 10, 6, 3))[0], 1
@@ -141,9 +142,11 @@ def size_of(rng: random.Random, kind: str, look: Look) -> tuple[int, int]:
     if kind in ("line", "area"):
         series = rng.choices((1, 2, 3, 4, 5), (40, 25, 18, 11, 6))[0]
         several = (rng.randint(2, 4), rng.randint(5, 9), rng.randint(10, 15), rng.randint(16, 24))
-        count = rng.choices(several, (12, 48, 30, 10))[0]
+        count = rng.choices(several, (8, 30, 36, 26) if lesson else (12, 48, 30, 10))[0]
         return (max(4, count), max(2, series)) if kind == "area" else (count, series)
     several = (rng.randint(3, 6), rng.randint(6, 10), rng.randint(10, 14), rng.randint(14, 20))
+    if lesson:
+        return rng.choices(several, (20, 32, 28, 20))[0], 1
     return rng.choices(several, (24, 42, 22, 12) if look.name == "statista" else (36, 42, 16, 6))[0], 1
 
 
@@ -189,9 +192,9 @@ def pick_categories(
     return found, names.noun, names.plural, names.about
 
 
-def make_table(rng: random.Random, kind: str, look: Look, vocabulary: Vocabulary) -> Table:
+def make_table(rng: random.Random, kind: str, look: Look, vocabulary: Vocabulary, lesson: bool) -> Table:
     """A table for a chart of `kind` in `look`, without its title and notes (`headlines.write_headline`)."""
-    count, series_count = size_of(rng, kind, look)
+    count, series_count = size_of(rng, kind, look, lesson)
     whole = {"pie": 0.88, "donut": 0.88, "stacked_h": 0.7, "stacked": 0.35, "area": 0.35}
     full = rng.random() < whole.get(kind, 0.0)
     measure = pick_measure(rng, kind, look, full)

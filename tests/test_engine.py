@@ -333,3 +333,13 @@ def test_nf4_weights_answer_too(tmp_path: Path) -> None:
         engine = load_engine(Settings(base=str(base), adapter="none", quantize="4bit", device="cpu"))
         pretrained, prompted, _ = last(engine.answer(chart(), "How many bars?", ARMS, SHORT))
     assert pretrained.done and prompted.done and pretrained.error is None
+
+
+def test_weights_in_8_bits_answer_without_a_log_line_for_every_product(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    base = build_tiny(tmp_path / "base")
+    settings = Settings(base=str(base), adapter="none", quantize="8bit", device="cpu", dtype="bfloat16")
+    pretrained, prompted, _ = last(load_engine(settings).answer(chart(), "How many bars?", ARMS, SHORT))
+    assert pretrained.done and prompted.done and pretrained.error is None
+    assert not [record for record in caplog.records if "will be cast" in record.getMessage()]

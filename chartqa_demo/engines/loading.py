@@ -5,6 +5,7 @@ base. `load_adapter` compares every weight in memory with the file instead.
 """
 
 import json
+import logging
 import re
 import warnings
 from dataclasses import dataclass
@@ -129,6 +130,8 @@ def load_base(choice: Choice, settings: Settings) -> tuple[Any, Any]:
 def quantization(kind: str) -> BitsAndBytesConfig:
     """bitsandbytes settings: 4bit is NF4 with double quantisation and bfloat16 compute (QLoRA, arXiv 2305.14314)."""
     if kind == "8bit":
+        # It logs at every product that bfloat16 is cast: thousands of lines an answer.
+        logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
         return BitsAndBytesConfig(load_in_8bit=True)
     return BitsAndBytesConfig(
         load_in_4bit=True,

@@ -71,7 +71,7 @@ def _cost_text(found: Mapping[str, Any]) -> str:
             ["first text, median and p95", f"{first['p50']} s, {first['p95']} s"],
             ["all three answers, median and p95", f"{whole['p50']} s, {whole['p95']} s"],
             ["questions, failed", f"{found['questions']}, {found['failed']}"],
-            ["peak resident memory", f"{found['peak_rss_mib']} MiB"],
+            ["peak resident memory, MiB", ", ".join(map(str, found["peak_rss_mib_of_each"]))],
         ]
     )
 
@@ -179,7 +179,11 @@ def _cost_rows(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"| loading model, processor and adapter, {where} | 1 | {load:.1f} s, imports {imports:.1f} s |"
     for name, one in (("first text", first), ("all three answers", whole)):
         yield f"| {name} on a new chart: median, p95 | {n} | {one['p50']:.2f} s, {one['p95']:.2f} s |"
-    yield f"| peak resident memory of the process | 1 | {found['peak_rss_mib']:,.0f} MiB |"
+    each = found["peak_rss_mib_of_each"]
+    yield (
+        f"| peak resident memory of a process: median, range | {len(each)} "
+        f"| {found['peak_rss_mib']:,.0f} MiB, {each[0]:,.0f} to {each[-1]:,.0f} |"
+    )
 
 
 MARKDOWN: dict[str, Callable[[Mapping[str, Any]], Iterator[str]]] = {

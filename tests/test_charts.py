@@ -217,6 +217,10 @@ def test_counts_and_comparisons_are_right(charts: list[Chart]) -> None:
         assert question.gold == ("Yes" if (first > second) == more else "No")
 
 
+def test_every_lesson_is_asked_to_be_counted(charts: list[Chart]) -> None:
+    assert all(any(question.kind == "count" for question in chart.questions) for chart in charts)
+
+
 def test_answers_follow_the_conventions_of_chartqa(charts: list[Chart]) -> None:
     for chart in charts:
         for question in chart.questions:

@@ -13,6 +13,7 @@ from train.pretrain import rows
 from train.pretrain.layout import CANVASES, CELL, IMAGE_TOKENS, cell_of
 from train.pretrain.rows import Mix
 from train.pretrain.seen import Seen, figures_of, middle, write_places
+from train.pretrain.tokenizer import CONCISE
 from train.pretrain.truth import Question, Text
 
 
@@ -30,6 +31,15 @@ def test_answer_tokens_point_to_where_the_chart_prints_them(seed):
     for k, (x, y) in zip(pointing, label.centres[:2], strict=True):
         assert row["copy"][k, 0] == cell_of(*seen.fitted.place(x, y), seen.portrait)
     assert set(row["mark"][answer, 0]) == {seen.cell(middle(label))}
+
+
+def test_lists_stand_in_brackets_under_paraphrases_of_our_system_message_only():
+    listed = Question("list", "List all the years.", "[2001, 2002]", "2001, 2002", "The years are 2001 and 2002.")
+    valued = Question("value", "What is it in 2001?", "34", "34%", "It is 34%.")
+    assert rows.answer_to(listed, CONCISE[0]) == "[2001, 2002]"
+    assert rows.answer_to(listed, SYSTEM_MESSAGE) == "2001, 2002"
+    assert rows.answer_to(listed, None) == "The years are 2001 and 2002."
+    assert rows.answer_to(valued, CONCISE[0]) == "34%"
 
 
 def test_a_question_about_the_winner_points_to_the_winner_only():

@@ -28,6 +28,9 @@ BF16_BYTES = 20 * 2**30  # 16.6 GB of weights, three arms' cache and the vision 
 NF4_BYTES = 9 * 2**30
 ZEROGPU_BYTES = 44 * 2**30  # of the 48 GB that come with a question; before the first one there is no GPU to ask
 
+# With weights in 8 bits it logs at every product that bfloat16 is cast: thousands of lines an answer or training step.
+logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
+
 # Adapters trained before transformers 4.52 name the layers as the model did then.
 OLD_KEYS = {r"^model\.layers\.": "model.language_model.layers.", r"^visual\.": "model.visual."}
 
@@ -130,8 +133,6 @@ def load_base(choice: Choice, settings: Settings) -> tuple[Any, Any]:
 def quantization(kind: str) -> BitsAndBytesConfig:
     """bitsandbytes settings: 4bit is NF4 with double quantisation and bfloat16 compute (QLoRA, arXiv 2305.14314)."""
     if kind == "8bit":
-        # It logs at every product that bfloat16 is cast: thousands of lines an answer.
-        logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
         return BitsAndBytesConfig(load_in_8bit=True)
     return BitsAndBytesConfig(
         load_in_4bit=True,

@@ -32,9 +32,9 @@ def make_chart(seed: int, held_out: bool = False, density: float | None = None, 
     held_out: names come from word lists that no other chart uses, and the seed is drawn from another space. lesson:
     most names of a chart that is not held out are coined, it is asked for more reckoning and always to count, and more
     lessons are scatter charts or have more than ten categories; without, it is made as a held-out chart is, but with
-    the names that training knows. density: pixels drawn
-    per logical pixel; the content does not depend on it. Left out, it is between 0.7 and 2 for every third chart (in
-    lessons every ninth: these take longer to draw) and SHARP for the rest, so that a reader meets resampled text too.
+    the names that training knows. density: pixels drawn per logical pixel; the content does not depend on it. Left out,
+    it is between 0.7 and 2 for every third chart (in lessons every ninth: these take longer to draw) and SHARP for the
+    rest, so that a reader meets resampled text too.
     """
     lesson = lesson and not held_out
     space = f"{'held-out' if held_out else 'training'} {seed}"

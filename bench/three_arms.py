@@ -38,6 +38,7 @@ from bench.ways import (
     second_question,
     throughput,
     vision_pass,
+    where_time_goes,
 )
 from chartqa_demo.arms import ARMS, Arm
 from chartqa_demo.engines import EngineError, Options
@@ -95,6 +96,9 @@ def run(flags: argparse.Namespace, found: dict[str, Any]) -> Iterator[None]:
         found["throughput"] = []
         for per_chart in (1, 2, 4):
             found["throughput"].append(throughput(bench, flags.questions, flags.batch, per_chart))
+            yield
+        if bench.on_gpu:
+            found["throughput_bound"] = _throughput_bound(bench, found, flags)
             yield
     if flags.compare:
         engine.base.generation_config.eos_token_id = ends
@@ -160,6 +164,18 @@ def _static_ways(
         for name, lens in rows.items()
     }
     found["ratios"] = ratios(found, lengths)
+
+
+def _throughput_bound(bench: Bench, found: dict[str, Any], flags: argparse.Namespace) -> dict[str, Any]:
+    """Where a question's time goes when every chart is asked once, and the ratio to the usual way that would be left
+    if vision and prompts went at the measured matrix rate and everything else took no time."""
+    floor = found["floor_s"]["three arms"][flags.lengths[0]]
+    least = floor["vision"] + floor["prefill"]
+    return {
+        "vision_and_prompts_at_the_matrix_rate_ms": round(1000 * least, 2),
+        "ratio_at_that_rate": round(1 / least / found["throughput"][0]["usual_questions_per_s"], 2),
+        "profile_of_a_question": where_time_goes(bench, flags.batch),
+    }
 
 
 def _write(flags: argparse.Namespace, found: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from PIL import Image
+from torch.profiler import ProfilerActivity, profile
 from transformers.generation.streamers import BaseStreamer
 
 from chartqa_demo.arms import ARMS, Arm
@@ -21,6 +22,11 @@ QUESTION, SECOND = "What is the difference between the two largest values?", "Wh
 QUESTIONS = (QUESTION, SECOND, "How many bars are there?", "What is the title of the chart?")
 CHART = (800, 557)  # the most common size in ChartQA's test split
 LENGTHS = (4, 32, 128)
+KERNELS = {  # what the names of CUDA kernels say
+    "attention": ("flash", "fmha", "attention"),
+    "matrix_products": ("gemm", "nvjet", "cutlass", "splitk", "gemv"),
+    "copies": ("memcpy", "memset"),
+}
 Timed = tuple[float, float]  # seconds to the first token and to the last
 
 
@@ -215,6 +221,21 @@ def throughput(bench: Bench, questions: int, batch: int, per_chart: int) -> dict
         "ratio": round(batched / usual, 2),
         "peak_gib": round(torch.cuda.max_memory_allocated() / 2**30, 2) if bench.on_gpu else None,
     }
+
+
+def where_time_goes(bench: Bench, batch: int) -> dict[str, Any]:
+    """One batch of the throughput measurement, each question on a chart of its own, under torch's profiler: how long
+    the device computes for a question, in ms, by kind of kernel."""
+    items = [(chart, QUESTION) for chart in charts_of(batch, CHART)]
+    bench.engine.looks.clear()
+    with profile(activities=[ProfilerActivity.CUDA]) as profiler:
+        bench.engine.answer_many(items, ARMS, Options(max_new_tokens=8))
+        torch.cuda.synchronize()
+    kinds = dict.fromkeys((*KERNELS, "other"), 0.0)
+    for event in profiler.key_averages():
+        kind = next((kind for kind, names in KERNELS.items() if any(n in event.key.lower() for n in names)), "other")
+        kinds[kind] += event.self_device_time_total / 1000 / batch
+    return {f"{kind}_ms": round(spent, 2) for kind, spent in kinds.items()} | {"ms": round(sum(kinds.values()), 2)}
 
 
 def same_answers(engine: LocalEngine, questions: int) -> dict[str, Any]:

@@ -43,7 +43,6 @@ from bench.ways import (
 from chartqa_demo.arms import ARMS, Arm
 from chartqa_demo.engines import EngineError, Options
 from chartqa_demo.engines.decoder import CaptureError, Decoder
-from chartqa_demo.engines.layers import Layers
 from chartqa_demo.engines.loading import choose, load_base
 from chartqa_demo.engines.local import LocalEngine
 from chartqa_demo.engines.vision import Look
@@ -129,8 +128,9 @@ def _static_ways(
 ) -> None:
     """The static cache's ways, the floor beside them and the ratios; the engine answers by its fastest afterwards."""
     engine, one = bench.engine, [ARMS[2]]
-    called = Decoder(Layers(engine.base), replays=False)
-    engine.decoder = fast = Decoder(Layers(engine.base), replays=bench.on_gpu)
+    layers: Any = engine._layers
+    called = Decoder(layers, replays=False)
+    engine.decoder = fast = Decoder(layers, replays=bench.on_gpu)
     began = time.perf_counter()
     engine.warm_up()
     found["warm_up_s"] = round(time.perf_counter() - began, 2)

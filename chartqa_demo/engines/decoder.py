@@ -112,14 +112,12 @@ class Decoder:
 
     def _decode(self, step: Step) -> None:
         """What the graph holds: one token of every row through all layers, then everything moves on by one."""
-        layers, rows, slots = self._layers, len(step.tokens), step.slots[:, None, None, None]
-        step.mask.scatter_(3, slots, 0.0)
+        layers = self._layers
+        step.mask.scatter_(3, step.slots[:, None, None, None], 0.0)
 
         def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layer: int) -> torch.Tensor:
-            place = slots.expand(rows, layers.kv_heads, 1, layers.width)
             keys, values = step.keys[layer], step.values[layer]
-            keys.scatter_(2, place, k.transpose(1, 2))
-            values.scatter_(2, place, v.transpose(1, 2))
+            layers.put(keys, values, k, v, step.slots)
             if not self.replays:
                 return layers.masked(q, keys, values, step.mask)
             shared = layers.heads != layers.kv_heads

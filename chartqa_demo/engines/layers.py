@@ -3,17 +3,19 @@
 transformers' own forward launches twice as many kernels a token, and PEFT's mixed batch picks rows by lists that it
 copies to the device in every layer; on a GPU both make the host the slowest part. Here the adapter's rows lie side by
 side and prompts are padded on the right, so that reading them needs no mask. What a caller does with keys and values
-(a static cache in `decoder.py`, shared beginnings in `batched.py`) it says in its `attend`.
+(a static cache in `decoder.py`, shared beginnings in `batched.py`) it says in its `attend`. On a GPU of one's own
+`fuse` joins weights that read the same input and takes the kernels of `kernels.py`.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from peft.tuners.lora.layer import LoraLayer
 from torch.nn import Linear
-from torch.nn.functional import rms_norm, scaled_dot_product_attention, silu
+from torch.nn.functional import linear, rms_norm, scaled_dot_product_attention, silu
 
 from chartqa_demo.engines.tower import PROVEN
 from chartqa_demo.engines.vision import Look, can_share
@@ -61,6 +63,16 @@ def why_not(base: Any) -> str | None:
     return None
 
 
+@dataclass(frozen=True)
+class Joint:
+    """Linear layers that read the same input as one: weight (all outputs, inputs), of which theirs are parts; sizes:
+    the outputs of each."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor | None
+    sizes: tuple[int, ...]
+
+
 def right_padded(rows: Sequence[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
     """ids (rows, longest) and lengths (rows,), int64, on the host; the padding id is 0."""
     longest = max(map(len, rows))
@@ -80,6 +92,35 @@ class Layers:
         self.width = text.hidden_size // text.num_attention_heads
         self._epsilon = text.rms_norm_eps
         self._image_token = base.config.image_token_id
+        self._add_norm, self._rotated, self._gated, self.put = add_norm, rotated, gated, put
+        self._joint: dict[Any, Joint] | None = None  # by the first of the joined layers; None before `fuse`
+        self._tuning: WeakKeyDictionary[Any, tuple[torch.Tensor, torch.Tensor]] = WeakKeyDictionary()
+
+    def fuse(self) -> None:
+        """From now on weights that read the same input are one matrix, of which each is a part (a quantised one is left
+        as it is), an adapter's beside them are copied when first used, and Triton's kernels compute what lies between.
+        Not for a model in training. Raises ImportError without Triton, whatever Triton raises where it cannot compile.
+        """
+        if self._joint is not None:
+            return
+        from chartqa_demo.engines import kernels
+
+        x = torch.zeros(1, 1, 2, 16, device=self.base.device, dtype=self.base.dtype)
+        kernels.rotated(x, x, x, x[:, :, 0], x[:, :, 0])  # fails here rather than in an answer
+        self._joint = {}
+        for layer in self.text.layers:
+            attention, mlp = layer.self_attn, layer.mlp
+            for group in ((attention.q_proj, attention.k_proj, attention.v_proj), (mlp.gate_proj, mlp.up_proj)):
+                parts = [_base_layer(module) for module in group]
+                if all(type(part) is Linear for part in parts):
+                    biases = [part.bias for part in parts if part.bias is not None]
+                    self._joint[parts[0]] = Joint(
+                        _joined([part.weight for part in parts]),
+                        torch.cat(biases) if len(biases) == len(parts) else None,
+                        tuple(part.out_features for part in parts),
+                    )
+        self._add_norm, self._rotated = kernels.add_norm, kernels.rotated
+        self._gated, self.put = kernels.gated, kernels.put
 
     def laid_out(self, prompts: Sequence[list[int]], looks: Sequence[Look]) -> Prompts:
         """The prompts, per row its token ids with image tokens, and per row its chart.
@@ -124,27 +165,24 @@ class Layers:
         """
         rows, length, _ = x.shape
         cos, sin = self.text.rotary_emb(x, positions)
-        cos, sin = (one[:, :, None].to(self.base.dtype, copy=True) for one in (cos, sin))
+        cos, sin = (one.to(self.base.dtype, copy=True) for one in (cos, sin))
         sin[..., : self.width // 2].neg_()
+        delta: torch.Tensor | None = None  # of the layers so far, what x has yet to be given
         for number, layer in enumerate(self.text.layers):
             attention, mlp = layer.self_attn, layer.mlp
-            normed = self._norm(x, layer.input_layernorm)
-            q = self._linear(attention.q_proj, normed, adapted)
-            k = self._linear(attention.k_proj, normed, adapted)
-            v = self._linear(attention.v_proj, normed, adapted)
-            both = torch.cat([q, k], dim=-1).view(rows, length, -1, self.width)
-            both = torch.addcmul(both * cos, both.roll(self.width // 2, -1), sin)  # rotate_half, its sign in sin
-            q, k = both.split([self.heads, self.kv_heads], dim=2)
-            seen = attend(q, k, v.view(rows, length, -1, self.width), number)
+            x, normed = self._add_norm(x, delta, layer.input_layernorm, self._epsilon)
+            heads = self._linears((attention.q_proj, attention.k_proj, attention.v_proj), normed, adapted)
+            q, k, v = (one.unflatten(-1, (-1, self.width)) for one in heads)
+            seen = attend(*self._rotated(q, k, v, cos, sin), number)
             if number == self.count - 1:  # all that follows is wanted of one position only
                 ends = torch.full((rows,), length - 1, device=x.device) if lengths is None else lengths - 1
                 every = torch.arange(rows, device=x.device)
                 x, seen = x[every, ends][:, None], seen[every, ends][:, None]
-            x = x + self._linear(attention.o_proj, seen, adapted)
-            normed = self._norm(x, layer.post_attention_layernorm)
-            gate, up = self._linear(mlp.gate_proj, normed, adapted), self._linear(mlp.up_proj, normed, adapted)
-            x = x + self._linear(mlp.down_proj, silu(gate, inplace=True).mul_(up), adapted)
-        return x[:, 0]
+            (delta,) = self._linears((attention.o_proj,), seen, adapted)
+            x, normed = self._add_norm(x, delta, layer.post_attention_layernorm, self._epsilon)
+            gate, up = self._linears((mlp.gate_proj, mlp.up_proj), normed, adapted)
+            (delta,) = self._linears((mlp.down_proj,), self._gated(gate, up), adapted)
+        return x[:, 0] if delta is None else x[:, 0] + delta[:, 0]
 
     def causal(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """Attention of prompts to themselves; arguments and result as in `Attend`, the layer aside."""
@@ -165,24 +203,97 @@ class Layers:
 
     def logits(self, x: torch.Tensor) -> torch.Tensor:
         """(B, vocabulary) of the last positions' x (B, hidden size)."""
-        return _few_rows(self.base.lm_head, self._norm(x, self.text.norm)[:, None])[:, 0]
+        return _few_rows(self.base.lm_head, add_norm(x, None, self.text.norm, self._epsilon)[1][:, None])[:, 0]
 
-    def _norm(self, x: torch.Tensor, norm: Any) -> torch.Tensor:
-        return rms_norm(x.to(norm.weight.dtype), (x.shape[-1],), norm.weight, self._epsilon)
-
-    def _linear(self, module: Any, x: torch.Tensor, adapted: Adapted) -> torch.Tensor:
-        if not isinstance(module, LoraLayer):
-            return _few_rows(module, x)
-        lora: Any = module
-        out, name = _few_rows(lora.base_layer, x), adapted.name
-        if adapted.first < adapted.last and name in lora.lora_A:
+    def _linears(self, modules: Sequence[Any], x: torch.Tensor, adapted: Adapted) -> list[torch.Tensor]:
+        """x (B, S, inputs) through each of these layers, which read the same; the adapter's part in its rows."""
+        parts = [_base_layer(module) for module in modules]
+        joint = self._joint.get(parts[0]) if self._joint else None
+        if joint is None:
+            whole, outs = x, [_few_rows(part, x) for part in parts]
+        else:
+            whole = linear(x, joint.weight, joint.bias)
+            outs = list(whole.split(joint.sizes, dim=-1))
+        name, rows = adapted.name, slice(adapted.first, adapted.last)
+        tuned = [n for n, one in enumerate(modules) if isinstance(one, LoraLayer) and name in one.lora_A]
+        if adapted.first == adapted.last or not tuned:
+            return outs
+        loras: dict[int, Any] = {n: modules[n] for n in tuned}
+        x, first = x[rows].flatten(0, 1), loras[tuned[0]]
+        alike = all(one.scaling[name] == first.scaling[name] for one in loras.values())
+        if joint is not None and alike and first.lora_A[name].weight.dtype == x.dtype:
+            down, up = self._tuned(loras, name, joint.sizes)
+            whole[rows].flatten(0, 1).addmm_(x @ down, up, alpha=first.scaling[name])  # a view of whole
+            return outs
+        for n, lora in loras.items():
             down, up, scaling = lora.lora_A[name].weight, lora.lora_B[name].weight, lora.scaling[name]
-            x, rows = x[adapted.first : adapted.last].flatten(0, 1), out[adapted.first : adapted.last].flatten(0, 1)
+            out = outs[n][rows].flatten(0, 1)  # a view
             if down.dtype == out.dtype:
-                rows.addmm_(x @ down.t(), up.t(), alpha=scaling)  # rows is a view of out
+                out.addmm_(x @ down.t(), up.t(), alpha=scaling)
             else:  # while it is trained, an adapter can be more precise than its base
-                rows += ((x.to(down.dtype) @ down.t()) @ up.t() * scaling).to(out.dtype)
-        return out
+                out += ((x.to(down.dtype) @ down.t()) @ up.t() * scaling).to(out.dtype)
+        return outs
+
+    def _tuned(self, loras: dict[int, Any], name: str, sizes: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """The adapter's part of joined layers as two products instead of two for each: (inputs, all ranks) and (all
+        ranks, all outputs), zero where an output is another layer's. loras: by their number among the joined."""
+        downs = [lora.lora_A[name].weight for lora in loras.values()]
+        key = next(iter(loras.values())).lora_A[name]
+        if key not in self._tuning:
+            up = downs[0].new_zeros(sum(map(len, downs)), sum(sizes))
+            row = 0
+            for n, lora in loras.items():
+                part, column = lora.lora_B[name].weight, sum(sizes[:n])
+                up[row : row + part.shape[1], column : column + sizes[n]] = part.t()
+                row += part.shape[1]
+            self._tuning[key] = torch.cat(downs).t(), up
+        return self._tuning[key]
+
+
+def add_norm(
+    x: torch.Tensor, delta: torch.Tensor | None, norm: Any, epsilon: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """x with delta added, and its RMS norm in the dtype of the norm's weight; all (..., width)."""
+    x = x if delta is None else x + delta
+    return x, rms_norm(x.to(norm.weight.dtype), (x.shape[-1],), norm.weight, epsilon)
+
+
+def rotated(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """q (..., heads, width), k and v (..., key heads, width), the first two turned to their places. cos, sin
+    (..., width): of the places, the first half of sin negative."""
+    both = torch.cat([q, k], dim=-2)
+    cos, sin = cos.unsqueeze(-2), sin.unsqueeze(-2)
+    both = torch.addcmul(both * cos, both.roll(q.shape[-1] // 2, -1), sin)  # rotate_half, its sign in sin
+    q, k = both.split([q.shape[-2], k.shape[-2]], dim=-2)
+    return q, k, v
+
+
+def gated(gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
+    """silu(gate) * up, in the memory of gate."""
+    return silu(gate, inplace=True).mul_(up)
+
+
+def put(keys: torch.Tensor, values: torch.Tensor, k: torch.Tensor, v: torch.Tensor, slots: torch.Tensor) -> None:
+    """One more token of every row into a cache: k, v (B, 1, key heads, width) into keys and values (B, key heads,
+    slots, width) at slots (B,)."""
+    place = slots[:, None, None, None].expand(-1, k.shape[2], 1, k.shape[3])
+    keys.scatter_(2, place, k.transpose(1, 2))
+    values.scatter_(2, place, v.transpose(1, 2))
+
+
+def _base_layer(module: Any) -> Any:
+    return module.base_layer if isinstance(module, LoraLayer) else module
+
+
+@torch.inference_mode(False)
+def _joined(weights: Sequence[torch.nn.Parameter]) -> torch.Tensor:
+    """These matrices, one below the other; they become parts of it, so that nothing is held twice."""
+    whole = torch.cat([weight.data for weight in weights])
+    for weight, part in zip(weights, whole.split([len(weight) for weight in weights]), strict=True):
+        weight.data = part
+    return whole
 
 
 def _few_rows(module: Any, x: torch.Tensor) -> torch.Tensor:

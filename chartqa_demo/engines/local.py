@@ -132,9 +132,10 @@ class LocalEngine:
                         yield tuple(found.get(arm.key) or self._waiting(arm) for arm in arms)
 
     def warm_up(self) -> None:
-        """Capture what usual questions need, before the first of them; nothing where nothing is captured."""
+        """Make ready what usual questions need, before the first of them; nothing where no step is captured."""
         if self.decoder is None or not self.decoder.replays:
             return
+        self._fuse()
         arms = [arm for arm in self.arms if self._serves(arm)]
         image_tokens = self.processor.image_processor.size["longest_edge"] // 784
         try:
@@ -303,6 +304,15 @@ class LocalEngine:
                 streamer.end()
 
         return generate
+
+    def _fuse(self) -> None:
+        try:
+            if self._layers is not None:
+                self._layers.fuse()
+                self.looks.fuse()
+        except Exception as error:  # whatever Triton raises where it cannot compile
+            told = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+            log.warning("Triton's kernels cannot be used, torch's own are slower: %s", told)
 
     def _without_graph(self, error: CaptureError) -> None:
         """From now on steps are called, and that is said; where a graph was asked for, an EngineError."""

@@ -25,6 +25,13 @@ class Tower:
         self._visual: Any = base.model.visual
         self._heads, self._width = config.num_heads, config.embed_dim // config.num_heads
         self._merge, self._quick = config.spatial_merge_size, config.hidden_act == "quick_gelu"
+        self._kernels: Any = None
+
+    def fuse(self) -> None:
+        """From now on Triton's kernels compute what lies between the matrix products. Raises ImportError without it."""
+        from chartqa_demo.engines import kernels
+
+        self._kernels = kernels
 
     def __call__(self, pixels: torch.Tensor, grid: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Per chart its features (image tokens, hidden size).
@@ -37,16 +44,25 @@ class Tower:
         x = linear(pixels, self._visual.patch_embed.proj.weight.flatten(1))
         places = get_vision_position_ids(grid, self._merge).to(x.device, non_blocking=True)
         cos, sin = self._visual.rotary_pos_emb(x, places)
-        cos, sin = (one[:, None, None].to(x.dtype, copy=True) for one in (cos, sin))
+        cos, sin = (one.to(x.dtype, copy=True) for one in (cos, sin))
         sin[..., : self._width // 2].neg_()
         for block in self._visual.blocks:
             qkv = block.attn.qkv(block.norm1(x)).view(len(x), 3, self._heads, self._width)
-            qk = qkv[:, :2]
-            qk = torch.addcmul(qk * cos, qk.roll(self._width // 2, -1), sin)  # rotate_half, its sign in sin
-            x = x + block.attn.proj(self._attend(qk[:, 0], qk[:, 1], qkv[:, 2], counts))
+            x = x + block.attn.proj(self._attend(*self._rotated(qkv, cos, sin), counts))
             hidden = block.mlp.fc1(block.norm2(x))
-            x = x + block.mlp.fc2(quick_gelu(hidden) if self._quick else block.mlp.act(hidden))
+            x = x + block.mlp.fc2(self._activated(hidden) if self._quick else block.mlp.act(hidden))
         return self._visual.merger(x).split([patches // self._merge**2 for patches in counts])
+
+    def _rotated(self, qkv: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """q, k, v (patches, heads, width) from qkv (patches, 3, heads, width), the first two turned to their places."""
+        if self._kernels is not None:
+            return self._kernels.rotated(*qkv.unbind(1), cos, sin)
+        qk, cos, sin = qkv[:, :2], cos[:, None, None], sin[:, None, None]
+        qk = torch.addcmul(qk * cos, qk.roll(self._width // 2, -1), sin)  # rotate_half, its sign in sin
+        return qk[:, 0], qk[:, 1], qkv[:, 2]
+
+    def _activated(self, hidden: torch.Tensor) -> torch.Tensor:
+        return quick_gelu(hidden) if self._kernels is None else self._kernels.quick_gelu(hidden)
 
     def _attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, counts: list[int]) -> torch.Tensor:
         """Every chart to itself; q, k, v (patches, heads, width), the result (patches, heads * width)."""

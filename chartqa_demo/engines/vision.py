@@ -64,6 +64,11 @@ class Looks:
         self._tower = Tower(base) if base.config.model_type in PROVEN else None
         self._kept: OrderedDict[str, Look] = OrderedDict()
 
+    def fuse(self) -> None:
+        """See `Tower`."""
+        if self._tower is not None:
+            self._tower.fuse()
+
     def clear(self) -> None:
         """Forget every chart."""
         self._kept.clear()

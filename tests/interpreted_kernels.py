@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tiny import chart, last
+from tiny import chart
 
 from chartqa_demo.arms import ARMS
 from chartqa_demo.engines import Options
@@ -20,9 +20,9 @@ SHORT = Options(max_new_tokens=3)
 
 
 def found(engine: LocalEngine) -> dict[str, Any]:
-    """Logits of a prompt and of two steps behind it, answers one by one and in an evaluation's batch."""
+    """Features of a chart, logits of a prompt and of two steps behind it, and answers in an evaluation's batch."""
     engine.looks.clear()
-    image, decoder = chart(3, (168, 112)), engine.decoder
+    image, decoder = chart(3, (84, 112)), engine.decoder
     assert decoder is not None
     look = engine.looks.of([image])[0]
     prompts = [engine._token_ids(engine.prompt_text(arm, QUESTION, SHORT), look) for arm in ARMS]
@@ -30,10 +30,8 @@ def found(engine: LocalEngine) -> dict[str, Any]:
     every = [look.pooled[0], logits]
     with torch.inference_mode():
         every += [decoder.next(step, torch.tensor(tokens)).clone() for tokens in ([3, 4, 5], [6, 7, 8])]
-    alone = [answer.text for answer in last(engine.answer(image, QUESTION, ARMS, SHORT))]
-    items = [(image, QUESTION), (image, "How many bars are above 40?")]
-    together = [answer.text for answers in engine.answer_many(items, ARMS, SHORT) for answer in answers]
-    return {"numbers": every, "alone": alone, "together": together}
+    (answers,) = engine.answer_many([(image, QUESTION)], ARMS, SHORT)
+    return {"numbers": every, "answers": [answer.text for answer in answers]}
 
 
 def main(base: Path, adapter: Path) -> None:
@@ -47,8 +45,8 @@ def main(base: Path, adapter: Path) -> None:
     told = {
         "apart": max((a - b).abs().max().item() for a, b in zip(plain["numbers"], fused["numbers"], strict=True)),
         "size": max(a.abs().max().item() for a in plain["numbers"]),
-        "plain": [plain["alone"], plain["together"]],
-        "fused": [fused["alone"], fused["together"]],
+        "plain": plain["answers"],
+        "fused": fused["answers"],
         "joined": len(layers._joint),
         "adapters_joined": len(layers._tuning),
         "held": held == sum(weight.numel() for weight in layers.base.parameters()),

@@ -10,7 +10,8 @@ import torch
 from tiny import chart
 
 from chartqa_demo.arms import ARMS
-from chartqa_demo.engines import Options
+from chartqa_demo.engines import Options, tower
+from chartqa_demo.engines.decoder import Step
 from chartqa_demo.engines.decoding import adapted_rows
 from chartqa_demo.engines.local import LocalEngine, load_engine
 from chartqa_demo.settings import Settings
@@ -19,36 +20,48 @@ QUESTION = "What is the value of the red bar in 2019?"
 SHORT = Options(max_new_tokens=3)
 
 
-def found(engine: LocalEngine) -> dict[str, Any]:
+def found(engine: LocalEngine, adapter: Path) -> tuple[list[torch.Tensor], list[str]]:
     """Features of a chart, logits of a prompt and of two steps behind it, and answers in an evaluation's batch."""
-    engine.looks.clear()
-    image, decoder = chart(3, (84, 112)), engine.decoder
+    engine.use_adapter(str(adapter))
+    step, every = started(engine)
+    decoder = engine.decoder
     assert decoder is not None
-    look = engine.looks.of([image])[0]
-    prompts = [engine._token_ids(engine.prompt_text(arm, QUESTION, SHORT), look) for arm in ARMS]
-    step, logits = decoder.start(prompts, [look] * 3, adapted_rows(ARMS, engine._name), 8)
-    every = [look.pooled[0], logits]
     with torch.inference_mode():
         every += [decoder.next(step, torch.tensor(tokens)).clone() for tokens in ([3, 4, 5], [6, 7, 8])]
-    (answers,) = engine.answer_many([(image, QUESTION)], ARMS, SHORT)
-    return {"numbers": every, "answers": [answer.text for answer in answers]}
+    (answers,) = engine.answer_many([(chart(3, (84, 112)), QUESTION)], ARMS, SHORT)
+    return every, [answer.text for answer in answers]
 
 
-def main(base: Path, adapter: Path) -> None:
+def started(engine: LocalEngine) -> tuple[Step, list[torch.Tensor]]:
+    """The step behind a prompt; the chart's features and the prompt's logits."""
+    engine.looks.clear()
+    look, decoder = engine.looks.of([chart(3, (84, 112))])[0], engine.decoder
+    assert decoder is not None
+    prompts = [engine._token_ids(engine.prompt_text(arm, QUESTION, SHORT), look) for arm in ARMS]
+    step, logits = decoder.start(prompts, [look] * 3, adapted_rows(ARMS, engine._name), 8)
+    return step, [look.pooled[0], logits]
+
+
+def main(base: Path, adapter: Path, another: Path) -> None:
     engine = load_engine(Settings(base=str(base), adapter=str(adapter), device="cpu", decode="static"))
-    plain = found(engine)
+    plain, answers = found(engine, adapter)
+    engine.use_adapter(str(another))
+    plain += started(engine)[1]
     layers: Any = engine._layers
     held = sum(weight.numel() for weight in layers.base.parameters())
     layers.fuse()
+    tower.HOST_BOUND = 0
     engine.looks.fuse()
-    fused = found(engine)
+    changed = started(engine)[1]  # the other adapter first, so that each takes the other's place in the joint weights
+    fused, fused_answers = found(engine, adapter)
+    fused += changed
     told = {
-        "apart": max((a - b).abs().max().item() for a, b in zip(plain["numbers"], fused["numbers"], strict=True)),
-        "size": max(a.abs().max().item() for a in plain["numbers"]),
-        "plain": plain["answers"],
-        "fused": fused["answers"],
+        "apart": max((a - b).abs().max().item() for a, b in zip(plain, fused, strict=True)),
+        "size": max(a.abs().max().item() for a in plain),
+        "plain": answers,
+        "fused": fused_answers,
         "joined": len(layers._joint),
-        "adapters_joined": len(layers._tuning),
+        "riding": sum(joint.adapter is not None for joint in layers._joint.values()),
         "held": held == sum(weight.numel() for weight in layers.base.parameters()),
         "parts_of_one": all(
             first.weight.untyped_storage().data_ptr() == joint.weight.untyped_storage().data_ptr()
@@ -59,4 +72,4 @@ def main(base: Path, adapter: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(*map(Path, sys.argv[1:4]))

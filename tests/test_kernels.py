@@ -23,13 +23,14 @@ def found(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     pytest.importorskip("triton", reason="Triton comes with torch for CUDA only")
     adapter = build_tiny_adapter(tiny_base, tmp_path_factory.mktemp("every"), targets=EVERY)
     environ = os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": str(HERE.parent)}
-    command = [sys.executable, str(HERE / "interpreted_kernels.py"), str(tiny_base), str(adapter)]
+    another = build_tiny_adapter(tiny_base, tmp_path_factory.mktemp("another"), seed=7)
+    command = [sys.executable, str(HERE / "interpreted_kernels.py"), str(tiny_base), str(adapter), str(another)]
     done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_chart_features_and_logits_of_prompt_and_steps_are_those_of_torchs_own_operations(
+def test_chart_features_and_logits_of_prompt_and_steps_are_those_of_torchs_own_operations_with_either_adapter(
     found: dict[str, Any],
 ) -> None:
     assert found["apart"] < 1e-5 * found["size"]
@@ -41,7 +42,7 @@ def test_answers_in_an_evaluations_batch_stay_the_same(found: dict[str, Any]) ->
 
 
 def test_weights_that_read_the_same_become_parts_of_one_matrix_and_are_held_once(found: dict[str, Any]) -> None:
-    assert found["joined"] == found["adapters_joined"] == 2 * 2, "attention and MLP of two layers"
+    assert found["joined"] == found["riding"] == 2 * 2, "attention and MLP of two layers"
     assert found["held"]
     assert found["parts_of_one"]
 

@@ -20,6 +20,8 @@ from torch.nn.functional import linear, rms_norm, scaled_dot_product_attention, 
 from chartqa_demo.engines.tower import PROVEN
 from chartqa_demo.engines.vision import Look, can_share
 
+TUNING = 64  # ranks of an adapter, of all joined layers together, that ride along with the product of their weights
+
 # (q (B, S, heads, width), new keys and values (B, S, key heads, width), layer) -> what was seen, (B, S, heads * width)
 Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, int], torch.Tensor]
 
@@ -63,14 +65,16 @@ def why_not(base: Any) -> str | None:
     return None
 
 
-@dataclass(frozen=True)
+@dataclass
 class Joint:
-    """Linear layers that read the same input as one: weight (all outputs, inputs), of which theirs are parts; sizes:
-    the outputs of each."""
+    """Linear layers that read the same input as one: weight (all outputs and TUNING, inputs), theirs are parts of it;
+    bias, as many; sizes, the outputs of each. Below them is room for an adapter's A: the product that gives the outputs
+    gives what its B multiplies, too. adapter: whose A lie there, that of the first layer."""
 
     weight: torch.Tensor
     bias: torch.Tensor | None
     sizes: tuple[int, ...]
+    adapter: Any = None
 
 
 def right_padded(rows: Sequence[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -94,7 +98,7 @@ class Layers:
         self._image_token = base.config.image_token_id
         self._add_norm, self._rotated, self._gated, self.put = add_norm, rotated, gated, put
         self._joint: dict[Any, Joint] | None = None  # by the first of the joined layers; None before `fuse`
-        self._tuning: WeakKeyDictionary[Any, tuple[torch.Tensor, torch.Tensor]] = WeakKeyDictionary()
+        self._tuning: WeakKeyDictionary[Any, torch.Tensor] = WeakKeyDictionary()  # by its A: an adapter's B of a Joint
 
     def fuse(self) -> None:
         """From now on weights that read the same input are one matrix, of which each is a part (a quantised one is left
@@ -113,12 +117,7 @@ class Layers:
             for group in ((attention.q_proj, attention.k_proj, attention.v_proj), (mlp.gate_proj, mlp.up_proj)):
                 parts = [_base_layer(module) for module in group]
                 if all(type(part) is Linear for part in parts):
-                    biases = [part.bias for part in parts if part.bias is not None]
-                    self._joint[parts[0]] = Joint(
-                        _joined([part.weight for part in parts]),
-                        torch.cat(biases) if len(biases) == len(parts) else None,
-                        tuple(part.out_features for part in parts),
-                    )
+                    self._joint[parts[0]] = _joined(parts)
         self._add_norm, self._rotated = kernels.add_norm, kernels.rotated
         self._gated, self.put = kernels.gated, kernels.put
 
@@ -209,22 +208,20 @@ class Layers:
         """x (B, S, inputs) through each of these layers, which read the same; the adapter's part in its rows."""
         parts = [_base_layer(module) for module in modules]
         joint = self._joint.get(parts[0]) if self._joint else None
-        if joint is None:
-            whole, outs = x, [_few_rows(part, x) for part in parts]
-        else:
-            whole = linear(x, joint.weight, joint.bias)
-            outs = list(whole.split(joint.sizes, dim=-1))
         name, rows = adapted.name, slice(adapted.first, adapted.last)
         tuned = [n for n, one in enumerate(modules) if isinstance(one, LoraLayer) and name in one.lora_A]
-        if adapted.first == adapted.last or not tuned:
-            return outs
-        loras: dict[int, Any] = {n: modules[n] for n in tuned}
-        x, first = x[rows].flatten(0, 1), loras[tuned[0]]
-        alike = all(one.scaling[name] == first.scaling[name] for one in loras.values())
-        if joint is not None and alike and first.lora_A[name].weight.dtype == x.dtype:
-            down, up = self._tuned(loras, name, joint.sizes)
-            whole[rows].flatten(0, 1).addmm_(x @ down, up, alpha=first.scaling[name])  # a view of whole
-            return outs
+        loras: dict[int, Any] = {n: modules[n] for n in tuned} if adapted.first < adapted.last else {}
+        if joint is None:
+            outs = [_few_rows(part, x) for part in parts]
+        else:
+            up = self._riding(joint, loras, name) if loras else None  # before the product
+            whole = linear(x, joint.weight, joint.bias)
+            outs = list(whole.split((*joint.sizes, TUNING), dim=-1))[:-1]
+            if up is not None:
+                mine, size = whole[rows].flatten(0, 1), sum(joint.sizes)  # a view
+                mine[:, :size].addmm_(mine[:, size : size + len(up)], up, alpha=loras[tuned[0]].scaling[name])
+                return outs
+        x = x[rows].flatten(0, 1)
         for n, lora in loras.items():
             down, up, scaling = lora.lora_A[name].weight, lora.lora_B[name].weight, lora.scaling[name]
             out = outs[n][rows].flatten(0, 1)  # a view
@@ -234,19 +231,26 @@ class Layers:
                 out += ((x.to(down.dtype) @ down.t()) @ up.t() * scaling).to(out.dtype)
         return outs
 
-    def _tuned(self, loras: dict[int, Any], name: str, sizes: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """The adapter's part of joined layers as two products instead of two for each: (inputs, all ranks) and (all
-        ranks, all outputs), zero where an output is another layer's. loras: by their number among the joined."""
-        downs = [lora.lora_A[name].weight for lora in loras.values()]
-        key = next(iter(loras.values())).lora_A[name]
+    def _riding(self, joint: Joint, loras: dict[int, Any], name: str) -> torch.Tensor | None:
+        """The adapter's B as one matrix (all ranks, all outputs), zero where an output is another layer's; its A are
+        rows of the joint weight by then. None where they are not alike or too many. loras: by number among the joined.
+        """
+        first, downs = next(iter(loras.values())), [lora.lora_A[name].weight for lora in loras.values()]
+        ranks, key = sum(map(len, downs)), first.lora_A[name]
+        alike = all(lora.scaling[name] == first.scaling[name] for lora in loras.values())
+        if not alike or ranks > TUNING or downs[0].dtype != joint.weight.dtype:
+            return None
         if key not in self._tuning:
-            up = downs[0].new_zeros(sum(map(len, downs)), sum(sizes))
+            self._tuning[key] = up = downs[0].new_zeros(ranks, sum(joint.sizes))
             row = 0
             for n, lora in loras.items():
-                part, column = lora.lora_B[name].weight, sum(sizes[:n])
-                up[row : row + part.shape[1], column : column + sizes[n]] = part.t()
+                part, column = lora.lora_B[name].weight, sum(joint.sizes[:n])
+                up[row : row + part.shape[1], column : column + len(part)] = part.t()
                 row += part.shape[1]
-            self._tuning[key] = torch.cat(downs).t(), up
+        if joint.adapter is not key:
+            joint.weight[-TUNING:].zero_()
+            joint.weight[-TUNING:][:ranks] = torch.cat(downs)
+            joint.adapter = key
         return self._tuning[key]
 
 
@@ -288,12 +292,16 @@ def _base_layer(module: Any) -> Any:
 
 
 @torch.inference_mode(False)
-def _joined(weights: Sequence[torch.nn.Parameter]) -> torch.Tensor:
-    """These matrices, one below the other; they become parts of it, so that nothing is held twice."""
-    whole = torch.cat([weight.data for weight in weights])
-    for weight, part in zip(weights, whole.split([len(weight) for weight in weights]), strict=True):
-        weight.data = part
-    return whole
+@torch.no_grad()
+def _joined(parts: Sequence[Any]) -> Joint:
+    """These linear layers as one; their weights become parts of its, so that nothing is held twice."""
+    weight = torch.cat([*(part.weight for part in parts), parts[0].weight.new_zeros(TUNING, parts[0].in_features)])
+    sizes = tuple(part.out_features for part in parts)
+    for part, mine in zip(parts, weight.split((*sizes, TUNING)), strict=False):
+        part.weight.data = mine
+    biases = [part.bias for part in parts if part.bias is not None]
+    bias = torch.cat([*biases, weight.new_zeros(TUNING)]) if len(biases) == len(parts) else None
+    return Joint(weight, bias, sizes)
 
 
 def _few_rows(module: Any, x: torch.Tensor) -> torch.Tensor:

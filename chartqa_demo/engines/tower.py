@@ -9,6 +9,7 @@ import torch
 from torch.nn.functional import linear, scaled_dot_product_attention, silu
 from transformers.vision_utils import get_vision_position_ids
 
+HOST_BOUND = 4096  # patches; below, launching Triton's kernels takes the host longer than they save the device
 PROVEN = ("qwen2_vl",)  # model types whose features and tokens the tests compare with transformers' own
 
 
@@ -46,23 +47,24 @@ class Tower:
         cos, sin = self._visual.rotary_pos_emb(x, places)
         cos, sin = (one.to(x.dtype, copy=True) for one in (cos, sin))
         sin[..., : self._width // 2].neg_()
+        kernels = self._kernels if len(x) > HOST_BOUND else None
+        activated = quick_gelu if kernels is None else kernels.quick_gelu
         for block in self._visual.blocks:
             qkv = block.attn.qkv(block.norm1(x)).view(len(x), 3, self._heads, self._width)
-            x = x + block.attn.proj(self._attend(*self._rotated(qkv, cos, sin), counts))
+            x = x + block.attn.proj(self._attend(*self._rotated(qkv, cos, sin, kernels), counts))
             hidden = block.mlp.fc1(block.norm2(x))
-            x = x + block.mlp.fc2(self._activated(hidden) if self._quick else block.mlp.act(hidden))
+            x = x + block.mlp.fc2(activated(hidden) if self._quick else block.mlp.act(hidden))
         return self._visual.merger(x).split([patches // self._merge**2 for patches in counts])
 
-    def _rotated(self, qkv: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def _rotated(
+        self, qkv: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, kernels: Any
+    ) -> tuple[torch.Tensor, ...]:
         """q, k, v (patches, heads, width) from qkv (patches, 3, heads, width), the first two turned to their places."""
-        if self._kernels is not None:
-            return self._kernels.rotated(*qkv.unbind(1), cos, sin)
+        if kernels is not None:
+            return kernels.rotated(*qkv.unbind(1), cos, sin)
         qk, cos, sin = qkv[:, :2], cos[:, None, None], sin[:, None, None]
         qk = torch.addcmul(qk * cos, qk.roll(self._width // 2, -1), sin)  # rotate_half, its sign in sin
         return qk[:, 0], qk[:, 1], qkv[:, 2]
-
-    def _activated(self, hidden: torch.Tensor) -> torch.Tensor:
-        return quick_gelu(hidden) if self._kernels is None else self._kernels.quick_gelu(hidden)
 
     def _attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, counts: list[int]) -> torch.Tensor:
         """Every chart to itself; q, k, v (patches, heads, width), the result (patches, heads * width)."""

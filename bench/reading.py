@@ -1,7 +1,7 @@
 """What the bundled small model with its bundled adapter reads: generated charts that training never saw, the same
 questions with the wrong chart, the same charts in other sizes, and what an answer costs.
 
-    python -m bench.reading held-out --charts 1000 --questions 3
+    python -m bench.reading held-out --charts 4000 --questions 3
     python -m bench.reading blind --dataset path/to/chartqa --split test
     python -m bench.reading sizes --charts 60
     python -m bench.reading cost --questions 20

@@ -158,7 +158,7 @@ class Layers:
         lengths: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """All layers on x (B, S, hidden size), positions (3, B, S); the last position of every row, (B, hidden size),
-        before the last norm. lengths (B,): of rows padded on the right.
+        before the last norm. lengths (B,): of rows padded on the right. x may be overwritten.
 
         What the layers add up keeps the precision of x: in float32 it loses nothing, whatever the model's own dtype.
         """

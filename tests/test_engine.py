@@ -1,6 +1,7 @@
 """The real transformers and PEFT code on a tiny random Qwen2-VL: three arms in one batch are three separate runs."""
 
 import os
+import platform
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ from tiny import build_tiny, build_tiny_adapter, chart, last
 from chartqa_demo.arms import ADAPTER, ARMS, PRETRAINED, PROMPTED
 from chartqa_demo.contract import Contract
 from chartqa_demo.engines import Answers, EngineError, Options
+from chartqa_demo.engines.loading import return_freed_memory
 from chartqa_demo.engines.local import LocalEngine, load_engine
 from chartqa_demo.engines.vision import look
 from chartqa_demo.settings import Settings
@@ -324,6 +326,10 @@ def test_the_bundled_model_and_its_adapter_load_without_asking_another_machine()
     command = [sys.executable, "-c", NO_OTHER_MACHINE]
     child = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=120, check=False)
     assert (child.returncode, child.stdout) == (0, ""), child.stderr
+
+
+def test_glibc_is_told_to_give_freed_memory_back_and_no_other_library_is() -> None:
+    assert return_freed_memory() is (platform.libc_ver()[0] == "glibc")
 
 
 def test_nf4_weights_answer_too(tmp_path: Path) -> None:

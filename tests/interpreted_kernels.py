@@ -55,17 +55,24 @@ def main(base: Path, adapter: Path, another: Path) -> None:
     changed = started(engine)[1]  # the other adapter first, so that each takes the other's place in the joint weights
     fused, fused_answers = found(engine, adapter)
     fused += changed
+    riding, joined = sum(joint.adapter is not None for joint in layers._joint.values()), dict(layers._joint)
+    layers._joint.clear()  # as with quantised weights, which cannot be joined
+    engine.use_adapter(str(adapter))
+    step, loose = started(engine)
+    with torch.inference_mode():
+        loose.append(engine.decoder.next(step, torch.tensor([3, 4, 5])).clone())
+    plain, fused = [*plain, *plain[:3]], [*fused, *loose]
     told = {
         "apart": max((a - b).abs().max().item() for a, b in zip(plain, fused, strict=True)),
         "size": max(a.abs().max().item() for a in plain),
         "plain": answers,
         "fused": fused_answers,
-        "joined": len(layers._joint),
-        "riding": sum(joint.adapter is not None for joint in layers._joint.values()),
+        "joined": len(joined),
+        "riding": riding,
         "held": held == sum(weight.numel() for weight in layers.base.parameters()),
         "parts_of_one": all(
             first.weight.untyped_storage().data_ptr() == joint.weight.untyped_storage().data_ptr()
-            for first, joint in layers._joint.items()
+            for first, joint in joined.items()
         ),
     }
     print(json.dumps(told))

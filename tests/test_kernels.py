@@ -30,7 +30,7 @@ def found(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_chart_features_and_logits_of_prompt_and_steps_are_those_of_torchs_own_operations_with_either_adapter(
+def test_features_and_logits_are_those_of_torchs_own_operations_with_either_adapter_joined_or_not(
     found: dict[str, Any],
 ) -> None:
     assert found["apart"] < 1e-5 * found["size"]

@@ -75,6 +75,7 @@ def rotated(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """q (..., heads, width), k and v (..., key heads, width), the first two turned to their places; parts of wider rows
     will do. cos, sin (..., width): of the places, the first half of sin negative."""
+    q, k, v = _dense(q), _dense(k), _dense(v)
     leading, (heads, width), kv_heads = q.shape[:-2], q.shape[-2:], k.shape[-2]
     queries = q.new_empty(*leading, heads, width)
     both = q.new_empty(*leading, 2, kv_heads, width)
@@ -121,7 +122,7 @@ def _gated(gate, up, out, gate_row, up_row, WIDTH: tl.constexpr, BLOCK: tl.const
 
 def gated(gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
     """silu(gate) * up, (..., width); parts of wider rows will do."""
-    width = gate.shape[-1]
+    gate, up, width = _dense(gate), _dense(up), gate.shape[-1]
     out = torch.empty(gate.shape, dtype=gate.dtype, device=gate.device)
     _gated[(gate.numel() // width, triton.cdiv(width, PIECE))](
         gate, up, out, _row(gate, -2), _row(up, -2), WIDTH=width, BLOCK=PIECE, num_warps=4
@@ -140,6 +141,11 @@ def quick_gelu(x: torch.Tensor) -> torch.Tensor:
     """x * sigmoid(1.702 x) in place."""
     _quick_gelu[(triton.cdiv(x.numel(), PIECE),)](x, x.numel(), BLOCK=PIECE, num_warps=4)
     return x
+
+
+def _dense(x: torch.Tensor) -> torch.Tensor:
+    """x, copied where the elements of a row do not lie side by side."""
+    return x if x.stride(-1) == 1 else x.contiguous()
 
 
 def _row(x: torch.Tensor, last: int) -> int:

@@ -57,7 +57,6 @@ def main(base: Path, adapter: Path, another: Path) -> None:
     fused += changed
     riding, joined = sum(joint.adapter is not None for joint in layers._joint.values()), dict(layers._joint)
     layers._joint.clear()  # as with quantised weights, which cannot be joined
-    engine.use_adapter(str(adapter))
     step, loose = started(engine)
     with torch.inference_mode():
         loose.append(engine.decoder.next(step, torch.tensor([3, 4, 5])).clone())

@@ -17,7 +17,7 @@ from peft.tuners.lora.layer import LoraLayer
 from torch.nn import Linear
 from torch.nn.functional import linear, rms_norm, scaled_dot_product_attention, silu
 
-from chartqa_demo.engines.tower import PROVEN
+from chartqa_demo.engines.tower import PROVEN, turned
 from chartqa_demo.engines.vision import Look, can_share
 
 TUNING = 64  # ranks of an adapter, of all joined layers together, that ride along with the product of their weights
@@ -209,8 +209,9 @@ class Layers:
         parts = [_base_layer(module) for module in modules]
         joint = self._joint.get(parts[0]) if self._joint else None
         name, rows = adapted.name, slice(adapted.first, adapted.last)
-        tuned = [n for n, one in enumerate(modules) if isinstance(one, LoraLayer) and name in one.lora_A]
-        loras: dict[int, Any] = {n: modules[n] for n in tuned} if adapted.first < adapted.last else {}
+        loras: dict[int, Any] = {}
+        if adapted.first < adapted.last:
+            loras = {n: one for n, one in enumerate(modules) if isinstance(one, LoraLayer) and name in one.lora_A}
         if joint is None:
             outs = [_few_rows(part, x) for part in parts]
         else:
@@ -219,8 +220,11 @@ class Layers:
             outs = list(whole.split((*joint.sizes, TUNING), dim=-1))[:-1]
             if up is not None:
                 mine, size = whole[rows].flatten(0, 1), sum(joint.sizes)  # a view
-                mine[:, :size].addmm_(mine[:, size : size + len(up)], up, alpha=loras[tuned[0]].scaling[name])
+                scaling = next(iter(loras.values())).scaling[name]
+                mine[:, :size].addmm_(mine[:, size : size + len(up)], up, alpha=scaling)
                 return outs
+        if not loras:
+            return outs
         x = x[rows].flatten(0, 1)
         for n, lora in loras.items():
             down, up, scaling = lora.lora_A[name].weight, lora.lora_B[name].weight, lora.scaling[name]
@@ -267,9 +271,7 @@ def rotated(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """q (..., heads, width), k and v (..., key heads, width), the first two turned to their places. cos, sin
     (..., width): of the places, the first half of sin negative."""
-    both = torch.cat([q, k], dim=-2)
-    cos, sin = cos.unsqueeze(-2), sin.unsqueeze(-2)
-    both = torch.addcmul(both * cos, both.roll(q.shape[-1] // 2, -1), sin)  # rotate_half, its sign in sin
+    both = turned(torch.cat([q, k], dim=-2), cos.unsqueeze(-2), sin.unsqueeze(-2))
     q, k = both.split([q.shape[-2], k.shape[-2]], dim=-2)
     return q, k, v
 

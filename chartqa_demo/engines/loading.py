@@ -102,7 +102,7 @@ def base_folder(name: str, revision: str | None) -> Path:
         described = json.loads(config.read_text(encoding="utf-8"))
         kind, own_code = described.get("model_type"), "auto_map" in described
     except (ValueError, AttributeError) as error:
-        raise EngineError(f"{config} cannot be read: {_first_line(error)}") from error
+        raise EngineError(f"{config} cannot be read: {first_line(error)}") from error
     if own_code and kind not in CONFIG_MAPPING:
         raise EngineError(
             f"The base model {name} brings code of its own ({kind}), which this app does not run. Serve it with vLLM "
@@ -129,7 +129,7 @@ def load_base(choice: Choice, settings: Settings) -> tuple[Any, Any]:
     except torch.OutOfMemoryError as error:
         raise EngineError(f"{choice.base} does not fit into this GPU's memory. Use --quantize 4bit.") from error
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-        raise EngineError(f"The base model {choice.base} could not be loaded: {_first_line(error)}") from error
+        raise EngineError(f"The base model {choice.base} could not be loaded: {first_line(error)}") from error
     if choice.quantize == "none":
         model = model.to(choice.device)
     processor.tokenizer.padding_side = "left"  # answers begin where every row's prompt ends
@@ -195,7 +195,7 @@ def load_adapter(model: Any, folder: Path, name: str = "chartqa") -> PeftModel:
     try:
         described, saved = LoraConfig.from_pretrained(str(folder)), load_file(weights)
     except (OSError, ValueError, TypeError, SafetensorError) as error:
-        raise EngineError(f"The adapter in {folder} cannot be read: {_first_line(error)}") from error
+        raise EngineError(f"The adapter in {folder} cannot be read: {first_line(error)}") from error
     if described.peft_type != "LORA":
         raise EngineError(f"The adapter in {folder} is of type {described.peft_type}; only LORA can be served.")
     wrapped = isinstance(model, PeftModel)
@@ -216,7 +216,7 @@ def load_adapter(model: Any, folder: Path, name: str = "chartqa") -> PeftModel:
             adapted.unload()
         if isinstance(error, EngineError):
             raise
-        raise EngineError(f"The adapter in {folder} does not fit this base model: {_first_line(error)}") from error
+        raise EngineError(f"The adapter in {folder} does not fit this base model: {first_line(error)}") from error
     for key, weight in adapted.named_parameters():
         if f".{name}." in key and "lora_" in key:  # in the precision of the base: no casts at every layer
             weight.data = weight.data.to(adapted.device, model.dtype)
@@ -271,11 +271,11 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise EngineError(f"--device {name} cannot be used here: {_first_line(error)}") from error
+        raise EngineError(f"--device {name} cannot be used here: {first_line(error)}") from error
     return device
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
     """What is wrong; behind torch's "Error(s) in loading state_dict for ...:" that is the next line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     return lines[1 if lines[0].endswith(":") and len(lines) > 1 else 0][:300]

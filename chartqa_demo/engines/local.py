@@ -30,7 +30,7 @@ from chartqa_demo.engines.batched import greedy_answers
 from chartqa_demo.engines.decoder import CaptureError, Decoder
 from chartqa_demo.engines.decoding import NOT_CAPTURED, REPLAYED, adapted_rows, choose_decoder, stream_tokens
 from chartqa_demo.engines.layers import Layers, why_not
-from chartqa_demo.engines.loading import Choice, choose, load_adapter, load_base, set_pixel_limits
+from chartqa_demo.engines.loading import Choice, choose, first_line, load_adapter, load_base, set_pixel_limits
 from chartqa_demo.engines.streaming import Row, RowStreamer, StopWhen, stream
 from chartqa_demo.engines.vision import Look, Looks, can_share, encoder_outputs, has_grid, look
 from chartqa_demo.hub import ADAPTER_FILES, HUB_ID, HubError, local_folder
@@ -311,8 +311,7 @@ class LocalEngine:
                 self._layers.fuse()
                 self.looks.fuse()
         except Exception as error:  # whatever Triton raises where it cannot compile
-            told = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-            log.warning("Triton's kernels cannot be used, torch's own are slower: %s", told)
+            log.warning("Triton's kernels cannot be used, torch's own are slower: %s", first_line(error))
 
     def _without_graph(self, error: CaptureError) -> None:
         """From now on steps are called, and that is said; where a graph was asked for, an EngineError."""

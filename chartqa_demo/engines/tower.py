@@ -18,6 +18,11 @@ def quick_gelu(x: torch.Tensor) -> torch.Tensor:
     return silu(x.mul_(1.702), inplace=True).div_(1.702)
 
 
+def turned(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """Queries or keys x (..., width) turned to their places: rotate_half, its sign in the first half of sin."""
+    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
+
+
 class Tower:
     """The vision tower of `base`; call it inside inference_mode."""
 
@@ -62,8 +67,7 @@ class Tower:
         """q, k, v (patches, heads, width) from qkv (patches, 3, heads, width), the first two turned to their places."""
         if kernels is not None:
             return kernels.rotated(*qkv.unbind(1), cos, sin)
-        qk, cos, sin = qkv[:, :2], cos[:, None, None], sin[:, None, None]
-        qk = torch.addcmul(qk * cos, qk.roll(self._width // 2, -1), sin)  # rotate_half, its sign in sin
+        qk = turned(qkv[:, :2], cos[:, None, None], sin[:, None, None])
         return qk[:, 0], qk[:, 1], qkv[:, 2]
 
     def _attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, counts: list[int]) -> torch.Tensor:

@@ -24,7 +24,7 @@ CHART = (800, 557)  # the most common size in ChartQA's test split
 LENGTHS = (4, 32, 128)
 KERNELS = {  # what the names of CUDA kernels say
     "attention": ("flash", "fmha", "attention"),
-    "matrix_products": ("gemm", "nvjet", "cutlass", "splitk", "gemv"),
+    "matrix_products": ("gemm", "nvjet", "cutlass", "splitk", "gemv", "_product"),
     "copies": ("memcpy", "memset"),
 }
 Timed = tuple[float, float]  # seconds to the first token and to the last

@@ -42,17 +42,49 @@ def started(engine: LocalEngine) -> tuple[Step, list[torch.Tensor]]:
     return step, [look.pooled[0], logits]
 
 
+def stepped(engine: LocalEngine) -> list[torch.Tensor]:
+    """The same, and the logits of a step behind the prompt."""
+    step, every = started(engine)
+    assert engine.decoder is not None
+    with torch.inference_mode():
+        return [*every, engine.decoder.next(step, torch.tensor([3, 4, 5])).clone()]
+
+
+def products() -> float:
+    """How far the products of a few rows lie from torch's, of matrices that no block divides; in half precision."""
+    from chartqa_demo.engines import kernels
+
+    torch.manual_seed(0)
+    apart = 0.0
+    for rows, outputs, inputs in ((1, 70, 200), (3, 640, 1100), (16, 33, 64)):
+        x = torch.randn(rows, 1, inputs).half()  # of bfloat16 the interpreter makes wrong products
+        weight = torch.randn(2 * outputs + 5, inputs).half()
+        parts = kernels.product(x, weight)
+        gate, up = (x.float() @ weight.float().t())[..., : 2 * outputs].split(outputs, dim=-1)
+        whole = parts.sum(1, keepdim=True)[..., : 2 * outputs]
+        apart = max(apart, ((whole - torch.cat([gate, up], -1)).norm() / whole.norm()).item())
+        expected = torch.nn.functional.silu(gate) * up
+        gated = kernels.gated_product(x, weight, outputs)
+        assert gated.dtype == torch.float16  # rounded once
+        apart = max(apart, 1e-2 * ((gated - expected).norm() / expected.norm()).item())
+        total, norm = torch.randn(rows, 1, weight.shape[0]), torch.nn.RMSNorm(weight.shape[0])
+        added, normed = kernels.add_norm(total.clone(), parts, norm, 1e-6)
+        exact = total + parts.sum(1, keepdim=True)
+        apart = max(apart, *((a - b).abs().max().item() / 100 for a, b in ((added, exact), (normed, norm(exact)))))
+    return apart
+
+
 def main(base: Path, adapter: Path, another: Path) -> None:
     engine = load_engine(Settings(base=str(base), adapter=str(adapter), device="cpu", decode="static"))
     plain, answers = found(engine, adapter)
     engine.use_adapter(str(another))
-    plain += started(engine)[1]
+    plain += stepped(engine)
     layers: Any = engine._layers
     held = sum(weight.numel() for weight in layers.base.parameters())
     layers.fuse()
     tower.HOST_BOUND = 0
     engine.looks.fuse()
-    changed = started(engine)[1]  # the other adapter first, so that each takes the other's place in the joint weights
+    changed = stepped(engine)  # the other adapter first, so that each takes the other's place in the joint weights
     fused, fused_answers = found(engine, adapter)
     fused += changed
     riding, joined = sum(joint.adapter is not None for joint in layers._joint.values()), dict(layers._joint)
@@ -62,6 +94,7 @@ def main(base: Path, adapter: Path, another: Path) -> None:
         loose.append(engine.decoder.next(step, torch.tensor([3, 4, 5])).clone())
     plain, fused = [*plain, *plain[:3]], [*fused, *loose]
     told = {
+        "products_apart": products(),
         "apart": max((a - b).abs().max().item() for a, b in zip(plain, fused, strict=True)),
         "size": max(a.abs().max().item() for a in plain),
         "plain": answers,

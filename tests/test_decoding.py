@@ -216,8 +216,13 @@ def test_the_page_is_told_how_tokens_are_computed(static: LocalEngine, eager: Lo
 
 @pytest.mark.parametrize(
     ("zerogpu", "free", "quantize", "expected"),
-    [(False, 30, "none", "graph"), (False, 30, "4bit", "static"), (True, 44, "none", "static")],
-    ids=["own-gpu", "quantised", "zerogpu"],
+    [
+        (False, 30, "none", "graph"),
+        (False, 30, "4bit", "graph"),
+        (False, 30, "8bit", "static"),
+        (True, 44, "none", "static"),
+    ],
+    ids=["own-gpu", "4bit", "8bit", "zerogpu"],
 )
 def test_auto_captures_a_graph_only_where_one_lasts(
     zerogpu: bool, free: int, quantize: str, expected: str, monkeypatch: pytest.MonkeyPatch

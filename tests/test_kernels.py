@@ -5,12 +5,15 @@ import logging
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import build_tiny_adapter
+import torch
+from tiny import build_tiny_adapter, chart
 
+from chartqa_demo.engines import tower
 from chartqa_demo.engines.local import load_engine
 from chartqa_demo.settings import Settings
 
@@ -36,6 +39,10 @@ def test_features_and_logits_are_those_of_torchs_own_operations_with_either_adap
     assert found["apart"] < 1e-5 * found["size"]
 
 
+def test_products_of_a_few_rows_keep_their_sums_in_float32(found: dict[str, Any]) -> None:
+    assert found["products_apart"] < 1e-5
+
+
 def test_answers_in_an_evaluations_batch_stay_the_same(found: dict[str, Any]) -> None:
     assert found["fused"] == found["plain"]
     assert len(set(found["plain"])) == 3, "the arms have to differ for this to show anything"
@@ -45,6 +52,39 @@ def test_weights_that_read_the_same_become_parts_of_one_matrix_and_are_held_once
     assert found["joined"] == found["riding"] == 2 * 2, "attention and MLP of two layers"
     assert found["held"]
     assert found["parts_of_one"]
+
+
+class Called:
+    """In place of a CUDA graph: what it would hold is called again, into the same tensor."""
+
+    def __init__(self, run: Callable[[], torch.Tensor]) -> None:
+        self.run, self.result = run, run()
+
+    def pool(self) -> None: ...
+
+    def replay(self) -> None:
+        self.result.copy_(self.run())
+
+
+def test_a_replayed_look_at_a_chart_of_any_size_is_that_of_a_plain_pass(
+    tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = [(168, 112), (84, 112), (168, 112), (196, 140), (336, 224)]  # the last has more patches than any capture
+    monkeypatch.setattr(tower, "HOST_BOUND", 256)
+    monkeypatch.setattr(tower, "captured", lambda run, device, pool: ((called := Called(run)), called.result))
+    looks = load_engine(Settings(base=str(tiny_base), adapter="none", device="cpu", decode="static")).looks
+    looks._processor.image_processor.size = {"shortest_edge": 3136, "longest_edge": 200 * 784}
+    plain = [looks.of([chart(n, size)])[0].pooled[0] for n, size in enumerate(sizes)]
+    looks.capture()
+    passes: Any = looks._tower and looks._tower._passes
+    assert sorted(passes) == [128, 256]
+    replayed = []
+    monkeypatch.setattr(Called, "replay", lambda self, own=Called.replay: (replayed.append(self), own(self)))
+    looks.clear()
+    again = [looks.of([chart(n, size)])[0].pooled[0] for n, size in enumerate(sizes)]  # kept while others are looked at
+    assert len(replayed) == 4
+    for expected, found in zip(plain, again, strict=True):
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
 
 
 def test_where_triton_cannot_compile_torchs_own_operations_answer_and_it_is_logged(

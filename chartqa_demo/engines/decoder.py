@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
+from chartqa_demo.engines.graphs import captured
 from chartqa_demo.engines.layers import Adapted, Layers
 from chartqa_demo.engines.vision import Look
 
@@ -30,7 +30,7 @@ class Step:
 
     tokens (B, 1): the token to read; positions (B,): its place in the text, image tokens counted as M-RoPE counts them;
     slots (B,): its place in the cache; mask (B, 1, 1, L): 0 where a slot may be seen, minus infinity elsewhere;
-    logits (B, vocabulary): what the step found.
+    logits (B, vocabulary), float32: what the step found.
     """
 
     adapted: Adapted
@@ -56,7 +56,7 @@ class Decoder:
         self._base = layers.base
         self._cache: torch.Tensor | None = None  # (2, layers, rows, key heads, slots, width)
         self._steps: dict[tuple[int, int, Adapted], Step] = {}
-        self._pool: Any = None
+        self._pool: Any = None  # of the first graph, whose memory the others use as well
         self.captures = 0
 
     @property
@@ -153,7 +153,7 @@ class Decoder:
                 torch.zeros(rows, dtype=torch.long, device=device),
                 torch.zeros(rows, dtype=torch.long, device=device),
                 torch.zeros(rows, 1, 1, length, dtype=dtype, device=device),
-                torch.zeros(rows, self._base.lm_head.weight.shape[0], dtype=dtype, device=device),
+                torch.zeros(rows, self._base.lm_head.weight.shape[0], device=device),
             )
             if self.replays:
                 try:
@@ -167,20 +167,8 @@ class Decoder:
         return self._steps[key]
 
     def _captured(self, step: Step) -> Any:
-        """The CUDA graph of the step; its first runs, outside of it, choose kernels and allocate their workspaces."""
-        if self._pool is None:
-            self._pool = torch.cuda.graph_pool_handle()
-        # cuDNN's kernel for one query is the fastest, and a graph has to plan for it only once
-        kernels = [SDPBackend.CUDNN_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
-        with sdpa_kernel(kernels, set_priority=True):
-            aside = torch.cuda.Stream()
-            aside.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(aside):
-                for _ in range(2):
-                    self._decode(step)
-            torch.cuda.current_stream().wait_stream(aside)
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-                self._decode(step)
+        """The CUDA graph of the step."""
+        graph, _ = captured(lambda: self._decode(step), self._base.device, self._pool)
+        self._pool = graph.pool()
         self.captures += 1
         return graph

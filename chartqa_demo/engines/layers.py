@@ -97,6 +97,7 @@ class Layers:
         self._epsilon = text.rms_norm_eps
         self._image_token = base.config.image_token_id
         self._add_norm, self._rotated, self._gated, self.put = add_norm, rotated, gated, put
+        self._kernels: Any = None
         self._joint: dict[Any, Joint] | None = None  # by the first of the joined layers; None before `fuse`
         self._tuning: WeakKeyDictionary[Any, torch.Tensor] = WeakKeyDictionary()  # by its A: an adapter's B of a Joint
 
@@ -109,8 +110,6 @@ class Layers:
             return
         from chartqa_demo.engines import kernels
 
-        x = torch.zeros(1, 1, 2, 16, device=self.base.device, dtype=self.base.dtype)
-        kernels.rotated(x, x, x, x[:, :, 0], x[:, :, 0])  # fails here rather than in an answer
         self._joint = {}
         for layer in self.text.layers:
             attention, mlp = layer.self_attn, layer.mlp
@@ -118,7 +117,12 @@ class Layers:
                 parts = [_base_layer(module) for module in group]
                 if all(type(part) is Linear for part in parts):
                     self._joint[parts[0]] = _joined(parts)
-        self._add_norm, self._rotated = kernels.add_norm, kernels.rotated
+        # What cannot be compiled fails here rather than in an answer
+        hidden = torch.zeros(1, 1, self.text.config.hidden_size, device=self.base.device, dtype=self.base.dtype)
+        kernels.product(hidden, self.base.lm_head.weight)
+        if joint := self._joint.get(_base_layer(self.text.layers[0].mlp.gate_proj)):
+            kernels.gated_product(hidden, joint.weight, joint.sizes[0])
+        self._kernels, self._add_norm, self._rotated = kernels, kernels.add_norm, kernels.rotated
         self._gated, self.put = kernels.gated, kernels.put
 
     def laid_out(self, prompts: Sequence[list[int]], looks: Sequence[Look]) -> Prompts:
@@ -157,8 +161,8 @@ class Layers:
         attend: Attend,
         lengths: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """All layers on x (B, S, hidden size), positions (3, B, S); the last position of every row, (B, hidden size),
-        before the last norm. lengths (B,): of rows padded on the right. x may be overwritten.
+        """All layers and the last norm on x (B, S, hidden size), positions (3, B, S); the last position of every row,
+        (B, hidden size). lengths (B,): of rows padded on the right. x may be overwritten.
 
         What the layers add up keeps the precision of x: in float32 it loses nothing, whatever the model's own dtype.
         """
@@ -179,9 +183,8 @@ class Layers:
                 x, seen = x[every, ends][:, None], seen[every, ends][:, None]
             (delta,) = self._linears((attention.o_proj,), seen, adapted)
             x, normed = self._add_norm(x, delta, layer.post_attention_layernorm, self._epsilon)
-            gate, up = self._linears((mlp.gate_proj, mlp.up_proj), normed, adapted)
-            (delta,) = self._linears((mlp.down_proj,), self._gated(gate, up), adapted)
-        return x[:, 0] if delta is None else x[:, 0] + delta[:, 0]
+            (delta,) = self._linears((mlp.down_proj,), self._gated_product(mlp, normed, adapted), adapted)
+        return self._add_norm(x, delta, self.text.norm, self._epsilon)[1][:, 0]
 
     def causal(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """Attention of prompts to themselves; arguments and result as in `Attend`, the layer aside."""
@@ -201,19 +204,16 @@ class Layers:
         return seen.reshape(rows, self.kv_heads, length, -1).transpose(1, 2).flatten(2)
 
     def logits(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, vocabulary) of the last positions' x (B, hidden size)."""
-        return _few_rows(self.base.lm_head, add_norm(x, None, self.text.norm, self._epsilon)[1][:, None])[:, 0]
+        """(B, vocabulary) of x (B, hidden size) behind all layers."""
+        return self._product(self.base.lm_head, x[:, None]).sum(1)
 
     def _linears(self, modules: Sequence[Any], x: torch.Tensor, adapted: Adapted) -> list[torch.Tensor]:
         """x (B, S, inputs) through each of these layers, which read the same; the adapter's part in its rows."""
         parts = [_base_layer(module) for module in modules]
         joint = self._joint.get(parts[0]) if self._joint else None
-        name, rows = adapted.name, slice(adapted.first, adapted.last)
-        loras: dict[int, Any] = {}
-        if adapted.first < adapted.last:
-            loras = {n: one for n, one in enumerate(modules) if isinstance(one, LoraLayer) and name in one.lora_A}
+        name, rows, loras = adapted.name, slice(adapted.first, adapted.last), _loras(modules, adapted)
         if joint is None:
-            outs = [_few_rows(part, x) for part in parts]
+            outs = [self._product(part, x) for part in parts]
         else:
             up = self._riding(joint, loras, name) if loras else None  # before the product
             whole = linear(x, joint.weight, joint.bias)
@@ -225,15 +225,33 @@ class Layers:
                 return outs
         if not loras:
             return outs
-        x = x[rows].flatten(0, 1)
+        length, x = x.shape[1], x[rows].flatten(0, 1)
         for n, lora in loras.items():
             down, up, scaling = lora.lora_A[name].weight, lora.lora_B[name].weight, lora.scaling[name]
-            out = outs[n][rows].flatten(0, 1)  # a view
+            out = outs[n][rows, :length].flatten(0, 1)  # a view
             if down.dtype == out.dtype:
                 out.addmm_(x @ down.t(), up.t(), alpha=scaling)
             else:  # while it is trained, an adapter can be more precise than its base
                 out += ((x.to(down.dtype) @ down.t()) @ up.t() * scaling).to(out.dtype)
         return outs
+
+    def _gated_product(self, mlp: Any, x: torch.Tensor, adapted: Adapted) -> torch.Tensor:
+        """silu(gate) * up of x (B, S, hidden size), what `down_proj` reads."""
+        modules = mlp.gate_proj, mlp.up_proj
+        joint = self._joint.get(_base_layer(mlp.gate_proj)) if self._joint else None
+        if joint is not None and joint.bias is None and self._is_few(x) and not _loras(modules, adapted):
+            return self._kernels.gated_product(x, joint.weight, joint.sizes[0])
+        return self._gated(*self._linears(modules, x, adapted))
+
+    def _product(self, part: Any, x: torch.Tensor) -> torch.Tensor:
+        """x (B, S, inputs) through a layer without its adapter, (B, S, outputs); of a few rows in a decode step
+        (B, parts, outputs), which are to be added."""
+        if self._is_few(x) and type(part) is Linear and part.bias is None:
+            return self._kernels.product(x, part.weight)
+        return _few_rows(part, x)
+
+    def _is_few(self, x: torch.Tensor) -> bool:
+        return self._kernels is not None and x.shape[1] == 1 and len(x) <= self._kernels.FEW
 
     def _riding(self, joint: Joint, loras: dict[int, Any], name: str) -> torch.Tensor | None:
         """The adapter's B as one matrix (all ranks, all outputs), zero where an output is another layer's; its A are
@@ -287,6 +305,13 @@ def put(keys: torch.Tensor, values: torch.Tensor, k: torch.Tensor, v: torch.Tens
     place = slots[:, None, None, None].expand(-1, k.shape[2], 1, k.shape[3])
     keys.scatter_(2, place, k.transpose(1, 2))
     values.scatter_(2, place, v.transpose(1, 2))
+
+
+def _loras(modules: Sequence[Any], adapted: Adapted) -> dict[int, Any]:
+    """By number those of the modules that the adapter changes."""
+    if adapted.first == adapted.last:
+        return {}
+    return {n: one for n, one in enumerate(modules) if isinstance(one, LoraLayer) and adapted.name in one.lora_A}
 
 
 def _base_layer(module: Any) -> Any:

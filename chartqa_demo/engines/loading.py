@@ -88,7 +88,7 @@ def choose(settings: Settings) -> Choice:
         why = "does not outlive a ZeroGPU window" if on_zerogpu() else f"cannot be captured on {device.type}"
         raise EngineError(f"A CUDA graph {why}; use --decode static, eager or auto.")
     if decode == "auto":
-        decode = "static" if device.type != "cuda" or on_zerogpu() or quantize != "none" else "graph"
+        decode = "static" if device.type != "cuda" or on_zerogpu() or quantize == "8bit" else "graph"
     return Choice(base, quantize, dtype, device, notes, decode)
 
 

@@ -136,6 +136,10 @@ class LocalEngine:
         if self.decoder is None or not self.decoder.replays:
             return
         self._fuse()
+        try:
+            self.looks.capture()
+        except RuntimeError as error:
+            log.warning("Looking at a chart cannot be replayed from a graph, which is slower: %s", first_line(error))
         arms = [arm for arm in self.arms if self._serves(arm)]
         image_tokens = self.processor.image_processor.size["longest_edge"] // 784
         try:

@@ -37,6 +37,7 @@ from bench.ways import (
     same_answers,
     second_question,
     throughput,
+    usual_rate,
     vision_pass,
     where_time_goes,
 )
@@ -92,9 +93,9 @@ def run(flags: argparse.Namespace, found: dict[str, Any]) -> Iterator[None]:
         found["logits"] = logit_spread(engine, asked, look, flags.logit_steps)
         yield
     if flags.questions:
-        found["throughput"] = []
+        usual, found["throughput"] = usual_rate(bench), []
         for per_chart in (1, 2, 4):
-            found["throughput"].append(throughput(bench, flags.questions, flags.batch, per_chart))
+            found["throughput"].append(throughput(bench, flags.questions, flags.batch, per_chart, usual))
             yield
         if bench.on_gpu:
             found["throughput_bound"] = _throughput_bound(bench, found, flags)

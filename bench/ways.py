@@ -193,11 +193,14 @@ def new_sizes(bench: Bench, tokens: int) -> dict[str, Any]:
     }
 
 
-def throughput(bench: Bench, questions: int, batch: int, per_chart: int) -> dict[str, Any]:
-    """Questions per second with answers of 8 tokens, `per_chart` of them on each chart: the usual way one by one, and
-    the evaluation's large batches."""
+def usual_rate(bench: Bench) -> float:
+    """Questions per second with answers of 8 tokens, the usual way: one by one."""
+    return 1 / median(bench.usual(chart, ARMS, 8)[1] for chart in charts_of(5 * bench.repeats, CHART))
+
+
+def throughput(bench: Bench, questions: int, batch: int, per_chart: int, usual: float) -> dict[str, Any]:
+    """The same in the evaluation's large batches, `per_chart` questions on each chart, over the usual rate."""
     charts = charts_of(questions // per_chart, CHART)
-    alone = [bench.usual(chart, ARMS, 8)[1] for chart in charts[: max(5, bench.repeats)]]
     items = [(chart, question) for chart in charts for question in QUESTIONS[:per_chart]]
     options = Options(max_new_tokens=8)
     bench.engine.looks.clear()
@@ -211,7 +214,7 @@ def throughput(bench: Bench, questions: int, batch: int, per_chart: int) -> dict
             for answer in answers:
                 _check(answer.tokens, 8)
     seconds = bench.clock() - began
-    usual, batched = 1 / median(alone), len(items) / seconds
+    batched = len(items) / seconds
     return {
         "questions": len(items),
         "questions_per_chart": per_chart,

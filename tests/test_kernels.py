@@ -71,6 +71,7 @@ def test_a_replayed_look_at_a_chart_of_any_size_is_that_of_a_plain_pass(
 ) -> None:
     sizes = [(168, 112), (84, 112), (168, 112), (196, 140), (336, 224)]  # the last has more patches than any capture
     monkeypatch.setattr(tower, "HOST_BOUND", 256)
+    monkeypatch.setattr(tower, "BUCKET", 128)
     monkeypatch.setattr(tower, "captured", lambda run, device, pool: ((called := Called(run)), called.result))
     looks = load_engine(Settings(base=str(tiny_base), adapter="none", device="cpu", decode="static")).looks
     looks._processor.image_processor.size = {"shortest_edge": 3136, "longest_edge": 200 * 784}

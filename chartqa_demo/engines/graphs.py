@@ -1,6 +1,7 @@
 """Capturing a fixed sequence of operations on a GPU, to replay it without waiting for the host."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, TypeVar
 
 import torch
@@ -18,13 +19,19 @@ def captured(run: Callable[[], Result], device: torch.device, pool: Any = None) 
     whose memory this one may use as well; never replay both at once. Raises RuntimeError.
     """
     with torch.cuda.device(device), sdpa_kernel(ATTENTION, set_priority=True):
-        aside = torch.cuda.Stream()
+        aside = _stream(device)
         aside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(aside):
             for _ in range(2):
                 run()
         torch.cuda.current_stream().wait_stream(aside)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+        with torch.cuda.graph(graph, pool=pool, stream=aside, capture_error_mode="thread_local"):
             result = run()
     return graph, result
+
+
+@cache
+def _stream(device: torch.device) -> torch.cuda.Stream:
+    """One for all captures: cuBLAS keeps a workspace of 32 MiB for every stream it has seen."""
+    return torch.cuda.Stream(device)

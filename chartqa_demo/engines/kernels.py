@@ -139,7 +139,7 @@ def gated(gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
     return out
 
 
-@jit
+@jit(do_not_specialize=["rows"])  # one row is no case of its own: it need not be compiled in an answer
 def _product(
     x, weight, out, rows, outputs, other,
     INPUTS: tl.constexpr, DEPTH: tl.constexpr, GATED: tl.constexpr,

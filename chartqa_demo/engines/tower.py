@@ -16,7 +16,7 @@ from transformers.vision_utils import get_vision_position_ids
 from chartqa_demo.engines.graphs import captured
 
 HOST_BOUND = 4096  # patches; up to here the host takes longer to launch a pass than the device to compute it
-BUCKET = 128  # patches; a replayed pass has a multiple of them, so that a new chart size needs no new capture
+BUCKET = 256  # patches; a replayed pass has a multiple of them, so that a new chart size needs no new capture
 PROVEN = ("qwen2_vl",)  # model types whose features and tokens the tests compare with transformers' own
 
 # q, k, v (patches, heads, width) -> what was seen, (patches, heads * width)

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import build_tiny_adapter, chart
+from tiny import build_tiny_adapter, chart, last
 
-from chartqa_demo.engines import tower
+from chartqa_demo.arms import ARMS
+from chartqa_demo.engines import Options, tower
 from chartqa_demo.engines.local import load_engine
 from chartqa_demo.settings import Settings
 
@@ -99,3 +100,19 @@ def test_where_triton_cannot_compile_torchs_own_operations_answer_and_it_is_logg
     assert "Triton's kernels cannot be used, torch's own are slower: " in caplog.text
     layers: Any = engine._layers
     assert layers._joint is None
+
+
+def test_where_triton_is_there_but_compiles_nothing_the_joined_weights_answer_by_torchs_operations(
+    tiny_base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("triton", reason="Triton comes with torch for CUDA only")
+    adapter = build_tiny_adapter(tiny_base, tmp_path / "every", targets=EVERY)
+    engine = load_engine(Settings(base=str(tiny_base), adapter=str(adapter), device="cpu", decode="static"))
+    before = last(engine.answer(chart(), "How many?", ARMS, Options(max_new_tokens=6)))
+    with caplog.at_level(logging.WARNING):
+        engine._fuse()  # on a CPU, for which it compiles nothing
+    assert "Triton's kernels cannot be used, torch's own are slower: " in caplog.text
+    layers: Any = engine._layers
+    assert layers._joint and layers._kernels is None
+    after = last(engine.answer(chart(), "How many?", ARMS, Options(max_new_tokens=6)))
+    assert [answer.text for answer in after] == [answer.text for answer in before]

@@ -231,7 +231,7 @@ class Layers:
             out = outs[n][rows, :length].flatten(0, 1)  # a view
             if down.dtype == out.dtype:
                 out.addmm_(x @ down.t(), up.t(), alpha=scaling)
-            else:  # while it is trained, an adapter can be more precise than its base
+            else:  # while it is trained, an adapter can be more precise than its base; so are sums of few rows
                 out += ((x.to(down.dtype) @ down.t()) @ up.t() * scaling).to(out.dtype)
         return outs
 

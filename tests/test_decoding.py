@@ -209,6 +209,22 @@ def test_a_step_that_cannot_be_captured_is_said_and_the_question_answered(
     assert any(NOT_CAPTURED in note and "operation not permitted" in note for note in engine.notes)
 
 
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [(RuntimeError("device-side assert\nCompile with"), "device-side assert"), (RuntimeError(), "RuntimeError")],
+    ids=["two lines", "no line"],
+)
+def test_what_torch_raises_is_told_in_a_sentence(
+    static: LocalEngine, error: RuntimeError, sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*args: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(Decoder, "start", fails)
+    with pytest.raises(EngineError, match=f"^The model failed on this question: {sentence}$"):
+        last(static.answer(chart(), QUESTION, ARMS, SHORT))
+
+
 def test_the_page_is_told_how_tokens_are_computed(static: LocalEngine, eager: LocalEngine) -> None:
     assert STATIC in static.notes
     assert not any("decode:" in note for note in eager.notes)

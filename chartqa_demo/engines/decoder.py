@@ -15,6 +15,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from chartqa_demo.engines.graphs import captured
 from chartqa_demo.engines.layers import Adapted, Layers
+from chartqa_demo.engines.loading import first_line
 from chartqa_demo.engines.vision import Look
 
 BUCKET = 512  # cache lengths are multiples of it; one graph per length
@@ -162,7 +163,7 @@ class Decoder:
                     del self._steps[key]
                     if isinstance(error, torch.OutOfMemoryError):
                         raise
-                    raise CaptureError(str(error).strip().splitlines()[0][:200]) from error
+                    raise CaptureError(first_line(error)) from error
         cache.zero_()  # a value that is not finite would come back through a weight of zero
         return self._steps[key]
 

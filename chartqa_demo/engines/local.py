@@ -420,7 +420,7 @@ class _readable_failures:
                 "The GPU ran out of memory. Lower the pixel limit or the answer length, or start with --quantize 4bit."
             ) from error
         if isinstance(error, (RuntimeError, ValueError, TypeError, IndexError, KeyError)):
-            raise EngineError(f"The model failed on this question: {str(error).splitlines()[0][:200]}") from error
+            raise EngineError(f"The model failed on this question: {first_line(error)}") from error
 
 
 def _adapter_for(settings: Settings, choice: Choice) -> str | None:

@@ -26,8 +26,14 @@ def captured(run: Callable[[], Result], device: torch.device, pool: Any = None) 
                 run()
         torch.cuda.current_stream().wait_stream(aside)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=pool, stream=aside, capture_error_mode="thread_local"):
-            result = run()
+        try:
+            with torch.cuda.graph(graph, pool=pool, stream=aside, capture_error_mode="thread_local"):
+                result = run()
+        except BaseException:
+            # torch leaves its random generator as if the capture went on: no answer could be sampled any more
+            generator = torch.cuda.default_generators[torch.cuda.current_device()]
+            generator.graphsafe_set_state(generator.clone_state())
+            raise
     return graph, result
 
 

@@ -87,7 +87,8 @@ def run(flags: argparse.Namespace, found: dict[str, Any]) -> Iterator[None]:
     found["image_tokens"], found["prompt_tokens"] = look.tokens, [len(prompt) for prompt in asked[0]]
     _eager_ways(bench, image, tuple(flags.lengths), found)
     yield
-    _static_ways(bench, image, asked[0], look, tuple(flags.lengths), flags.quantize, found)
+    replays = choose(Settings(base="bundled", device=flags.device, quantize=flags.quantize)).decode == "graph"
+    _static_ways(bench, image, asked[0], look, tuple(flags.lengths), replays, found)
     yield
     if flags.quantize == "none":
         found["logits"] = logit_spread(engine, asked, look, flags.logit_steps)
@@ -125,18 +126,19 @@ def _static_ways(
     prompts: Sequence[list[int]],
     look: Look,
     lengths: Sequence[int],
-    quantize: str,
+    replays: bool,
     found: dict[str, Any],
 ) -> None:
-    """The static cache's ways, the floor beside them and the ratios; the engine answers by its fastest afterwards."""
+    """The static cache's ways, the floor beside them and the ratios; the engine answers by its fastest afterwards.
+    replays: whether `--decode auto` takes a graph here."""
     engine, one = bench.engine, [ARMS[2]]
     layers: Any = engine._layers
     called = Decoder(layers, replays=False)
-    engine.decoder = fast = Decoder(layers, replays=bench.on_gpu and quantize != "8bit")  # what `auto` takes
+    engine.decoder = fast = Decoder(layers, replays)
     began = time.perf_counter()
     engine.warm_up()
     found["warm_up_s"] = round(time.perf_counter() - began, 2)
-    if bench.on_gpu and quantize != "8bit" and not fast.replays:
+    if replays and not fast.replays:
         raise EngineError(engine.notes[-1])
 
     def ours(decoder: Decoder, arms: Sequence[Arm], length: int) -> Timed:

@@ -120,7 +120,7 @@ class Layers:
         # What cannot be compiled fails here rather than in an answer
         hidden = torch.zeros(1, 1, self.text.config.hidden_size, device=self.base.device, dtype=self.base.dtype)
         kernels.product(hidden, self.base.lm_head.weight)
-        if joint := self._joint.get(_base_layer(self.text.layers[0].mlp.gate_proj)):
+        if joint := self._joint_of(self.text.layers[0].mlp.gate_proj):
             kernels.gated_product(hidden, joint.weight, joint.sizes[0])
         self._kernels, self._add_norm, self._rotated = kernels, kernels.add_norm, kernels.rotated
         self._gated, self.put = kernels.gated, kernels.put
@@ -209,11 +209,10 @@ class Layers:
 
     def _linears(self, modules: Sequence[Any], x: torch.Tensor, adapted: Adapted) -> list[torch.Tensor]:
         """x (B, S, inputs) through each of these layers, which read the same; the adapter's part in its rows."""
-        parts = [_base_layer(module) for module in modules]
-        joint = self._joint.get(parts[0]) if self._joint else None
+        joint = self._joint_of(modules[0])
         name, rows, loras = adapted.name, slice(adapted.first, adapted.last), _loras(modules, adapted)
         if joint is None:
-            outs = [self._product(part, x) for part in parts]
+            outs = [self._product(_base_layer(module), x) for module in modules]
         else:
             up = self._riding(joint, loras, name) if loras else None  # before the product
             whole = linear(x, joint.weight, joint.bias)
@@ -235,10 +234,14 @@ class Layers:
                 out += ((x.to(down.dtype) @ down.t()) @ up.t() * scaling).to(out.dtype)
         return outs
 
+    def _joint_of(self, first: Any) -> Joint | None:
+        """What the layer `first` is joined with, it being the first of them."""
+        return self._joint.get(_base_layer(first)) if self._joint else None
+
     def _gated_product(self, mlp: Any, x: torch.Tensor, adapted: Adapted) -> torch.Tensor:
         """silu(gate) * up of x (B, S, hidden size), what `down_proj` reads."""
         modules = mlp.gate_proj, mlp.up_proj
-        joint = self._joint.get(_base_layer(mlp.gate_proj)) if self._joint else None
+        joint = self._joint_of(mlp.gate_proj)
         if joint is not None and joint.bias is None and self._is_few(x) and not _loras(modules, adapted):
             return self._kernels.gated_product(x, joint.weight, joint.sizes[0])
         return self._gated(*self._linears(modules, x, adapted))

@@ -4,7 +4,6 @@ Of a pass over one chart the host is the slowest part: a GPU of one's own replay
 size attend in one call.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,9 +17,6 @@ from chartqa_demo.engines.graphs import captured
 HOST_BOUND = 4096  # patches; up to here the host takes longer to launch a pass than the device to compute it
 BUCKET = 256  # patches; a replayed pass has a multiple of them, so that a new chart size needs no new capture
 PROVEN = ("qwen2_vl",)  # model types whose features and tokens the tests compare with transformers' own
-
-# q, k, v (patches, heads, width) -> what was seen, (patches, heads * width)
-Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def quick_gelu(x: torch.Tensor) -> torch.Tensor:
@@ -74,8 +70,7 @@ class Tower:
         pool = None
         for patches in range(longest, 0, -BUCKET):  # the largest first: the others use its memory
             mask = torch.zeros(1, 1, 1, patches, dtype=dtype, device=device)
-            attend = partial(self._attend, counts=[patches], mask=mask)
-            run = partial(self._features, pixels[:patches], places[:patches], attend, self._kernels)
+            run = partial(self._features, pixels[:patches], places[:patches], [patches], self._kernels, mask)
             graph, features = captured(run, device, pool)
             pool = graph.pool()
             self._passes[patches] = Pass(pixels[:patches], places[:patches], mask, features, graph)
@@ -91,7 +86,7 @@ class Tower:
             return (self._replayed(ready, pixels, places),)
         kernels = self._kernels if len(pixels) > HOST_BOUND else None
         places = places.to(pixels.device, non_blocking=True)
-        features = self._features(pixels, places, partial(self._attend, counts=counts), kernels)
+        features = self._features(pixels, places, counts, kernels)
         return features.split([patches // self._merge**2 for patches in counts])
 
     def _replayed(self, ready: Pass, pixels: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
@@ -103,8 +98,15 @@ class Tower:
         ready.graph.replay()
         return ready.features[: patches // self._merge**2].clone()
 
-    def _features(self, pixels: torch.Tensor, places: torch.Tensor, attend: Attend, kernels: Any) -> torch.Tensor:
-        """(patches / 4, hidden size)."""
+    def _features(
+        self,
+        pixels: torch.Tensor,
+        places: torch.Tensor,
+        counts: list[int],
+        kernels: Any,
+        mask: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """(patches / 4, hidden size). counts: the patches of each chart; pixels, places, mask: see `Pass`."""
         # patch_embed is a convolution whose patches do not overlap
         x = linear(pixels, self._visual.patch_embed.proj.weight.flatten(1))
         cos, sin = self._visual.rotary_pos_emb(x, places)
@@ -113,7 +115,7 @@ class Tower:
         activated = quick_gelu if kernels is None else kernels.quick_gelu
         for block in self._visual.blocks:
             qkv = block.attn.qkv(block.norm1(x)).view(len(x), 3, self._heads, self._width)
-            x = x + block.attn.proj(attend(*self._rotated(qkv, cos, sin, kernels)))
+            x = x + block.attn.proj(self._attend(*self._rotated(qkv, cos, sin, kernels), counts, mask))
             hidden = block.mlp.fc1(block.norm2(x))
             x = x + block.mlp.fc2(activated(hidden) if self._quick else block.mlp.act(hidden))
         return self._visual.merger(x)
@@ -128,12 +130,12 @@ class Tower:
         return qk[:, 0], qk[:, 1], qkv[:, 2]
 
     def _attend(
-        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, counts: list[int], mask: torch.Tensor | None = None
+        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, counts: list[int], mask: torch.Tensor | None
     ) -> torch.Tensor:
-        """Every chart to itself. counts: the patches of each; mask: see `Pass`."""
+        """Every chart to itself; q, k, v (patches, heads, width), the result (patches, heads * width)."""
         if len(set(counts)) > 1:
             parts = zip(q.split(counts), k.split(counts), v.split(counts), strict=True)
-            return torch.cat([self._attend(*one, [len(one[0])]) for one in parts])
+            return torch.cat([self._attend(*one, [len(one[0])], None) for one in parts])
         q, k, v = (one.view(len(counts), -1, *one.shape[1:]).transpose(1, 2) for one in (q, k, v))
         return scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).reshape(sum(counts), -1)
 

@@ -18,7 +18,6 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from chartqa_demo.engines.tower import PROVEN, Tower
 from chartqa_demo.images import fit_canvas
 
-PATCH = 14 * 14  # pixels
 CHARTS_REMEMBERED = 16  # 0.5 to 4.5 MB each
 CHARTS_AT_ONCE = 4  # in one vision pass on a GPU, which one chart leaves waiting for the host
 
@@ -73,8 +72,9 @@ class Looks:
     def capture(self) -> None:
         """See `Tower`; for charts as large as the processor lets them be."""
         if self._tower is not None:
+            patch = self._base.config.vision_config.patch_size
             with torch.inference_mode():
-                self._tower.capture(self._processor.image_processor.size["longest_edge"] // PATCH)
+                self._tower.capture(self._processor.image_processor.size["longest_edge"] // patch**2)
 
     def clear(self) -> None:
         """Forget every chart."""

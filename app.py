@@ -19,7 +19,7 @@ def main() -> None:
     """Serve the page. A setting that cannot be used is one sentence and exit code 2."""
     try:
         settings = parse_settings()
-        from chartqa_demo.dataset import DatasetError, open_split
+        from chartqa_demo.data.splits import DatasetError, open_split
 
         try:
             examples = open_split(settings.dataset, settings.split)
@@ -31,14 +31,14 @@ def main() -> None:
             sys.modules.setdefault("bitsandbytes", None)  # pyright: ignore[reportArgumentType]
         engine = load_engine(settings)
         if on_zerogpu():
-            from chartqa_demo.zerogpu import lend_gpus
+            from chartqa_demo.space.zerogpu import lend_gpus
 
             engine = lend_gpus(engine)
     except (SettingsError, EngineError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
 
-    from chartqa_demo.operations import routes
+    from chartqa_demo.space.operations import routes
     from chartqa_demo.ui import build_app, launch_options
 
     app = build_app(engine, settings, examples)

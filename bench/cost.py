@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from chartqa_demo.dataset import Example
+    from chartqa_demo.data.splits import Example
 
 
 def main() -> int:
@@ -31,7 +31,7 @@ def main() -> int:
     from bench.visitors import level
     from chartqa_demo.engines import EngineError, Options
     from chartqa_demo.engines.local import load_engine  # what `engines.load_engine` would import while it loads
-    from chartqa_demo.evaluate import describe
+    from chartqa_demo.evaluate.run import describe
     from chartqa_demo.settings import Settings
 
     for name in ("Qwen2VLForConditionalGeneration", "Qwen2VLImageProcessor", "Qwen2VLProcessor"):
@@ -61,7 +61,7 @@ def main() -> int:
 
 def examples_in(folder: Path) -> "list[Example]":
     """The questions of the folder; every picture is another chart."""
-    from chartqa_demo.dataset import Example, chart_id
+    from chartqa_demo.data.splits import Example, chart_id
 
     examples = []
     for number, row in enumerate(json.loads((folder / "questions.json").read_text(encoding="utf-8"))):

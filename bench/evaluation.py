@@ -15,10 +15,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from chartqa_demo import evaluate
-from chartqa_demo.asking import EvaluationError
-from chartqa_demo.dataset import DatasetError, open_split, sample
+from chartqa_demo.data.splits import DatasetError, open_split, sample
 from chartqa_demo.engines import EngineError, Options
+from chartqa_demo.evaluate import run as evaluate
+from chartqa_demo.evaluate.batches import EvaluationError
 from chartqa_demo.settings import SettingsError, add_engine_flags, settings_from
 
 

@@ -15,10 +15,10 @@ from typing import Any
 from PIL import Image
 from tqdm import tqdm
 
-from chartqa_demo import stats
-from chartqa_demo.dataset import Example, chart_id
+from chartqa_demo.data.splits import Example, chart_id
+from chartqa_demo.evaluate import statistics as stats
+from chartqa_demo.evaluate.record import Results
 from chartqa_demo.images import Size
-from chartqa_demo.results import Results
 from train.pretrain.truth import Question
 
 MEASURES = ("exact", "within_5", "canonical")

@@ -40,14 +40,14 @@ from bench.held_out import (
     scored,
 )
 from bench.reading_text import AS_DRAWN, FILES, card_text, printed
-from chartqa_demo import stats
 from chartqa_demo.arms import ADAPTER, ARMS, PROMPTED
-from chartqa_demo.asking import EvaluationError
-from chartqa_demo.dataset import DatasetError, Example, chart_id, open_split, sample
+from chartqa_demo.data.splits import DatasetError, Example, chart_id, open_split, sample
 from chartqa_demo.engines import EngineError, Options, load_engine
-from chartqa_demo.evaluate import display_name, measure, record_path
+from chartqa_demo.evaluate import statistics as stats
+from chartqa_demo.evaluate.batches import EvaluationError
+from chartqa_demo.evaluate.record import GROUPS, Item, Results, ResultsError
+from chartqa_demo.evaluate.run import display_name, measure, record_path
 from chartqa_demo.images import Size
-from chartqa_demo.results import GROUPS, Item, Results, ResultsError
 from chartqa_demo.settings import BUNDLED_ADAPTER, BUNDLED_BASE, Settings, SettingsError
 
 ROOT = Path(__file__).parents[1]

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.held_out import MEASURES
-from chartqa_demo import stats
 from chartqa_demo.arms import ADAPTER
+from chartqa_demo.evaluate import statistics as stats
 
 FILES = {part: f"reading_{part}.json" for part in ("held_out", "blind", "sizes", "cost")}
 AS_DRAWN = "as drawn"

@@ -43,10 +43,10 @@ from bench.ways import (
 )
 from chartqa_demo.arms import ARMS, Arm
 from chartqa_demo.engines import EngineError, Options
-from chartqa_demo.engines.decoder import CaptureError, Decoder
+from chartqa_demo.engines.fast.charts import Look
+from chartqa_demo.engines.fast.decoder import CaptureError, Decoder
 from chartqa_demo.engines.loading import choose, load_base
 from chartqa_demo.engines.local import LocalEngine
-from chartqa_demo.engines.vision import Look
 from chartqa_demo.settings import Settings
 
 NEVER = -1  # an end token that no model writes

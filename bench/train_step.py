@@ -50,7 +50,7 @@ def train_mode(flags: argparse.Namespace) -> dict[str, Any]:
     from trl.trainer.sft_trainer import SFTTrainer
     from trl.trainer.utils import get_peft_config
 
-    from chartqa_demo.dataset import open_split
+    from chartqa_demo.data.splits import open_split
     from train import base as bases
     from train.__main__ import parse
     from train.data import chart_rows, row_tokens

@@ -22,7 +22,7 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
-from chartqa_demo.dataset import DatasetError, Example, open_split, sample
+from chartqa_demo.data.splits import DatasetError, Example, open_split, sample
 from chartqa_demo.engines import Engine, EngineError, Options, load_engine
 from chartqa_demo.settings import SettingsError, add_engine_flags, settings_from
 

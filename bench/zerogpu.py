@@ -3,7 +3,7 @@
     python -m bench.zerogpu --base bundled --asked 4
     python -m bench.zerogpu --emulate          # without a GPU: CUDA is stood in for, the figures say nothing
 
-Starts `app.py` with the real `spaces` and a scheduler on the loopback interface (tests/zerogpu_scheduler.py) that lends
+Starts `app.py` with the real `spaces` and a scheduler on the loopback interface (tests/space/zerogpu_scheduler.py) that lends
 this machine's own GPU; the weights are packed to disk at the start and moved by a forked worker at the first question.
 Further flags go to `app.py`. Prints one JSON object; times in seconds.
 """
@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from chartqa_demo.dataset import open_split
+from chartqa_demo.data.splits import open_split
 from chartqa_demo.settings import BUNDLED_CHARTS
 
 ROOT = Path(__file__).parents[1]
@@ -53,7 +53,9 @@ def main() -> int:
         if not flags.emulate:
             told = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=True).stdout
             scheduler.uuid = told.split("UUID: ")[1].split(")")[0]
-        environ = os.environ | zerogpu_environment(scheduler.url, packed) | {"PYTHONPATH": str(ROOT / "tests")}
+        environ = (
+            os.environ | zerogpu_environment(scheduler.url, packed) | {"PYTHONPATH": str(ROOT / "tests" / "space")}
+        )
         start = ["-c", EMULATED, scheduler.url] if flags.emulate else ["app.py"]
         command = [sys.executable, *start, "--port", str(port), "--max-new-tokens", str(flags.tokens), *rest]
         began = time.monotonic()

@@ -22,14 +22,14 @@ from trl.trainer.model_config import ModelConfig
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.utils import get_peft_config
 
-from chartqa_demo import evaluate
+from chartqa_demo.adapters.contract import Contract
 from chartqa_demo.arms import ADAPTER, ARMS
-from chartqa_demo.asking import EvaluationError
-from chartqa_demo.contract import Contract
-from chartqa_demo.dataset import DatasetError
+from chartqa_demo.data.splits import DatasetError
 from chartqa_demo.engines import EngineError, Options
-from chartqa_demo.hub import HubError
-from chartqa_demo.results import ResultsError, table
+from chartqa_demo.evaluate import run as evaluate
+from chartqa_demo.evaluate.batches import EvaluationError
+from chartqa_demo.evaluate.record import ResultsError, table
+from chartqa_demo.space.hub import HubError
 from train import base as bases
 from train.card import write_card
 from train.data import DataError, open_data

@@ -8,7 +8,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, BitsAndByte
 from trl.trainer.model_config import ModelConfig
 from trl.trainer.utils import get_quantization_config
 
-from chartqa_demo.chat import folds_system
+from chartqa_demo.arms import folds_system
 from chartqa_demo.engines.loading import Choice, base_folder, counts_pixels, set_pixel_limits
 from chartqa_demo.images import Size
 from chartqa_demo.settings import BUNDLED_BASE, Settings

@@ -4,12 +4,12 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from chartqa_demo.adapters.contract import Contract
 from chartqa_demo.arms import ARMS
-from chartqa_demo.contract import Contract
-from chartqa_demo.hub import HUB_ID
-from chartqa_demo.metric import RULE_NOTES
-from chartqa_demo.results import GROUPS, Results, percent
-from chartqa_demo.stats import in_words
+from chartqa_demo.evaluate.record import GROUPS, Results, percent
+from chartqa_demo.evaluate.rules import RULE_NOTES
+from chartqa_demo.evaluate.statistics import in_words
+from chartqa_demo.space.hub import HUB_ID
 from train.data import Data
 from train.publish import BUNDLED
 

@@ -18,9 +18,8 @@ from datasets import Dataset
 from PIL.Image import Image
 from tqdm.auto import tqdm
 
-from chartqa_demo.arms import ADAPTER
-from chartqa_demo.chat import training_row
-from chartqa_demo.dataset import Example, Split, chart_id, open_split, sample
+from chartqa_demo.arms import ADAPTER, training_row
+from chartqa_demo.data.splits import Example, Split, chart_id, open_split, sample
 from chartqa_demo.images import ChartError, Size, fit_canvas, shrink
 from train.pretrain.truth import Chart, Question
 from train.recipe import GENERATED, Recipe

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from transformers import TrainerState
 
-from chartqa_demo.contract import CONTRACT_FILE
+from chartqa_demo.adapters.contract import CONTRACT_FILE
 from train.publish import WEIGHTS
 
 RUN_FILE = "run.json"

@@ -25,8 +25,8 @@ from huggingface_hub.errors import (
 )
 from safetensors import SafetensorError, deserialize
 
+from chartqa_demo.adapters.contract import CONTRACT_FILE, read_contract
 from chartqa_demo.arms import ARMS
-from chartqa_demo.contract import CONTRACT_FILE, read_contract
 
 WEIGHTS = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"

@@ -16,7 +16,7 @@ from chartqa_demo.arms import ARMS
 from chartqa_demo.engines import Options
 from chartqa_demo.engines.loading import Choice
 from chartqa_demo.engines.local import LocalEngine
-from chartqa_demo.metric import is_correct
+from chartqa_demo.evaluate.rules import is_correct
 from chartqa_demo.settings import Settings
 
 

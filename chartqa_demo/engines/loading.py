@@ -21,10 +21,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import CONFIG_MAPPING, AutoModelForImageTextToText, AutoProcessor, BitsAndBytesConfig
 
-from chartqa_demo.contract import Contract
+from chartqa_demo.adapters.contract import Contract
 from chartqa_demo.engines import EngineError
-from chartqa_demo.hub import MODEL_FILES, HubError, local_folder
 from chartqa_demo.settings import BUNDLED_BASE, HUB_BASE, MAX_PIXELS, Settings, on_zerogpu
+from chartqa_demo.space.hub import MODEL_FILES, HubError, local_folder
 
 BF16_BYTES = 20 * 2**30  # 16.6 GB of weights, three arms' cache and the vision tower's activations
 NF4_BYTES = 9 * 2**30

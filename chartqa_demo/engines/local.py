@@ -21,21 +21,20 @@ import torch
 from PIL import Image
 from transformers.generation.stopping_criteria import StoppingCriteriaList
 
-from chartqa_demo.adapters import check_adapter
-from chartqa_demo.arms import ARMS, Arm
-from chartqa_demo.chat import folds_system, messages
-from chartqa_demo.contract import Contract, read_contract
+from chartqa_demo.adapters.check import check_adapter
+from chartqa_demo.adapters.contract import Contract, read_contract
+from chartqa_demo.arms import ARMS, Arm, folds_system, messages
 from chartqa_demo.engines import Answer, Answers, EngineError, Options, OutOfMemory
-from chartqa_demo.engines.batched import greedy_answers
-from chartqa_demo.engines.decoder import CaptureError, Decoder
-from chartqa_demo.engines.decoding import NOT_CAPTURED, REPLAYED, adapted_rows, choose_decoder, stream_tokens
-from chartqa_demo.engines.layers import Layers, why_not
+from chartqa_demo.engines.fast.batched import greedy_answers
+from chartqa_demo.engines.fast.charts import Look, Looks, can_share, encoder_outputs, has_grid, look
+from chartqa_demo.engines.fast.decoder import CaptureError, Decoder
+from chartqa_demo.engines.fast.decoding import NOT_CAPTURED, REPLAYED, adapted_rows, choose_decoder, stream_tokens
+from chartqa_demo.engines.fast.layers import Layers, why_not
 from chartqa_demo.engines.loading import Choice, choose, first_line, load_adapter, load_base, set_pixel_limits
 from chartqa_demo.engines.streaming import Row, RowStreamer, StopWhen, stream
-from chartqa_demo.engines.vision import Look, Looks, can_share, encoder_outputs, has_grid, look
-from chartqa_demo.hub import ADAPTER_FILES, HUB_ID, HubError, local_folder
 from chartqa_demo.images import shrink
 from chartqa_demo.settings import BUNDLED_ADAPTER, HUB_ADAPTER, HUB_BASE, Settings
+from chartqa_demo.space.hub import ADAPTER_FILES, HUB_ID, HubError, local_folder
 
 BASE = "__base__"  # PEFT's name for "no adapter" in a mixed batch
 ADAPTERS_RESIDENT = 4  # the one in use and those used before it, so that going back costs nothing

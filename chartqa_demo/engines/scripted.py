@@ -10,8 +10,7 @@ from itertools import count
 
 from PIL import Image
 
-from chartqa_demo.arms import ARMS, Arm
-from chartqa_demo.chat import messages
+from chartqa_demo.arms import ARMS, Arm, messages
 from chartqa_demo.engines import Answer, Answers, EngineError, Options
 
 TEMPLATE_SYSTEM = (

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from chartqa_demo.arms import Arm
 from chartqa_demo.engines import Answers
-from chartqa_demo.ui.cards import CHECK, CROSS, icon
+from chartqa_demo.ui.answers import CHECK, CROSS, icon
 from chartqa_demo.ui.question import Question, records
 
 MAX_ENTRIES = 20

@@ -16,9 +16,9 @@ from gradio.utils import get_upload_folder
 
 from chartqa_demo.arms import Arm
 from chartqa_demo.engines import Answers, Engine, EngineError, Options
+from chartqa_demo.evaluate.rules import Verdict, best_verdict
 from chartqa_demo.images import ChartError, load_chart
-from chartqa_demo.metric import Verdict, best_verdict
-from chartqa_demo.operations import counted
+from chartqa_demo.space.operations import counted
 
 MAX_QUESTION = 2_000
 MAX_GOLD = 500

@@ -5,7 +5,7 @@ from pathlib import Path
 from gradio.themes import Base, colors, sizes
 from gradio.themes.utils.fonts import LocalFont
 
-CSS_FILES = sorted(Path(__file__).parent.glob("*.css"))
+CSS_FILES = sorted(Path(__file__).parent.rglob("*.css"))
 
 
 def page_theme() -> Base:

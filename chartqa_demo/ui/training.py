@@ -10,8 +10,8 @@ from typing import Any
 
 import gradio as gr
 
+from chartqa_demo.adapters.runs import TrainingRun, finished_adapters, read_run, run_names
 from chartqa_demo.engines import Engine, EngineError
-from chartqa_demo.runs import TrainingRun, finished_adapters, read_run, run_names
 from chartqa_demo.settings import Settings
 from chartqa_demo.ui.curves import curve_chart
 

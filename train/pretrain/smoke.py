@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from chartqa_demo.arms import PROMPTED
-from chartqa_demo.chat import messages
+from chartqa_demo.arms import PROMPTED, messages
 from chartqa_demo.images import fit_canvas
 from train.pretrain import checkpoint, exam, export
 from train.pretrain.charts import make_chart

@@ -1,6 +1,6 @@
 """The bundled model's tokenizer (2,048 pieces, Qwen2's rules) and the token ids of its prompts.
 
-Prompt text comes from `chartqa_demo.chat` through the exported chat template, so training sees the same tokens as the
+Prompt text comes from `chartqa_demo.arms` through the exported chat template, so training sees the same tokens as the
 app. An answer begins with a space: then a name is the same pieces in question and answer. The template is Qwen2-VL's
 with that one change.
 """
@@ -13,8 +13,7 @@ from pathlib import Path
 from jinja2 import Environment
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from chartqa_demo.arms import PRETRAINED, PROMPTED, SYSTEM_MESSAGE
-from chartqa_demo.chat import messages
+from chartqa_demo.arms import PRETRAINED, PROMPTED, SYSTEM_MESSAGE, messages
 from train.pretrain.layout import IMAGE_TOKENS
 from train.pretrain.truth import Chart
 
@@ -112,7 +111,7 @@ def render(conversation: list[dict], generate: bool = True) -> str:
 
 
 def prompts(encode: Callable[[str], list[int]], end: int) -> Prompts:
-    """The token ids of every prompt that training uses, rendered from `chartqa_demo.chat.messages`."""
+    """The token ids of every prompt that training uses, rendered from `chartqa_demo.arms.messages`."""
     openings: dict[str | None, list[int]] = {}
     turn: list[int] = []
     for system in (None, SYSTEM_MESSAGE, *CONCISE):

@@ -1,0 +1,156 @@
+"""What the vision tower made of a chart, kept so that any number of prompts can share it.
+
+transformers takes precomputed features as `mm_encoder_outputs`. Those of a Qwen2-VL come from its tower written out
+(`tower.py`), those of other families from transformers' own.
+"""
+
+import hashlib
+import inspect
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from PIL import Image
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from chartqa_demo.engines.fast.tower import PROVEN, Tower
+from chartqa_demo.images import fit_canvas
+
+CHARTS_REMEMBERED = 16  # 0.5 to 4.5 MB each
+CHARTS_AT_ONCE = 4  # in one vision pass on a GPU, which one chart leaves waiting for the host
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """One chart as the language model sees it.
+
+    pooled: its features, each (image tokens, hidden size) or as the family shapes them; deepstack: per layer of
+    Qwen3-VL's deepstack the same; grid: (1, 3) patches in time, height and width for families with M-RoPE, on the host.
+    """
+
+    kind: type
+    pooled: tuple[torch.Tensor, ...]
+    deepstack: tuple[tuple[torch.Tensor, ...], ...]
+    grid: torch.Tensor | None
+
+    @property
+    def tokens(self) -> int:
+        """Image tokens in the prompt, for families whose features are one row per token."""
+        return sum(len(piece) for piece in self.pooled)
+
+
+def can_share(model: Any) -> bool:
+    """Whether the model takes vision features instead of pixels; mllama, for one, does not."""
+    return "mm_encoder_outputs" in inspect.signature(model.forward).parameters
+
+
+def has_grid(model: Any) -> bool:
+    """Whether image tokens lie on a grid of patches with M-RoPE positions, as in the Qwen-VL family."""
+    return "image_grid_thw" in inspect.signature(model.forward).parameters
+
+
+class Looks:
+    """The charts looked at last, by their content: the next question on one needs no vision pass.
+
+    passes: how often the vision tower ran, counted in charts.
+    """
+
+    def __init__(self, base: Any, processor: Any) -> None:
+        self.passes = 0
+        self._base, self._processor = base, processor
+        self._canvases = getattr(base.config, "chart_canvases", None)
+        self._tower = Tower(base) if base.config.model_type in PROVEN else None
+        self._kept: OrderedDict[str, Look] = OrderedDict()
+
+    def fuse(self) -> None:
+        """See `Tower`."""
+        if self._tower is not None:
+            self._tower.fuse()
+
+    def capture(self) -> None:
+        """See `Tower`; for charts as large as the processor lets them be."""
+        if self._tower is not None:
+            patch = self._base.config.vision_config.patch_size
+            with torch.inference_mode():
+                self._tower.capture(self._processor.image_processor.size["longest_edge"] // patch**2)
+
+    def clear(self) -> None:
+        """Forget every chart."""
+        self._kept.clear()
+
+    def of(self, images: Sequence[Image.Image]) -> list[Look]:
+        """What the tower made of each picture, the same object for the same picture."""
+        same = {id(image): image for image in images}  # many questions on one chart bring it many times
+        keys = {number: self._key(image) for number, image in same.items()}
+        found: dict[str, Look] = {}
+        new: dict[str, Image.Image] = {}
+        for number, key in keys.items():
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                found[key] = self._kept[key]
+            else:
+                new[key] = same[number]
+        found |= zip(new, self._looked_at(list(new.values())), strict=True)
+        self.passes += len(new)
+        self._kept |= {key: found[key] for key in new}
+        while len(self._kept) > CHARTS_REMEMBERED:
+            self._kept.popitem(last=False)
+        return [found[keys[id(image)]] for image in images]
+
+    def _looked_at(self, images: Sequence[Image.Image]) -> Iterator[Look]:
+        at_once = CHARTS_AT_ONCE if self._tower is not None and self._base.device.type == "cuda" else 1
+        for first in range(0, len(images), at_once):
+            yield from self._look(self._read(images[first : first + at_once]))
+
+    def _look(self, charts: dict[str, torch.Tensor]) -> list[Look]:
+        if self._tower is None:
+            return [look(self._base, charts)]
+        grid = charts["image_grid_thw"].cpu()
+        pixels = charts["pixel_values"].to(self._base.device, self._base.dtype)
+        with torch.inference_mode():
+            features = self._tower(pixels, grid)
+        kind = BaseModelOutputWithPooling
+        return [Look(kind, (one,), (), grid[n : n + 1]) for n, one in enumerate(features)]
+
+    def _key(self, image: Image.Image) -> str:
+        limits = repr(self._processor.image_processor.size)
+        return hashlib.sha256(image.tobytes() + repr((image.size, limits)).encode()).hexdigest()
+
+    def _read(self, images: Sequence[Image.Image]) -> dict[str, torch.Tensor]:
+        """What the processor makes of these charts, on the device."""
+        charts = [fit_canvas(image, self._canvases).image if self._canvases else image for image in images]
+        device = self._base.device
+        if device.type != "cuda" or len(images) == 1:
+            return dict(self._processor.image_processor(charts, return_tensors="pt", device=device))
+        # In a stream of its own: here, uploading a chart would wait until the passes before it are done
+        aside, here = torch.cuda.Stream(device), torch.cuda.current_stream(device)
+        with torch.cuda.stream(aside):
+            read = dict(self._processor.image_processor(charts, return_tensors="pt", device=device))
+        here.wait_stream(aside)
+        for one in read.values():
+            if one.is_cuda:
+                one.record_stream(here)
+        return read
+
+
+def look(model: Any, chart: dict[str, torch.Tensor]) -> Look:
+    """Run the family's own vision tower once; chart is what the processor made of it, on any device."""
+    wanted = inspect.signature(model.model.get_image_features).parameters
+    taken = {key: value.to(model.device) for key, value in chart.items() if key in wanted}
+    taken["pixel_values"] = taken["pixel_values"].to(model.dtype)
+    with torch.inference_mode():
+        found = model.model.get_image_features(**taken, return_dict=True)
+    deepstack = getattr(found, "deepstack_features", None) or ()
+    grid = chart["image_grid_thw"].cpu() if "image_grid_thw" in chart else None
+    return Look(type(found), tuple(found.pooler_output), tuple(tuple(layer) for layer in deepstack), grid)
+
+
+def encoder_outputs(looks: Sequence[Look]) -> dict[str, Any]:
+    """The `mm_encoder_outputs` of a batch whose rows show these charts; fresh per call, because generate changes it."""
+    merged: dict[str, Any] = {"pooler_output": tuple(piece for each in looks for piece in each.pooled)}
+    if looks[0].deepstack:
+        layers = range(len(looks[0].deepstack))
+        merged["deepstack_features"] = [[p for each in looks for p in each.deepstack[layer]] for layer in layers]
+    return {"image": looks[0].kind(**merged)}

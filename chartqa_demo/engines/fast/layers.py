@@ -1,0 +1,343 @@
+"""Qwen2-VL's language model written out, with an adapter on some rows of a batch.
+
+transformers' own forward launches twice as many kernels a token, and PEFT's mixed batch picks rows by lists that it
+copies to the device in every layer; on a GPU both make the host the slowest part. Here the adapter's rows lie side by
+side and prompts are padded on the right, so that reading them needs no mask. What a caller does with keys and values
+(a static cache in `decoder.py`, shared beginnings in `batched.py`) it says in its `attend`. On a GPU of one's own
+`fuse` joins weights that read the same input and takes the kernels of `kernels.py`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from peft.tuners.lora.layer import LoraLayer
+from torch.nn import Linear
+from torch.nn.functional import linear, rms_norm, scaled_dot_product_attention, silu
+
+from chartqa_demo.engines.fast.charts import Look, can_share
+from chartqa_demo.engines.fast.tower import PROVEN, turned
+
+TUNING = 64  # ranks of an adapter, of all joined layers together, that ride along with the product of their weights
+
+# (q (B, S, heads, width), new keys and values (B, S, key heads, width), layer) -> what was seen, (B, S, heads * width)
+Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, int], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """The rows [first, last) that an adapter answers, by its name in the model; name "" and no rows for none."""
+
+    first: int = 0
+    last: int = 0
+    name: str = ""
+
+    @classmethod
+    def of(cls, adapters: Sequence[str]) -> "Adapted":
+        """From the adapter's name per row, "" for none; rows with it lie side by side."""
+        on = [row for row, name in enumerate(adapters) if name]
+        return cls(on[0], on[-1] + 1, adapters[on[0]]) if on else cls()
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Prompts on the device, padded on the right: ids (B, longest), lengths (B,), positions (3, B, longest) of M-RoPE,
+    following (B,): the position of the first token behind each."""
+
+    ids: torch.Tensor
+    lengths: torch.Tensor
+    positions: torch.Tensor
+    following: torch.Tensor
+
+
+def why_not(base: Any) -> str | None:
+    """None when `Layers` can answer for this model, else why not, as the end of a sentence."""
+    if base.config.model_type not in PROVEN:
+        return f"{base.config.model_type} is not among the model types it was tested with ({', '.join(PROVEN)})"
+    if not can_share(base):
+        return "this release of transformers takes no vision features instead of pixels"
+    if set(base.config.text_config.layer_types) != {"full_attention"}:
+        return "some layers of this model have a sliding window"
+    if getattr(base.generation_config, "repetition_penalty", None) not in (None, 1.0):
+        return "the model's generation_config.json sets a repetition penalty"
+    return None
+
+
+@dataclass
+class Joint:
+    """Linear layers that read the same input as one: weight (all outputs and TUNING, inputs), theirs are parts of it;
+    bias, as many; sizes, the outputs of each. Below them is room for an adapter's A: the product that gives the outputs
+    gives what its B multiplies, too. adapter: whose A lie there, that of the first layer."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor | None
+    sizes: tuple[int, ...]
+    adapter: Any = None
+
+
+def right_padded(rows: Sequence[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """ids (rows, longest) and lengths (rows,), int64, on the host; the padding id is 0."""
+    longest = max(map(len, rows))
+    ids = torch.tensor([row + [0] * (longest - len(row)) for row in rows])
+    return ids, torch.tensor([len(row) for row in rows])
+
+
+class Layers:
+    """The decoder layers of `base`, whose linear layers PEFT may have wrapped; call it inside inference_mode."""
+
+    def __init__(self, base: Any) -> None:
+        self.base = base
+        self.text: Any = base.model.language_model
+        self.count = len(self.text.layers)
+        text = base.config.text_config
+        self.heads, self.kv_heads = text.num_attention_heads, text.num_key_value_heads
+        self.width = text.hidden_size // text.num_attention_heads
+        self._epsilon = text.rms_norm_eps
+        self._image_token = base.config.image_token_id
+        self._add_norm, self._rotated, self._gated, self.put = add_norm, rotated, gated, put
+        self._kernels: Any = None
+        self._joint: dict[Any, Joint] | None = None  # by the first of the joined layers; None before `fuse`
+        self._tuning: WeakKeyDictionary[Any, torch.Tensor] = WeakKeyDictionary()  # by its A: an adapter's B of a Joint
+
+    def fuse(self) -> None:
+        """From now on weights that read the same input are one matrix, of which each is a part (a quantised one is left
+        as it is), an adapter's beside them are copied when first used, and Triton's kernels compute what lies between.
+        Not for a model in training. Raises ImportError without Triton, whatever Triton raises where it cannot compile.
+        """
+        if self._joint is not None:
+            return
+        from chartqa_demo.engines.fast import kernels
+
+        self._joint = {}
+        for layer in self.text.layers:
+            attention, mlp = layer.self_attn, layer.mlp
+            for group in ((attention.q_proj, attention.k_proj, attention.v_proj), (mlp.gate_proj, mlp.up_proj)):
+                parts = [_base_layer(module) for module in group]
+                if all(type(part) is Linear for part in parts):
+                    self._joint[parts[0]] = _joined(parts)
+        # What cannot be compiled fails here rather than in an answer
+        hidden = torch.zeros(1, 1, self.text.config.hidden_size, device=self.base.device, dtype=self.base.dtype)
+        kernels.product(hidden, self.base.lm_head.weight)
+        if joint := self._joint_of(self.text.layers[0].mlp.gate_proj):
+            kernels.gated_product(hidden, joint.weight, joint.sizes[0])
+        self._kernels, self._add_norm, self._rotated = kernels, kernels.add_norm, kernels.rotated
+        self._gated, self.put = kernels.gated, kernels.put
+
+    def laid_out(self, prompts: Sequence[list[int]], looks: Sequence[Look]) -> Prompts:
+        """The prompts, per row its token ids with image tokens, and per row its chart.
+
+        Counted on the host, where no step of it waits for the device, and sent in one go.
+        """
+        ids, lengths = right_padded(prompts)
+        longest = ids.shape[1]
+        real = (torch.arange(longest) < lengths[:, None]).long()
+        grid = torch.cat([look.grid.cpu() for look in looks])  # pyright: ignore[reportOptionalMemberAccess]
+        positions, _ = self.base.model.get_rope_index(
+            ids, ((ids == self._image_token) & real.bool()).int(), image_grid_thw=grid, attention_mask=real
+        )
+        following = positions.amax(dim=(0, 2)) + 1
+        rows = torch.cat([ids[None], positions])  # (4, B, longest)
+        counted = torch.cat([rows.flatten(), lengths, following]).to(self.base.device, non_blocking=True)
+        rows, lengths, following = counted.split([rows.numel(), len(prompts), len(prompts)])
+        rows = rows.view(4, len(prompts), longest)
+        return Prompts(rows[0], lengths, rows[1:], following)
+
+    def embedded(self, ids: torch.Tensor, prompts: Sequence[list[int]], looks: Sequence[Look]) -> torch.Tensor:
+        """(B, longest, hidden size): ids (B, longest) of these prompts, each chart's features in its place."""
+        x = self.text.embed_tokens(ids)
+        for row, (prompt, look) in enumerate(zip(prompts, looks, strict=True)):
+            first = prompt.index(self._image_token)
+            features = look.pooled[0] if len(look.pooled) == 1 else torch.cat(look.pooled)
+            x[row, first : first + look.tokens] = features.to(x.dtype)
+        return x
+
+    def __call__(
+        self,
+        x: torch.Tensor,
+        positions: torch.Tensor,
+        adapted: Adapted,
+        attend: Attend,
+        lengths: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """All layers and the last norm on x (B, S, hidden size), positions (3, B, S); the last position of every row,
+        (B, hidden size). lengths (B,): of rows padded on the right. x may be overwritten.
+
+        What the layers add up keeps the precision of x: in float32 it loses nothing, whatever the model's own dtype.
+        """
+        rows, length, _ = x.shape
+        cos, sin = self.text.rotary_emb(x, positions)
+        cos, sin = (one.to(self.base.dtype, copy=True) for one in (cos, sin))
+        sin[..., : self.width // 2].neg_()
+        delta: torch.Tensor | None = None  # of the layers so far, what x has yet to be given
+        for number, layer in enumerate(self.text.layers):
+            attention, mlp = layer.self_attn, layer.mlp
+            x, normed = self._add_norm(x, delta, layer.input_layernorm, self._epsilon)
+            heads = self._linears((attention.q_proj, attention.k_proj, attention.v_proj), normed, adapted)
+            q, k, v = (one.unflatten(-1, (-1, self.width)) for one in heads)
+            seen = attend(*self._rotated(q, k, v, cos, sin), number)
+            if number == self.count - 1:  # all that follows is wanted of one position only
+                ends = torch.full((rows,), length - 1, device=x.device) if lengths is None else lengths - 1
+                every = torch.arange(rows, device=x.device)
+                x, seen = x[every, ends][:, None], seen[every, ends][:, None]
+            (delta,) = self._linears((attention.o_proj,), seen, adapted)
+            x, normed = self._add_norm(x, delta, layer.post_attention_layernorm, self._epsilon)
+            (delta,) = self._linears((mlp.down_proj,), self._gated_product(mlp, normed, adapted), adapted)
+        return self._add_norm(x, delta, self.text.norm, self._epsilon)[1][:, 0]
+
+    def causal(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        """Attention of prompts to themselves; arguments and result as in `Attend`, the layer aside."""
+        q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+        seen = scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=self.heads != self.kv_heads)
+        return seen.transpose(1, 2).flatten(2)
+
+    def masked(self, q: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Attention of q (B, S, heads, width) to all slots of a cache, keys and values (B, key heads, slots, width);
+        mask (B, 1, S, slots) as scaled_dot_product_attention takes it. The result is that of `Attend`."""
+        rows, length, group = len(q), q.shape[1], self.heads // self.kv_heads
+        # The heads that share keys become queries of one head: nothing is repeated
+        q = q.view(rows, length, self.kv_heads, group, self.width).transpose(1, 2).flatten(2, 3)
+        if length > 1:
+            mask = mask.repeat_interleave(group, dim=2)
+        seen = scaled_dot_product_attention(q, keys, values, attn_mask=mask)
+        return seen.reshape(rows, self.kv_heads, length, -1).transpose(1, 2).flatten(2)
+
+    def logits(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, vocabulary) of x (B, hidden size) behind all layers."""
+        return self._product(self.base.lm_head, x[:, None]).sum(1)
+
+    def _linears(self, modules: Sequence[Any], x: torch.Tensor, adapted: Adapted) -> list[torch.Tensor]:
+        """x (B, S, inputs) through each of these layers, which read the same; the adapter's part in its rows."""
+        joint = self._joint_of(modules[0])
+        name, rows, loras = adapted.name, slice(adapted.first, adapted.last), _loras(modules, adapted)
+        if joint is None:
+            outs = [self._product(_base_layer(module), x) for module in modules]
+        else:
+            up = self._riding(joint, loras, name) if loras else None  # before the product
+            whole = linear(x, joint.weight, joint.bias)
+            outs = list(whole.split((*joint.sizes, TUNING), dim=-1))[:-1]
+            if up is not None:
+                mine, size = whole[rows].flatten(0, 1), sum(joint.sizes)  # a view
+                scaling = next(iter(loras.values())).scaling[name]
+                mine[:, :size].addmm_(mine[:, size : size + len(up)], up, alpha=scaling)
+                return outs
+        if not loras:
+            return outs
+        length, x = x.shape[1], x[rows].flatten(0, 1)
+        for n, lora in loras.items():
+            down, up, scaling = lora.lora_A[name].weight, lora.lora_B[name].weight, lora.scaling[name]
+            out = outs[n][rows, :length].flatten(0, 1)  # a view
+            if down.dtype == out.dtype:
+                out.addmm_(x @ down.t(), up.t(), alpha=scaling)
+            else:  # while it is trained, an adapter can be more precise than its base; so are sums of few rows
+                out += ((x.to(down.dtype) @ down.t()) @ up.t() * scaling).to(out.dtype)
+        return outs
+
+    def _joint_of(self, first: Any) -> Joint | None:
+        """What the layer `first` is joined with, it being the first of them."""
+        return self._joint.get(_base_layer(first)) if self._joint else None
+
+    def _gated_product(self, mlp: Any, x: torch.Tensor, adapted: Adapted) -> torch.Tensor:
+        """silu(gate) * up of x (B, S, hidden size), what `down_proj` reads."""
+        modules = mlp.gate_proj, mlp.up_proj
+        joint = self._joint_of(mlp.gate_proj)
+        if joint is not None and joint.bias is None and self._is_few(x) and not _loras(modules, adapted):
+            return self._kernels.gated_product(x, joint.weight, joint.sizes[0])
+        return self._gated(*self._linears(modules, x, adapted))
+
+    def _product(self, part: Any, x: torch.Tensor) -> torch.Tensor:
+        """x (B, S, inputs) through a layer without its adapter, (B, S, outputs); of a few rows in a decode step
+        (B, parts, outputs), which are to be added."""
+        if self._is_few(x) and type(part) is Linear and part.bias is None:
+            return self._kernels.product(x, part.weight)
+        return _few_rows(part, x)
+
+    def _is_few(self, x: torch.Tensor) -> bool:
+        return self._kernels is not None and x.shape[1] == 1 and len(x) <= self._kernels.FEW
+
+    def _riding(self, joint: Joint, loras: dict[int, Any], name: str) -> torch.Tensor | None:
+        """The adapter's B as one matrix (all ranks, all outputs), zero where an output is another layer's; its A are
+        rows of the joint weight by then. None where they are not alike or too many. loras: by number among the joined.
+        """
+        first, downs = next(iter(loras.values())), [lora.lora_A[name].weight for lora in loras.values()]
+        ranks, key = sum(map(len, downs)), first.lora_A[name]
+        alike = all(lora.scaling[name] == first.scaling[name] for lora in loras.values())
+        if not alike or ranks > TUNING or downs[0].dtype != joint.weight.dtype:
+            return None
+        if key not in self._tuning:
+            self._tuning[key] = up = downs[0].new_zeros(ranks, sum(joint.sizes))
+            row = 0
+            for n, lora in loras.items():
+                part, column = lora.lora_B[name].weight, sum(joint.sizes[:n])
+                up[row : row + part.shape[1], column : column + len(part)] = part.t()
+                row += part.shape[1]
+        if joint.adapter is not key:
+            joint.weight[-TUNING:].zero_()
+            joint.weight[-TUNING:][:ranks] = torch.cat(downs)
+            joint.adapter = key
+        return self._tuning[key]
+
+
+def add_norm(
+    x: torch.Tensor, delta: torch.Tensor | None, norm: Any, epsilon: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """x with delta added, and its RMS norm in the dtype of the norm's weight; all (..., width)."""
+    x = x if delta is None else x + delta
+    return x, rms_norm(x.to(norm.weight.dtype), (x.shape[-1],), norm.weight, epsilon)
+
+
+def rotated(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """q (..., heads, width), k and v (..., key heads, width), the first two turned to their places. cos, sin
+    (..., width): of the places, the first half of sin negative."""
+    both = turned(torch.cat([q, k], dim=-2), cos.unsqueeze(-2), sin.unsqueeze(-2))
+    q, k = both.split([q.shape[-2], k.shape[-2]], dim=-2)
+    return q, k, v
+
+
+def gated(gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
+    """silu(gate) * up, in the memory of gate."""
+    return silu(gate, inplace=True).mul_(up)
+
+
+def put(keys: torch.Tensor, values: torch.Tensor, k: torch.Tensor, v: torch.Tensor, slots: torch.Tensor) -> None:
+    """One more token of every row into a cache: k, v (B, 1, key heads, width) into keys and values (B, key heads,
+    slots, width) at slots (B,)."""
+    place = slots[:, None, None, None].expand(-1, k.shape[2], 1, k.shape[3])
+    keys.scatter_(2, place, k.transpose(1, 2))
+    values.scatter_(2, place, v.transpose(1, 2))
+
+
+def _loras(modules: Sequence[Any], adapted: Adapted) -> dict[int, Any]:
+    """By number those of the modules that the adapter changes."""
+    if adapted.first == adapted.last:
+        return {}
+    return {n: one for n, one in enumerate(modules) if isinstance(one, LoraLayer) and adapted.name in one.lora_A}
+
+
+def _base_layer(module: Any) -> Any:
+    return module.base_layer if isinstance(module, LoraLayer) else module
+
+
+@torch.inference_mode(False)
+@torch.no_grad()
+def _joined(parts: Sequence[Any]) -> Joint:
+    """These linear layers as one; their weights become parts of its, so that nothing is held twice."""
+    weight = torch.cat([*(part.weight for part in parts), parts[0].weight.new_zeros(TUNING, parts[0].in_features)])
+    sizes = tuple(part.out_features for part in parts)
+    for part, mine in zip(parts, weight.split((*sizes, TUNING)), strict=False):
+        part.weight.data = mine
+    biases = [part.bias for part in parts if part.bias is not None]
+    bias = torch.cat([*biases, weight.new_zeros(TUNING)]) if len(biases) == len(parts) else None
+    return Joint(weight, bias, sizes)
+
+
+def _few_rows(module: Any, x: torch.Tensor) -> torch.Tensor:
+    """`module(x)`. On a CPU, one token each of two to four rows goes through a tall matrix in less than half the time
+    when the matrix comes first in the product: the other way it is read once a row."""
+    tall = type(module) is Linear and module.out_features > module.in_features and module.bias is None
+    if tall and x.device.type == "cpu" and x.shape[1] == 1 and 1 < len(x) <= 4:
+        return (module.weight @ x[:, 0].t()).t()[:, None]
+    return module(x)

@@ -1,0 +1,144 @@
+"""Qwen2-VL's vision tower written out, in half of the kernels that transformers launches.
+
+Of a pass over one chart the host is the slowest part: a GPU of one's own replays it from a CUDA graph. Charts of one
+size attend in one call.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch.nn.functional import linear, scaled_dot_product_attention, silu
+from transformers.vision_utils import get_vision_position_ids
+
+from chartqa_demo.engines.fast.graphs import captured
+
+HOST_BOUND = 4096  # patches; up to here the host takes longer to launch a pass than the device to compute it
+BUCKET = 256  # patches; a replayed pass has a multiple of them, so that a new chart size needs no new capture
+PROVEN = ("qwen2_vl",)  # model types whose features and tokens the tests compare with transformers' own
+
+
+def quick_gelu(x: torch.Tensor) -> torch.Tensor:
+    """x * sigmoid(1.702 x) in place: torch has one kernel for silu, and a slow sigmoid on a CPU."""
+    return silu(x.mul_(1.702), inplace=True).div_(1.702)
+
+
+def turned(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """Queries or keys x (..., width) turned to their places: rotate_half, its sign in the first half of sin."""
+    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
+
+
+@dataclass(eq=False)
+class Pass:
+    """The fixed buffers of a pass over P patches, a chart's and then unused ones, and its captured graph.
+
+    pixels (P, 3 * 2 * 14 * 14); places (P, 2): row and column; mask (1, 1, 1, P): 0 for the chart's patches, minus
+    infinity for the others; features (P / 4, hidden size).
+    """
+
+    pixels: torch.Tensor
+    places: torch.Tensor
+    mask: torch.Tensor
+    features: torch.Tensor
+    graph: Any
+
+
+class Tower:
+    """The vision tower of `base`; call it inside inference_mode."""
+
+    def __init__(self, base: Any) -> None:
+        config = base.config.vision_config
+        self._base, self._visual = base, base.model.visual
+        self._heads, self._width = config.num_heads, config.embed_dim // config.num_heads
+        self._merge, self._quick = config.spatial_merge_size, config.hidden_act == "quick_gelu"
+        self._kernels: Any = None
+        self._passes: dict[int, Pass] = {}  # by P
+
+    def fuse(self) -> None:
+        """From now on Triton's kernels compute what lies between the matrix products. Raises ImportError without it."""
+        from chartqa_demo.engines.fast import kernels
+
+        self._kernels = kernels
+
+    def capture(self, most: int) -> None:
+        """Capture the passes over one chart of up to `most` patches, up to HOST_BOUND. Raises RuntimeError."""
+        device, dtype = self._base.device, self._base.dtype
+        longest = min(_filled(most), HOST_BOUND)
+        pixels = torch.zeros(longest, self._visual.patch_embed.proj.weight[0].numel(), dtype=dtype, device=device)
+        places = torch.zeros(longest, 2, dtype=torch.long, device=device)
+        pool = None
+        for patches in range(longest, 0, -BUCKET):  # the largest first: the others use its memory
+            mask = torch.zeros(1, 1, 1, patches, dtype=dtype, device=device)
+            run = partial(self._features, pixels[:patches], places[:patches], [patches], self._kernels, mask)
+            graph, features = captured(run, device, pool)
+            pool = graph.pool()
+            self._passes[patches] = Pass(pixels[:patches], places[:patches], mask, features, graph)
+
+    def __call__(self, pixels: torch.Tensor, grid: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Per chart its features (image tokens, hidden size).
+
+        pixels (patches, 3 * 2 * 14 * 14) of all charts, on the device; grid (charts, 3): their patches in time, height
+        and width, on the host, so that nothing is read back from the device.
+        """
+        counts, places = grid.prod(1).tolist(), get_vision_position_ids(grid, self._merge)
+        if len(counts) == 1 and (ready := self._passes.get(_filled(counts[0]))):
+            return (self._replayed(ready, pixels, places),)
+        kernels = self._kernels if len(pixels) > HOST_BOUND else None
+        places = places.to(pixels.device, non_blocking=True)
+        features = self._features(pixels, places, counts, kernels)
+        return features.split([patches // self._merge**2 for patches in counts])
+
+    def _replayed(self, ready: Pass, pixels: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+        """The features of one chart, from a graph with room for it."""
+        patches = len(pixels)
+        ready.pixels[:patches] = pixels
+        ready.places[:patches].copy_(places, non_blocking=True)
+        ready.mask.zero_()[..., patches:] = float("-inf")
+        ready.graph.replay()
+        return ready.features[: patches // self._merge**2].clone()
+
+    def _features(
+        self,
+        pixels: torch.Tensor,
+        places: torch.Tensor,
+        counts: list[int],
+        kernels: Any,
+        mask: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """(patches / 4, hidden size). counts: the patches of each chart; pixels, places, mask: see `Pass`."""
+        # patch_embed is a convolution whose patches do not overlap
+        x = linear(pixels, self._visual.patch_embed.proj.weight.flatten(1))
+        cos, sin = self._visual.rotary_pos_emb(x, places)
+        cos, sin = (one.to(x.dtype, copy=True) for one in (cos, sin))
+        sin[..., : self._width // 2].neg_()
+        activated = quick_gelu if kernels is None else kernels.quick_gelu
+        for block in self._visual.blocks:
+            qkv = block.attn.qkv(block.norm1(x)).view(len(x), 3, self._heads, self._width)
+            x = x + block.attn.proj(self._attend(*self._rotated(qkv, cos, sin, kernels), counts, mask))
+            hidden = block.mlp.fc1(block.norm2(x))
+            x = x + block.mlp.fc2(activated(hidden) if self._quick else block.mlp.act(hidden))
+        return self._visual.merger(x)
+
+    def _rotated(
+        self, qkv: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, kernels: Any
+    ) -> tuple[torch.Tensor, ...]:
+        """q, k, v (patches, heads, width) from qkv (patches, 3, heads, width), the first two turned to their places."""
+        if kernels is not None:
+            return kernels.rotated(*qkv.unbind(1), cos, sin)
+        qk = turned(qkv[:, :2], cos[:, None, None], sin[:, None, None])
+        return qk[:, 0], qk[:, 1], qkv[:, 2]
+
+    def _attend(
+        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, counts: list[int], mask: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Every chart to itself; q, k, v (patches, heads, width), the result (patches, heads * width)."""
+        if len(set(counts)) > 1:
+            parts = zip(q.split(counts), k.split(counts), v.split(counts), strict=True)
+            return torch.cat([self._attend(*one, [len(one[0])], None) for one in parts])
+        q, k, v = (one.view(len(counts), -1, *one.shape[1:]).transpose(1, 2) for one in (q, k, v))
+        return scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).reshape(sum(counts), -1)
+
+
+def _filled(patches: int) -> int:
+    return -(-patches // BUCKET) * BUCKET

@@ -1,0 +1,294 @@
+"""What an evaluation left behind: one JSONL line per question, and the scores, intervals and tests computed from it.
+
+The JSONL is the record; everything else is recomputed from it, so another scoring rule needs no new answers. It holds
+questions and gold answers of the data set, `results.json` holds neither: only ids, counts and settings.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from itertools import combinations
+from pathlib import Path
+from typing import IO, Any
+
+from chartqa_demo.data.splits import KINDS, Kind
+from chartqa_demo.evaluate import statistics as stats
+from chartqa_demo.evaluate.rules import RULES, is_correct
+
+if sys.platform != "win32":
+    import fcntl
+
+ALL = "all"
+GROUPS: tuple[str, ...] = (*KINDS, ALL)
+NOT_COMPARED = ("date", "commit", "versions")  # what may differ between the parts of a resumed evaluation
+
+
+class ResultsError(ValueError):
+    """A file of results cannot be used; the message is one sentence with the way out."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One question of an evaluation.
+
+    answers, tokens, failures: by arm key; an arm is in `answers` or in `failures` (why it gave none). error: why the
+    whole question got no answers (an undecodable chart, a failing model). seconds: its share of its batch's time.
+    """
+
+    id: str
+    chart: str
+    question: str
+    gold: tuple[str, ...]
+    kind: Kind
+    source: str
+    answers: Mapping[str, str] = field(default_factory=dict)
+    tokens: Mapping[str, int] = field(default_factory=dict)
+    failures: Mapping[str, str] = field(default_factory=dict)
+    error: str | None = None
+    seconds: float | None = None
+
+    def correct(self, arm: str, rule: str) -> bool | None:
+        """Whether the arm's answer meets one of the gold answers under `rule`; None when there is no answer."""
+        answer = self.answers.get(arm)
+        return None if answer is None else any(is_correct(answer, gold, rule) for gold in self.gold)
+
+    def to_line(self) -> str:
+        """The item as one JSON line, newline included."""
+        return json.dumps(asdict(self), ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_row(cls, row: dict[str, Any]) -> "Item":
+        """The item of a parsed line. Raises KeyError or TypeError for a row that is not one."""
+        return cls(**{**row, "gold": tuple(row["gold"])})
+
+
+@dataclass(frozen=True)
+class Results:
+    """Settings and finished items of one evaluation; `planned` is how many questions it was to ask."""
+
+    settings: Mapping[str, Any]
+    items: tuple[Item, ...]
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """Arm keys in the order of the page, recorded predictions after the engine's arms."""
+        return tuple(self.settings["arms"])
+
+    @property
+    def planned(self) -> int:
+        """How many questions the evaluation was to ask."""
+        return len(self.settings["sample"])
+
+    @property
+    def errors(self) -> tuple[Item, ...]:
+        """The questions that got no answers, with their reason."""
+        return tuple(item for item in self.items if item.error is not None)
+
+    def verdicts(self, rule: str) -> dict[str, dict[str, bool]]:
+        """arm -> id -> correct, for the questions that the arm answered."""
+        if rule not in self._verdicts:
+            self._verdicts[rule] = {
+                arm: {item.id: bool(item.correct(arm, rule)) for item in self.items if arm in item.answers}
+                for arm in self.arms
+            }
+        return self._verdicts[rule]
+
+    def score(self, arm: str, rule: str, group: str = ALL) -> stats.Score:
+        """Accuracy of one arm over one of GROUPS."""
+        found = self.verdicts(rule)[arm]
+        hits = [found[item.id] for item in self.items if item.id in found and group in (ALL, item.kind)]
+        return stats.score(sum(hits), len(hits))
+
+    def compare(self, first: str, second: str, rule: str) -> stats.Comparison:
+        """`first` minus `second` on the questions that both answered."""
+        one, other = self.verdicts(rule)[first], self.verdicts(rule)[second]
+        common = [item for item in self.items if item.id in one and item.id in other]
+        return stats.compare(
+            (first, second),
+            [one[item.id] for item in common],
+            [other[item.id] for item in common],
+            [item.chart for item in common],
+            seed=int(self.settings.get("seed", 0)),
+        )
+
+    def comparisons(self, rule: str) -> tuple[stats.Comparison, ...]:
+        """Every pair of arms, the later arm of the page first."""
+        return tuple(self.compare(later, earlier, rule) for earlier, later in combinations(self.arms, 2))
+
+    def summary(self) -> dict[str, Any]:
+        """The contents of results.json: everything but questions, gold answers and answers."""
+        seconds = sum(item.seconds or 0.0 for item in self.items)
+        answered = len(self.items) - len(self.errors)
+        return {
+            **{key: value for key, value in self.settings.items() if key != "sample"},
+            "complete": len(self.items) >= self.planned,
+            "asked": len(self.items),
+            "planned": self.planned,
+            "seconds": round(seconds, 2),
+            "questions_per_second": round(answered / seconds, 3) if seconds else None,
+            "scores": {
+                rule: {arm: {group: _rounded(self.score(arm, rule, group)) for group in GROUPS} for arm in self.arms}
+                for rule in RULES
+            },
+            "comparisons": {rule: [_rounded(one) for one in self.comparisons(rule)] for rule in RULES},
+            "errors": [{"id": item.id, "error": item.error} for item in self.errors],
+            "failures": [
+                {"id": item.id, "arm": arm, "error": why} for item in self.items for arm, why in item.failures.items()
+            ],
+            "sample": list(self.settings["sample"]),
+        }
+
+    @cached_property
+    def _verdicts(self) -> dict[str, dict[str, dict[str, bool]]]:
+        return {}
+
+
+def read_results(path: Path) -> Results:
+    """The results in a JSONL file; a last line that was cut off is left out. Raises ResultsError."""
+    settings, items, _ = read_lines(path)
+    if settings is None:
+        raise ResultsError(f"{path} holds no evaluation: its first line is not the settings of one.")
+    return in_order(settings, items)
+
+
+def in_order(settings: Mapping[str, Any], items: Sequence[Item]) -> Results:
+    """The results with their items in the order of the sample, whatever the order in which they were answered."""
+    order = {example_id: index for index, example_id in enumerate(settings["sample"])}
+    return Results(settings, tuple(sorted(items, key=lambda item: order.get(item.id, len(order)))))
+
+
+def read_lines(path: Path) -> tuple[dict[str, Any] | None, list[Item], int]:
+    """(settings or None, items, bytes that hold whole lines) of a JSONL file; after a kill the last line may be torn.
+
+    Raises ResultsError for a line in the middle that is no result.
+    """
+    whole, items, settings = 0, [], None
+    lines = path.read_bytes().splitlines(keepends=True)
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line)
+            if number == 1:
+                settings = row["settings"]
+            else:
+                items.append(Item.from_row(row))
+            if not line.endswith(b"\n"):
+                raise ValueError("the line end is missing")
+        except (ValueError, KeyError, TypeError) as error:
+            if number == len(lines) and not line.endswith(b"\n"):
+                del items[max(0, number - 2) :]
+                return (settings if number > 1 else None), items, whole
+            raise ResultsError(
+                f"Line {number} of {path} is not a result of an evaluation ({error}). Move the file away, start anew."
+            ) from error
+        whole += len(line)
+    return settings, items, whole
+
+
+@dataclass(frozen=True)
+class Record:
+    """The open JSONL. `settings` are those of its first line: a resumed run keeps the date it began."""
+
+    file: IO[bytes]
+    settings: dict[str, Any]
+
+    def append(self, item: Item) -> None:
+        """Write one finished question; it survives the death of this process from here on."""
+        self.file.write(item.to_line().encode())
+        self.file.flush()
+
+
+@contextmanager
+def open_record(path: Path, settings: dict[str, Any]) -> Iterator[tuple[Record, list[Item]]]:
+    """The file to append to and the items it holds. A line that a killed process left half is cut off.
+
+    Raises ResultsError when the file belongs to other settings or to a run that goes on.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        if sys.platform != "win32":
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ResultsError(
+                    f"An evaluation is writing to {path.name} already. Wait for it, or choose another output."
+                ) from None
+        theirs, items, whole = read_lines(path)
+        os.truncate(path, whole)
+        mine = json.loads(json.dumps(settings))
+        if theirs is None:
+            file.write((json.dumps({"settings": mine}, ensure_ascii=False) + "\n").encode())
+            file.flush()
+        elif different := _differing(mine, theirs, [key for key in {**theirs, **mine} if key not in NOT_COMPARED]):
+            raise ResultsError(
+                f"{path.name} was made with other settings: {'; '.join(different)}. Choose another output, "
+                "or start it anew (--restart)."
+            )
+        yield Record(file, theirs or mine), items
+
+
+def heading(settings: Mapping[str, Any]) -> str:
+    """What was measured: "the bundled small Qwen2-VL with the bundled adapter on ChartQA test, 200 human questions
+    drawn with seed 0"; `settings` are those of a record or a results.json."""
+    adapter = settings.get("adapter")
+    served = " with the bundled adapter" if adapter == "bundled" else f" with adapter {adapter}" if adapter else ""
+    charts = "the bundled charts" if settings.get("dataset") == "bundled" else settings.get("dataset")
+    split = "" if settings.get("dataset") == "bundled" else f" {settings.get('split')}"
+    kind = f" {settings['kind']}" if settings.get("kind") else ""
+    limit = settings.get("limit")
+    asked = f"all{kind} questions" if limit is None else f"{limit:,}{kind} questions drawn with seed {settings['seed']}"
+    return f"{settings.get('model') or 'Recorded predictions'}{served} on {charts}{split}, {asked}"
+
+
+def table(results: Results, rule: str, title_of: Callable[[str], str] = str) -> str:
+    """The scores under one rule and the tests between the arms, as text for a terminal."""
+    head = ["", *(f"{group} (n)" for group in GROUPS)]
+    rows = [[title_of(arm), *(percent(results.score(arm, rule, group)) for group in GROUPS)] for arm in results.arms]
+    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
+    lines = [
+        f"{rule} relaxed accuracy in %, 95 % Wilson interval"
+        if rule != "exact"
+        else "exact match in %, 95 % Wilson interval"
+    ]
+    lines += [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in [head, *rows]
+    ]
+    lines += [stats.in_words(one, title_of(one.first), title_of(one.second)) for one in results.comparisons(rule)]
+    return "\n".join(lines)
+
+
+def percent(score: stats.Score) -> str:
+    """ "87.84 [86.50, 89.06] (2,500)": accuracy, interval and number of questions."""
+    if score.accuracy is None or score.low is None or score.high is None:
+        return "–"
+    return f"{100 * score.accuracy:.2f} [{100 * score.low:.2f}, {100 * score.high:.2f}] ({score.asked:,})"
+
+
+def write_summary(results: Results, path: Path) -> None:
+    """Write results.json, replacing an older one in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(path.name + ".part")
+    draft.write_text(json.dumps(results.summary(), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    draft.replace(path)
+
+
+def _differing(mine: Mapping[str, Any], theirs: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
+    """The settings in `keys` that differ, as "seed is 0 there and 1 here"."""
+    return [
+        f"{key} is {_short(theirs.get(key))} there and {_short(mine.get(key))} here"
+        for key in keys
+        if mine.get(key) != theirs.get(key)
+    ]
+
+
+def _rounded(figures: stats.Score | stats.Comparison) -> dict[str, Any]:
+    """The fields, with six digits: floating point noise must not change a committed file."""
+    return {key: float(f"{value:.6g}") if isinstance(value, float) else value for key, value in asdict(figures).items()}
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 80 else text[:79] + "…"

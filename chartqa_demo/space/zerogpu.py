@@ -1,0 +1,229 @@
+"""A question on ZeroGPU: one GPU lent per question, all arms in that one window, every refusal a sentence.
+
+Importing this module needs `spaces`, which has to be imported before torch is used (app.py does). The weights are
+placed when the engine is loaded; the model itself only ever runs in the worker that `spaces` forks, and what comes
+back from there crosses a pipe, exceptions by their class name alone unless they are `gr.Error`.
+"""
+
+import logging
+import math
+import re
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import cast
+
+import gradio as gr
+import spaces
+from PIL import Image
+
+from chartqa_demo.arms import Arm
+from chartqa_demo.engines import Answers, Engine, EngineError, Options, OutOfMemory
+from chartqa_demo.settings import MAX_PIXELS
+from chartqa_demo.space.recorded import Recorded, RecordedError, read_recorded
+
+AT_ONCE = 4  # questions with a GPU each, or waiting at the scheduler, where a visitor's priority counts
+
+# The estimate of a window. Asking for more than is used gets short quotas refused; asking for less kills the answer.
+START_S = 5.0  # fork, CUDA context, first kernels
+MOVED_BYTES_PER_S = 1.6e9  # weights from the pack on disk to the GPU, paid by a worker's first question; measured
+READ_S_PER_MPIXEL = 1.0  # vision tower and prefill of three arms
+STEP_S = 0.01  # one token of every row: launches ...
+STREAMED_BYTES_PER_S = 8e11  # ... and every weight read once
+CARD_FACTOR = 1.5  # the platform reserves so much more on its Blackwell cards (`spaces` 0.51, zero/configs.json)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one GPU window answers: one question that streams, or a batch of them."""
+
+    items: tuple[tuple[Image.Image, str], ...]
+    arms: tuple[Arm, ...]
+    options: Options
+    streams: bool
+
+
+class ZeroGpuEngine:
+    """`engine` with its questions answered on a lent GPU; implements `engines.Engine`.
+
+    weight_bytes: what moves to the GPU, counted before launch because `spaces` takes the weights away then.
+    """
+
+    def __init__(self, engine: Engine, weight_bytes: int, recorded: Sequence[Recorded] = ()) -> None:
+        self.engine = engine
+        self.title, self.bundled, self.adapter = engine.title, engine.bundled, engine.adapter
+        blank = Image.new("RGB", (1000, 1000))
+        usual = wanted_seconds(Job(((blank, ""),), engine.arms, Options(), streams=True), weight_bytes)
+        self.arms = engine.arms
+        told = f"A question reserves about {CARD_FACTOR * usual:.0f} s of your daily ZeroGPU time and uses less."
+        self.notes = (*engine.notes, told)
+        self.parallel = AT_ONCE
+        self.weight_bytes = weight_bytes
+        self.recorded = tuple(recorded)
+
+        def seconds(job: Job) -> int:
+            return wanted_seconds(job, weight_bytes)
+
+        @spaces.GPU(duration=seconds)
+        def on_gpu(job: Job) -> Generator[Answers | list[Answers], None, None]:
+            yield from _answers(engine, job)
+
+        self._on_gpu = on_gpu
+
+    def answer(self, image: Image.Image, question: str, arms: Sequence[Arm], options: Options) -> Iterator[Answers]:
+        """See `engines.Engine`. Where the GPU is refused and the question is among the recorded ones, its recorded
+        answers come, marked as such, before the refusal is raised."""
+        job = Job(((image, question),), tuple(arms), options, streams=True)
+        begun = False
+        try:
+            with closing(self._on_gpu(job)) as stream:
+                for answers in stream:
+                    begun = True
+                    yield cast(Answers, answers)
+        except Exception as error:
+            if not begun and (answers := self._recorded_answers(image, question, arms, options)) is not None:
+                yield answers
+            raise self._sentence(error, job) from error
+
+    def answer_many(
+        self, items: Sequence[tuple[Image.Image, str]], arms: Sequence[Arm], options: Options
+    ) -> list[Answers]:
+        """See `engines.Engine`. One window for the whole batch."""
+        job = Job(tuple(items), tuple(arms), options, streams=False)
+        try:
+            (answers,) = self._on_gpu(job)
+        except Exception as error:
+            raise self._sentence(error, job) from error
+        return cast(list[Answers], answers)
+
+    def prompt_text(self, arm: Arm, question: str, options: Options) -> str:
+        """See `engines.Engine`; needs no GPU."""
+        return self.engine.prompt_text(arm, question, options)
+
+    def use_adapter(self, name: str) -> None:
+        """Always raises EngineError: the weights are packed away once the page is up."""
+        raise EngineError(f"On ZeroGPU the adapter is chosen at the start; set CHARTQA_ADAPTER to {name} and restart.")
+
+    def _recorded_answers(
+        self, image: Image.Image, question: str, arms: Sequence[Arm], options: Options
+    ) -> Answers | None:
+        for recorded in self.recorded:
+            if (answers := recorded.answers_to(image, question, arms, options)) is not None:
+                return answers
+        return None
+
+    def _sentence(self, error: Exception, job: Job) -> EngineError:
+        if isinstance(error, EngineError):
+            return error
+        if isinstance(error, gr.Error) and error.title == OutOfMemory.__name__:
+            return OutOfMemory(str(error.message))
+        if isinstance(error, gr.Error) and error.title == EngineError.__name__:
+            return EngineError(str(error.message))
+        told = str(error) if isinstance(error, gr.Error) else f"{type(error).__name__}: {error}"
+        if (sentence := refusal(told, round(CARD_FACTOR * wanted_seconds(job, self.weight_bytes)))) is None:
+            log.error("ZeroGPU failed in a way without a sentence", exc_info=error)
+            return EngineError(f"ZeroGPU gave no GPU for this question ({told[:120]}). Ask again in a minute.")
+        return EngineError(sentence)
+
+
+def lend_gpus(engine: Engine) -> ZeroGpuEngine:
+    """The loaded engine with a lent GPU per question. Call it before launch. Raises EngineError for an engine that
+    needs none: without a model here nothing would tell the platform that the Space has started."""
+    from chartqa_demo.engines.local import LocalEngine
+
+    if not isinstance(engine, LocalEngine):
+        raise EngineError(f"{engine.title} needs no GPU here: choose CPU hardware in the settings of this Space.")
+    weight_bytes = sum(weight.numel() * weight.element_size() for weight in engine.model.parameters())
+    try:
+        recorded = read_recorded(engine)
+    except RecordedError as error:
+        raise EngineError(str(error)) from error
+    return ZeroGpuEngine(engine, weight_bytes, recorded)
+
+
+def wanted_seconds(job: Job, weight_bytes: int) -> int:
+    """Whole seconds to ask for, as if the job's worker had to be started; a warm one needs a fraction of it."""
+    limit = job.options.max_pixels or MAX_PIXELS
+    charts = {id(image): min(image.width * image.height, limit) for image, _ in job.items}
+    rows = len(job.items) * len(job.arms)
+    step = STEP_S * max(1, rows / 16) + weight_bytes / STREAMED_BYTES_PER_S
+    reading = READ_S_PER_MPIXEL * sum(charts.values()) / 1e6 * max(1, len(job.items) / len(charts))
+    start = START_S + weight_bytes / MOVED_BYTES_PER_S
+    return math.ceil(start + reading + step * job.options.max_new_tokens)
+
+
+def refusal(told: str, reserved_s: int) -> str | None:
+    """The platform's message (texts of `spaces` 0.51, zero/client.py) as a sentence that says what would have been
+    needed, what is left and when it resets, where the message tells; None for another message."""
+    if found := re.search(
+        r"exceeded your .*quota \((\d+)s requested vs\. (\d+)s left\)\. Try again in (.+?)\. ?", told
+    ):
+        return (
+            f"Your GPU time is used up for now: this question reserves {found[1]} s and you have {found[2]} s left. "
+            f"It resets in {_hours(found[3])}. Signing in to Hugging Face gives more."
+        )
+    if found := re.search(r"requested GPU duration \((\d+)s\) is larger than the maximum", told):
+        return (
+            f"This question would reserve {found[1]} s of a GPU, more than ZeroGPU allows at once. Lower the answer "
+            "length or the pixel limit under “Generation settings”."
+        )
+    for part, sentence in (
+        (
+            "exceeded your ZeroGPU runs limit",
+            "You have asked as often as ZeroGPU allows for now. Ask again later; signing in to Hugging Face gives "
+            "more.",
+        ),
+        (
+            "reached its GPU limit",
+            f"ZeroGPU was not told who asks, and this Space's own GPU time is used up (this question reserves "
+            f"{reserved_s} s). Open the Space on huggingface.co and sign in, or send a token with an API call.",
+        ),
+        (
+            "too many ZeroGPU credits",
+            "Too many of your questions are being answered at once. Ask again when one of them has ended.",
+        ),
+        (
+            "No GPU was available",
+            f"No GPU became free for the {reserved_s} s that this question reserves. Ask again in a minute; "
+            "visitors who are signed in to Hugging Face come first.",
+        ),
+        (
+            "GPU task aborted",
+            f"The GPU was taken back before the answers were finished; {reserved_s} s were reserved. What was "
+            "answered stays. Ask again, and if it happens again lower the answer length under “Generation settings”.",
+        ),
+        ("Expired ZeroGPU proxy token", "This page has been open for too long for ZeroGPU. Reload it and ask again."),
+        ("Connection closed by visitor", "The question was given up while it waited for a GPU. Ask again."),
+    ):
+        if part in told:
+            return sentence
+    return None
+
+
+def _answers(engine: Engine, job: Job) -> Iterator[Answers | list[Answers]]:
+    """Runs in the worker; whatever fails there becomes the one exception that keeps its text on the way back."""
+    try:
+        if job.streams:
+            yield from engine.answer(*job.items[0], job.arms, job.options)
+        else:
+            yield engine.answer_many(job.items, job.arms, job.options)
+    except EngineError as error:
+        kind = OutOfMemory if isinstance(error, OutOfMemory) else EngineError
+        raise gr.Error(str(error), title=kind.__name__, print_exception=False) from error
+    except Exception as error:
+        log.exception("A question failed on the GPU")
+        sentence = f"The model failed on this question ({type(error).__name__}). Ask again, or try a smaller picture."
+        raise gr.Error(sentence, title=EngineError.__name__, print_exception=False) from error
+
+
+def _hours(wait: str) -> str:
+    """ "1 day, 2:03:04" or "0:12:00", as Python prints a timedelta, for a reader."""
+    found = re.fullmatch(r"(?:(\d+) days?, )?(\d+):(\d\d):(\d\d)(?:\.\d+)?", wait)
+    if found is None:
+        return wait
+    hours, minutes = int(found[1] or 0) * 24 + int(found[2]), int(found[3])
+    if hours:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    return f"{minutes} min" if minutes else f"{int(found[4])} s"

@@ -1,0 +1,127 @@
+"""What a visitor wants to measure: charts, number of questions, seed and arms, checked before anything is asked."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from chartqa_demo.arms import Arm
+from chartqa_demo.data.splits import DatasetError, Example, Kind, Split, open_split, sample, split_names
+from chartqa_demo.engines import Engine
+from chartqa_demo.evaluate import run as evaluate
+from chartqa_demo.evaluate.batches import EvaluationError
+from chartqa_demo.evaluate.record import Item, Results
+from chartqa_demo.settings import Settings
+from chartqa_demo.ui.thumbnails import split_title
+
+SIZES = (20, 50, 100, 250, 500, 1000)
+LARGEST_SEED = 2**31
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One evaluation to run. limit None takes every question of the kind; examples are the questions drawn."""
+
+    split: Split
+    limit: int | None
+    kind: Kind | None
+    seed: int
+    arms: tuple[Arm, ...]
+    examples: tuple[Example, ...]
+
+    def about(self) -> dict[str, Any]:
+        """The settings that `evaluate.run` records."""
+        return {
+            "dataset": evaluate.display_name(self.split.dataset),
+            "split": self.split.name,
+            "kind": self.kind,
+            "limit": self.limit,
+            "seed": self.seed,
+        }
+
+    def file_name(self, engine: Engine) -> str:
+        """The record of this evaluation, the same one for the same settings."""
+        drawn = (self.split.dataset, self.split.name, self.limit, self.seed, self.kind)
+        return evaluate.output_name(engine, self.arms, *drawn) + ".jsonl"
+
+
+class Choices:
+    """The charts that this page can measure on: the page's own split first, the others of its data set, the bundled."""
+
+    def __init__(self, engine: Engine, settings: Settings, examples: Split) -> None:
+        self.engine = engine
+        self.examples = examples
+        self.charts = [(examples.dataset, examples.name)]
+        if examples.dataset == settings.dataset:
+            self.charts += [(examples.dataset, name) for name in _other_splits(examples)]
+        if examples.dataset != "bundled":
+            self.charts.append(("bundled", "test"))
+
+    @property
+    def titles(self) -> list[tuple[str, int]]:
+        """(what a reader sees, index in `charts`)."""
+        names = [split_title(Split(dataset, name, ())) for dataset, name in self.charts]
+        return [(name[:1].upper() + name[1:], index) for index, name in enumerate(names)]
+
+    def serves(self, arm: Arm) -> bool:
+        """Whether the engine can answer as this arm now; the adapter may be loaded later."""
+        return not arm.adapter or self.engine.adapter is not None
+
+    def read(self, charts: object, size: object, kind: object, seed: object, arms: Sequence[str]) -> Wanted:
+        """The visitor's choice. Raises EvaluationError and DatasetError with a sentence."""
+        if not isinstance(charts, int) or charts not in range(len(self.charts)):
+            raise EvaluationError("Choose the charts to measure on.")
+        if not isinstance(size, int) or size not in (0, *SIZES):
+            raise EvaluationError("Choose how many questions to ask.")
+        if not isinstance(seed, int | float) or not 0 <= seed < LARGEST_SEED:
+            raise EvaluationError(f"The seed has to be a whole number from 0 to {LARGEST_SEED - 1:,}.")
+        chosen = tuple(arm for arm in self.engine.arms if arm.key in arms)
+        if not chosen:
+            raise EvaluationError("Choose at least one arm.")
+        if not all(map(self.serves, chosen)):
+            raise EvaluationError("No adapter is loaded. Leave that arm out, or start the app with --adapter.")
+        split = self.open(charts)
+        by = kind if kind in ("human", "machine") else None
+        everything = sample(split, None, 0, by)
+        if not everything:
+            raise EvaluationError(f"There is no {by or ''} question among {split_title(split)}.")
+        # Asking for more questions than there are is asking for all: one name for one evaluation.
+        if size == 0 or size >= len(everything):
+            return Wanted(split, None, by, 0, chosen, tuple(everything))
+        return Wanted(split, size, by, int(seed), chosen, tuple(sample(split, size, int(seed), by)))
+
+    def open(self, charts: int) -> Split:
+        """One of `charts`. Raises DatasetError."""
+        if charts == 0:
+            return self.examples
+        return _open_once(*self.charts[charts])
+
+    def example_of(self, results: Results, item: Item) -> tuple[Example, Split] | None:
+        """The example an item was made from and its split; None where this page cannot open that data set, or the
+        data set has another chart in this place."""
+        made_from = (results.settings.get("dataset"), results.settings.get("split"))
+        for index, (dataset, name) in enumerate(self.charts):
+            if (evaluate.display_name(dataset), name) == made_from:
+                try:
+                    split = self.open(index)
+                    example = split.by_id(item.id)
+                except (DatasetError, KeyError):
+                    return None
+                return (example, split) if example.chart == item.chart else None
+        return None
+
+
+def _other_splits(examples: Split) -> list[str]:
+    try:
+        return [name for name in split_names(examples.dataset) if name != examples.name]
+    except DatasetError as error:
+        log.warning("%s", error)
+        return []
+
+
+@lru_cache(maxsize=4)
+def _open_once(dataset: str, name: str) -> Split:
+    return open_split(dataset, name)

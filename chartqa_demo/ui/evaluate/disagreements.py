@@ -1,0 +1,212 @@
+"""The browser of disagreements: questions of one evaluation by who is right, and one question with its chart."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import gradio as gr
+
+from chartqa_demo.data.splits import Example, Split
+from chartqa_demo.evaluate.disagreements import ANY, filters, select, sources
+from chartqa_demo.evaluate.record import Item, Results
+from chartqa_demo.evaluate.rules import RULES
+from chartqa_demo.images import ChartError
+from chartqa_demo.ui import answers as cards
+from chartqa_demo.ui.compare import CompareTab, Updates
+from chartqa_demo.ui.evaluate import scores as measured
+from chartqa_demo.ui.evaluate.files import Kept
+
+PAGE = 10
+EVERY = "every"  # a filter that lets everything through
+
+# On a phone the chosen question lies below the list.
+SCROLL_TO_ITEM = """
+() => requestAnimationFrame(() => {
+  const item = document.querySelector("#evaluation-item");
+  if (item.getBoundingClientRect().top <= innerHeight * 0.8) return;
+  const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  item.scrollIntoView({ block: "center", behavior: calm ? "auto" : "smooth" });
+})
+"""
+
+FindExample = Callable[[Results, Item], tuple[Example, Split] | None]
+
+
+class Disagreements:
+    """The components and what happens in them; `connect` is called once the tab's other components are there.
+
+    example_of: the example an item was made from and its split, None where this page cannot open its data set.
+    """
+
+    def __init__(self, kept: Kept, compare: CompareTab, tabs: gr.Tabs, example_of: FindExample) -> None:
+        self.kept = kept
+        self.compare = compare
+        self.tabs = tabs
+        self.example_of = example_of
+        self.lay_out()
+
+    def lay_out(self) -> None:
+        """Filters, list, and one question whole, in the order of reading."""
+        gr.HTML("<h2>Where the arms disagree</h2>", apply_default_css=False)
+        with gr.Row(elem_id="evaluation-filters"):
+            self.who = gr.Dropdown(
+                [("All questions", ANY)], value=ANY, label="Who is right", elem_id="filter-who", min_width=180
+            )
+            self.kind = gr.Dropdown(
+                [("Any", EVERY), "human", "machine"],
+                value=EVERY,
+                label="Asked by",
+                elem_id="filter-kind",
+                min_width=110,
+            )
+            self.source = gr.Dropdown(
+                [("Any", EVERY)], value=EVERY, label="Chart source", elem_id="filter-source", min_width=140
+            )
+            self.order = gr.Dropdown(
+                [("As in the data set", "id"), ("Shuffled by the seed", "random")],
+                value="id",
+                label="Order",
+                elem_id="filter-order",
+                min_width=160,
+            )
+        with gr.Row():
+            with gr.Column(scale=6, min_width=300):
+                self.items = gr.HTML(js_on_load=cards.PICK_JS, elem_id="evaluation-items", apply_default_css=False)
+                with gr.Row():
+                    self.earlier = gr.Button("Earlier", elem_id="items-earlier", size="sm", min_width=100)
+                    self.later = gr.Button("Later", elem_id="items-later", size="sm", min_width=100)
+            with gr.Column(scale=5, min_width=300):
+                self.chart = gr.Image(
+                    label="Chart of the question",
+                    show_label=False,
+                    height=260,
+                    interactive=False,
+                    format="png",
+                    buttons=["fullscreen"],
+                    visible=False,
+                    alt_text="The chart of the chosen question",
+                    elem_id="evaluation-chart",
+                )
+                self.detail = gr.HTML(elem_id="evaluation-item", apply_default_css=False)
+                self.open_button = gr.Button("Open in Compare", interactive=False, elem_id="open-in-compare", size="sm")
+        self.first = gr.State(0)
+        self.listed = gr.State(())
+        self.picked = gr.State("")
+        self.list_outputs = [self.first, self.listed, self.items, self.earlier, self.later]
+        self.detail_outputs = [self.picked, self.chart, self.detail, self.open_button]
+        self.outputs = [self.who, self.source, *self.list_outputs, *self.detail_outputs]
+
+    def connect(self, shown: gr.Dropdown, rule: gr.Radio, seed: gr.Number, quick: dict[str, Any]) -> None:
+        """The events. `shown` names the evaluation; `quick` holds what all unqueued private events have."""
+        self.filtered = [shown, rule, self.who, self.kind, self.source, self.order, seed]
+        chosen = [one.input for one in (self.who, self.kind, self.source, self.order)]
+        gr.on(chosen, self.browse, self.filtered, self.list_outputs, **quick)
+        paging = [self.first, *self.filtered]
+        self.earlier.click(lambda *now: self.turn(-PAGE, *now), paging, self.list_outputs, **quick)
+        self.later.click(lambda *now: self.turn(PAGE, *now), paging, self.list_outputs, **quick)
+        picking = self.items.select(self.pick, [shown, rule, self.listed], self.detail_outputs, **quick)
+        picking.then(None, js=SCROLL_TO_ITEM, **quick)
+        opened = [self.detail, *self.compare.chart_outputs, self.tabs]
+        # An answer that still streams in Compare belongs to another chart: it ends, as with any new chart there.
+        self.open_button.click(None, cancels=[self.compare.answering], **quick)
+        self.open_button.click(self.open_in_compare, [shown, self.picked], opened, **quick)
+
+    def show(self, name: str | None, rule: str, seed: float) -> Updates:
+        """Another evaluation: its filters, its first questions, none of them chosen."""
+        results = self.kept.results(name)
+        who = filters(results) if results else [("All questions", ANY)]
+        known = sources(results) if results else []
+        return {
+            self.who: gr.Dropdown(who, value=ANY),
+            self.source: gr.Dropdown([("Any", EVERY), *((source, source) for source in known)], value=EVERY),
+            **self.browse(name, rule, ANY, EVERY, EVERY, "id", seed),
+            **self.no_item(),
+        }
+
+    def browse(
+        self,
+        name: str | None,
+        rule: str,
+        who: str,
+        kind: str,
+        source: str,
+        order: Literal["id", "random"],
+        seed: float | None,
+        first: int = 0,
+    ) -> Updates:
+        """One page of the questions that pass the filters, from number `first` on."""
+        results = self.kept.results(name)
+        found: list[Item] = []
+        if results is not None:
+            found = select(results, rule, who, _chosen(kind), _chosen(source), order, int(seed or 0))
+        first = min(max(0, first), max(0, (len(found) - 1) // PAGE * PAGE))
+        page = found[first : first + PAGE]
+        if results is None and name is not None:
+            shown = measured.no_answers_kept()
+        else:
+            shown = measured.item_list(page, first + 1, len(found), rule, titles(results))
+        return {
+            self.first: first,
+            self.listed: tuple(item.id for item in page),
+            self.items: shown,
+            self.earlier: gr.Button(interactive=first > 0),
+            self.later: gr.Button(interactive=first + PAGE < len(found)),
+        }
+
+    def turn(self, by: int, first: int, *filtered: Any) -> Updates:
+        """Another page of the list."""
+        return self.browse(*filtered, first=first + by)
+
+    def rescore(self, picked: str, name: str | None, rule: str, *filtered: Any) -> Updates:
+        """List and question under another rule."""
+        results = self.kept.results(name)
+        detail = measured.item_detail(_item(results, picked), rule, titles(results))
+        return {**self.browse(name, rule, *filtered), self.detail: detail}
+
+    def pick(self, name: str | None, rule: str, listed: tuple[str, ...], event: gr.EventData) -> Updates:
+        """One question whole, with its chart."""
+        results = self.kept.results(name)
+        item = _item(results, dict(enumerate(listed)).get(event.index, ""))
+        if item is None or results is None:
+            return self.no_item()
+        found = self.example_of(results, item)
+        try:
+            picture = found[0].load_image() if found else None
+        except (ChartError, OSError):
+            picture = None
+        return {
+            self.picked: item.id,
+            self.chart: gr.Image(picture, visible=picture is not None),
+            self.detail: measured.item_detail(item, rule, titles(results), chart_shown=picture is not None),
+            self.open_button: gr.Button(interactive=picture is not None),
+        }
+
+    def no_item(self) -> Updates:
+        """No question is chosen."""
+        return {
+            self.picked: "",
+            self.chart: gr.Image(None, visible=False),
+            self.detail: measured.item_detail(None, RULES[0], {}),
+            self.open_button: gr.Button(interactive=False),
+        }
+
+    def open_in_compare(self, name: str | None, picked: str) -> Updates:
+        """The chosen question's chart in the Compare tab, with the question typed in."""
+        results = self.kept.results(name)
+        item = _item(results, picked)
+        found = self.example_of(results, item) if results and item else None
+        if found is None:
+            return self.no_item()
+        return {**self.compare.open_example(*found), self.tabs: gr.Tabs(selected="compare")}
+
+
+def titles(results: Results | None) -> dict[str, str]:
+    """arm key -> what a reader knows it as."""
+    return {key: str(arm["title"]) for key, arm in results.settings["arms"].items()} if results else {}
+
+
+def _item(results: Results | None, example_id: str) -> Item | None:
+    return next((item for item in results.items if item.id == example_id), None) if results else None
+
+
+def _chosen(value: str) -> Any:
+    return None if value == EVERY else value

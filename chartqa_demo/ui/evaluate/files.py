@@ -1,0 +1,129 @@
+"""The evaluations kept on this machine: a folder with a record (`….jsonl`) and scores (`….json`) for each.
+
+A name that comes from a browser is only used when the folder holds such a file. Of an evaluation whose questions may
+not be passed on, only the scores are there.
+"""
+
+import csv
+import json
+import logging
+import tempfile
+from dataclasses import asdict
+from functools import lru_cache
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from chartqa_demo.evaluate.record import Results, ResultsError, heading, read_results
+from chartqa_demo.evaluate.rules import RULES
+from chartqa_demo.ui.evaluate import scores as measured
+from chartqa_demo.ui.history import spreadsheet_cell
+
+log = logging.getLogger(__name__)
+
+
+class Kept:
+    """The evaluations in `folder`, by the file name of their record, or of their scores where that is all."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.downloads = Path(tempfile.mkdtemp(prefix="chartqa-results-"))
+
+    def names(self) -> list[tuple[str, str]]:
+        """(what a reader sees, file name) of every evaluation, the newest first."""
+        found: dict[str, tuple[float, str, str]] = {}
+        for path in [*self.folder.glob("*.json"), *self.folder.glob("*.jsonl")]:
+            try:
+                settings, asked = _settings_of(path)
+                title = f"{heading(settings)} ({asked:,} asked, {settings.get('date')})"
+                found[path.stem] = (path.stat().st_mtime, title, path.name)
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                log.warning("%s is not a file of results and is not shown: %s", path, error)
+        return [(title, name) for _, title, name in sorted(found.values(), reverse=True)]
+
+    def path(self, name: str | None) -> Path | None:
+        """The file of that name, None where the folder holds none."""
+        if not isinstance(name, str) or Path(name).name != name or Path(name).suffix not in (".json", ".jsonl"):
+            return None
+        path = self.folder / name
+        return path if path.is_file() else None
+
+    def results(self, name: str | None) -> Results | None:
+        """The answers of an evaluation; None where only its scores are kept, or nothing of that name."""
+        path = self.path(name)
+        if path is None or path.suffix == ".json":
+            return None
+        try:
+            return _read(path)
+        except (ResultsError, OSError) as error:
+            log.warning("%s cannot be shown: %s", path, error)
+            return None
+
+    def figures(self, name: str | None, rule: str) -> measured.Figures | None:
+        """The figures of an evaluation, from its scores where these are up to date, else from the answers."""
+        path = self.path(name)
+        if path is None:
+            return None
+        scores = path.with_suffix(".json")
+        if scores.exists() and (path == scores or scores.stat().st_mtime_ns >= path.stat().st_mtime_ns):
+            try:
+                return measured.figures_of_summary(json.loads(scores.read_text(encoding="utf-8")))
+            except (ValueError, KeyError, TypeError) as error:
+                log.warning("%s is not a file of scores, the answers are used: %s", scores, error)
+        results = self.results(name)
+        return None if results is None else measured.figures_of(results, rule)
+
+    def seconds_per_question(self, model: str) -> float | None:
+        """How long `model` took per question in its newest evaluation here."""
+        for _, name in self.names():
+            results = self.results(name)
+            if results is not None and results.settings.get("model") == model:
+                timed = [item.seconds for item in results.items if item.seconds is not None]
+                if timed:
+                    return sum(timed) / len(timed)
+        return None
+
+    def write_downloads(self, name: str | None) -> tuple[str | None, str | None]:
+        """Paths of a CSV and a JSON file with everything about an evaluation; None where its answers are not kept."""
+        results = self.results(name)
+        if name is None or results is None:
+            return None, None
+        csv_file, json_file = (self.downloads / f"{Path(name).stem}.{ending}" for ending in ("csv", "json"))
+        csv_file.write_text(as_csv(results), encoding="utf-8")
+        everything = {"settings": results.settings, "items": [asdict(item) for item in results.items]}
+        json_file.write_text(json.dumps(everything, ensure_ascii=False, indent=1), encoding="utf-8")
+        return str(csv_file), str(json_file)
+
+
+def as_csv(results: Results) -> str:
+    """One row per question: the answers of every arm and whether they are right under every rule."""
+    buffer = StringIO()
+    rows = csv.writer(buffer)
+    columns = ["id", "chart", "kind", "source", "question", "gold"]
+    columns += [f"{arm} {what}" for arm in results.arms for what in ("answer", *RULES)]
+    rows.writerow([*columns, "error"])
+    for item in results.items:
+        row: list[Any] = [item.id, item.chart, item.kind, item.source, item.question, " or ".join(item.gold)]
+        for arm in results.arms:
+            row += [item.answers.get(arm, ""), *(item.correct(arm, rule) for rule in RULES)]
+        rows.writerow([spreadsheet_cell(value) for value in (*row, item.error)])
+    return buffer.getvalue()
+
+
+def _settings_of(path: Path) -> tuple[dict[str, Any], int]:
+    """Settings of an evaluation and how many questions it asked. Raises what a file that is none gives."""
+    if path.suffix == ".json":
+        scores = json.loads(path.read_text(encoding="utf-8"))
+        return scores, int(scores["asked"])
+    results = _read(path)
+    return dict(results.settings), len(results.items)
+
+
+def _read(path: Path) -> Results:
+    state = path.stat()
+    return _read_version(path, state.st_mtime_ns, state.st_size)
+
+
+@lru_cache(maxsize=8)
+def _read_version(path: Path, changed: int, size: int) -> Results:
+    return read_results(path)

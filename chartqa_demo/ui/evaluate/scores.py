@@ -1,0 +1,223 @@
+"""The HTML of the Evaluate tab: accuracy with intervals, tests in words, the list of questions and one question whole.
+
+Every text passes `escape` here, once; figures and signs say in words what their colour says.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+from chartqa_demo.evaluate import statistics as stats
+from chartqa_demo.evaluate.record import ALL, GROUPS, Item, Results, heading
+from chartqa_demo.evaluate.rules import RULE_NOTES, RULES, best_verdict
+from chartqa_demo.ui.answers import CHECK, CROSS, icon
+
+GROUP_TITLES = {"human": "Human questions", "machine": "Machine questions", ALL: "All questions"}
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What is shown of one evaluation: settings, scores by rule, arm and group, and the tests by rule; a rule without
+    tests has not been tested yet (the evaluation goes on)."""
+
+    settings: Mapping[str, Any]
+    asked: int
+    planned: int
+    errors: int
+    scores: Mapping[str, Mapping[str, Mapping[str, stats.Score]]]
+    tests: Mapping[str, Sequence[stats.Comparison]]
+
+    def title_of(self, arm: str) -> str:
+        """The arm's name for a reader."""
+        return str(self.settings["arms"][arm]["title"])
+
+
+def figures_of(results: Results, rule: str | None = None) -> Figures:
+    """The figures of an evaluation from its answers; the tests of `rule` only, none while it is None."""
+    scores = {
+        name: {arm: {group: results.score(arm, name, group) for group in GROUPS} for arm in results.arms}
+        for name in RULES
+    }
+    tests = {} if rule is None else {rule: results.comparisons(rule)}
+    return Figures(results.settings, len(results.items), results.planned, len(results.errors), scores, tests)
+
+
+def figures_of_summary(summary: Mapping[str, Any]) -> Figures:
+    """The figures of an evaluation from its results.json. Raises KeyError or TypeError for another file."""
+    scores = {
+        rule: {arm: {group: stats.Score(**score) for group, score in groups.items()} for arm, groups in arms.items()}
+        for rule, arms in summary["scores"].items()
+    }
+    tests = {rule: [stats.Comparison(**one) for one in pairs] for rule, pairs in summary["comparisons"].items()}
+    return Figures(summary, summary["asked"], summary["planned"], len(summary["errors"]), scores, tests)
+
+
+def scores_section(figures: Figures | None, rule: str) -> str:
+    """Accuracy under `rule` with intervals, the other rules beside it, and the tests in words."""
+    if figures is None:
+        return '<div class="measured"><p class="empty">Nothing measured yet. Start an evaluation above.</p></div>'
+    return (
+        f'<div class="measured"><h3>{escape(heading(figures.settings))}</h3>'
+        f'<p class="meta">{_counted(figures)}</p>'
+        f'<p class="rule"><strong>{escape(rule)}</strong> {escape(RULE_NOTES[rule])}</p>'
+        f"{_bars(figures, rule)}{_tests(figures, rule)}{_rules(figures, rule)}</div>"
+    )
+
+
+def progress_bar(told: str, done: int, total: int) -> str:
+    """How far an evaluation is, in words and as a bar."""
+    share = 100 * done / total if total else 0
+    return (
+        f'<div class="progress"><div role="progressbar" aria-label="Questions asked" aria-valuemin="0" '
+        f'aria-valuemax="{total}" aria-valuenow="{done}"><span style="width:{share:.1f}%"></span></div>'
+        f'<p role="status">{escape(told)}</p></div>'
+    )
+
+
+def item_list(items: Sequence[Item], first: int, total: int, rule: str, titles: Mapping[str, str]) -> str:
+    """One page of questions with every arm's answer; `first` counts from 1. Each row is a button that opens it."""
+    if not total:
+        return '<div class="items"><p class="empty">No question passes these filters.</p></div>'
+    rows = "".join(
+        f'<li><button type="button" data-index="{index}"><span class="question">{escape(item.question)}</span>'
+        f'<span class="meta">{escape(item.id)} · {escape(item.kind)} · {escape(item.source)} · gold answer '
+        f"<strong>{escape(' or '.join(item.gold))}</strong></span>"
+        f'<span class="answers">{_short_answers(item, rule, titles)}</span></button></li>'
+        for index, item in enumerate(items)
+    )
+    last = first + len(items) - 1
+    return f'<div class="items"><p class="meta">{first:,} to {last:,} of {total:,} questions</p><ol>{rows}</ol></div>'
+
+
+def no_answers_kept() -> str:
+    """In place of the list where only the scores of an evaluation are kept."""
+    told = "Only the scores of this evaluation are kept here, not its answers. Start it above to get them."
+    return f'<div class="items"><p class="empty">{told}</p></div>'
+
+
+def item_detail(item: Item | None, rule: str, titles: Mapping[str, str], chart_shown: bool = True) -> str:
+    """One question with its gold answer, and each arm's answer with the reason of its verdict."""
+    if item is None:
+        return (
+            '<div class="item"><p class="empty">Choose a question of the list to see its chart and answers.</p></div>'
+        )
+    failed = f'<p class="failed">{escape(item.error)}</p>' if item.error else ""
+    if not chart_shown:
+        failed += '<p class="empty">This page cannot show the chart: its data set is not open here.</p>'
+    return (
+        f'<div class="item"><p class="meta">{escape(item.id)} · {escape(item.kind)} · {escape(item.source)}</p>'
+        f'<p class="question">{escape(item.question)}</p>'
+        f'<p class="gold">Gold answer <strong>{escape(" or ".join(item.gold))}</strong></p>{failed}'
+        f"<dl>{''.join(_whole_answer(item, arm, title, rule) for arm, title in titles.items())}</dl></div>"
+    )
+
+
+def _counted(figures: Figures) -> str:
+    asked = f"{figures.asked:,} of {figures.planned:,} questions"
+    failed = f", {figures.errors:,} of them could not be asked and are not counted" if figures.errors else ""
+    dated = f", {escape(str(figures.settings['date']))}" if figures.settings.get("date") else ""
+    return f"{asked}{failed}{dated}. Ranges are 95 % Wilson intervals."
+
+
+def _bars(figures: Figures, rule: str) -> str:
+    head = "".join(f'<th scope="col">{GROUP_TITLES[group]}</th>' for group in reversed(GROUPS))
+    rows = "".join(
+        f'<tr><th scope="row">{escape(figures.title_of(arm))}</th>'
+        + "".join(_bar(groups[group], GROUP_TITLES[group]) for group in reversed(GROUPS))
+        + "</tr>"
+        for arm, groups in figures.scores[rule].items()
+    )
+    return f'<table class="bars"><thead><tr><th scope="col">Arm</th>{head}</tr></thead><tbody>{rows}</tbody></table>'
+
+
+def _bar(score: stats.Score, group: str) -> str:
+    if score.accuracy is None or score.low is None or score.high is None:
+        return f'<td data-group="{group}"><span class="none">no question</span></td>'
+    accuracy, low, high = (100 * value for value in (score.accuracy, score.low, score.high))
+    return (
+        f'<td data-group="{group}"><span class="bar" aria-hidden="true">'
+        f'<span class="fill" style="width:{accuracy:.1f}%"></span>'
+        f'<span class="range" style="left:{low:.1f}%;width:{high - low:.1f}%"></span></span>'
+        f'<span class="figure"><strong>{accuracy:.1f} %</strong> {low:.1f} to {high:.1f}'
+        f' <span class="count">n = {score.asked:,}</span></span></td>'
+    )
+
+
+def _rules(figures: Figures, rule: str) -> str:
+    head = "".join(f'<th scope="col"{_current(name, rule)}>{escape(name)}</th>' for name in RULES)
+    rows = "".join(
+        f'<tr><th scope="row">{escape(figures.title_of(arm))}</th>'
+        + "".join(
+            f"<td{_current(name, rule)}>{_percent(figures.scores[name][arm][ALL].accuracy)}</td>" for name in RULES
+        )
+        + "</tr>"
+        for arm in figures.scores[rule]
+    )
+    return (
+        f'<table class="rules"><caption>All questions under every scorer, in %</caption>'
+        f'<thead><tr><th scope="col">Arm</th>{head}</tr></thead><tbody>{rows}</tbody></table>'
+    )
+
+
+def _current(name: str, rule: str) -> str:
+    return ' aria-current="true"' if name == rule else ""
+
+
+def _percent(accuracy: float | None) -> str:
+    return "–" if accuracy is None else f"{100 * accuracy:.1f}"
+
+
+def _tests(figures: Figures, rule: str) -> str:
+    if rule not in figures.tests:
+        return '<p class="tests">The arms are tested against each other when the evaluation ends or is stopped.</p>'
+    told = "".join(
+        f"<li>{escape(stats.in_words(one, figures.title_of(one.first), figures.title_of(one.second)))}.</li>"
+        for one in figures.tests[rule]
+    )
+    return f'<ul class="tests">{told}</ul>' if told else ""
+
+
+def _short_answers(item: Item, rule: str, titles: Mapping[str, str]) -> str:
+    if item.error:
+        return f'<span class="failed">{escape(item.error)}</span>'
+    return "".join(
+        f"<span><b>{escape(title)}</b> {_sign(item.correct(arm, rule))} "
+        f"{escape(_cut(item.answers.get(arm, '')))}</span>"
+        for arm, title in titles.items()
+    )
+
+
+def _sign(good: bool | None) -> str:
+    if good is None:
+        return '<span class="none">no answer</span>'
+    look, word, path = ("good", "right", CHECK) if good else ("bad", "wrong", CROSS)
+    return f'<span class="sign {look}">{icon(path)}<span>{word}</span></span>'
+
+
+def _whole_answer(item: Item, arm: str, title: str, rule: str) -> str:
+    if arm not in item.answers:
+        why = item.failures.get(arm) or ("The question was not asked." if item.error else "This arm was not asked.")
+        return f'<div><dt>{escape(title)}</dt><dd><p class="failed">{escape(why)}</p></dd></div>'
+    text = item.answers[arm]
+    judged = best_verdict(text, item.gold)
+    lines = _verdict("canonical", judged.correct, judged.reason)
+    if judged.tolerant_reason is not None:
+        lines += _verdict("tolerant", judged.tolerant, judged.tolerant_reason)
+    if rule in ("exact", "year-strict"):
+        lines += _verdict(rule, bool(item.correct(arm, rule)), RULE_NOTES[rule])
+    said = f'<p class="answer">{escape(text)}</p>' if text.strip() else '<p class="empty">An empty answer.</p>'
+    return f"<div><dt>{escape(title)}</dt><dd>{said}{lines}</dd></div>"
+
+
+def _verdict(rule: str, good: bool, reason: str) -> str:
+    word = "Correct" if good else "Not correct"
+    return (
+        f'<p class="verdict {"good" if good else "bad"}">{icon(CHECK if good else CROSS)}'
+        f"<span><strong>{word} ({escape(rule)})</strong> {escape(reason)}</span></p>"
+    )
+
+
+def _cut(text: str, limit: int = 90) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -1,0 +1,80 @@
+"""The chart on the page: a visitor's own, or one of a split with its questions and gold answers."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from gradio.processing_utils import save_pil_to_cache
+from gradio.utils import get_upload_folder
+from PIL import Image
+
+from chartqa_demo.data.splits import Example, Split
+from chartqa_demo.images import ChartError, load_chart
+
+MAX_SUGGESTIONS = 5
+GENERAL_QUESTIONS = (
+    "What is the title of the chart?",
+    "Which category has the largest value?",
+    "Which category has the smallest value?",
+    "How many categories are shown?",
+)
+SHOWN_BY_BROWSERS = ("PNG", "JPEG", "WEBP")
+
+
+@dataclass(frozen=True)
+class Chart:
+    """file: the picture on the page that this is about; name: what the history calls it; source: where its gold
+    answers come from; examples: its own questions, none for a visitor's chart."""
+
+    file: str = ""
+    name: str = ""
+    source: str = ""
+    examples: tuple[Example, ...] = ()
+
+    @property
+    def suggestions(self) -> tuple[str, ...]:
+        """Questions to ask with one click: the chart's own, else general ones."""
+        return tuple(one.question for one in self.examples[:MAX_SUGGESTIONS]) or GENERAL_QUESTIONS
+
+    @property
+    def golds(self) -> dict[str, tuple[str, ...]]:
+        """Question -> accepted answers."""
+        return {one.question.strip(): one.gold for one in self.examples}
+
+
+def chart_of(example: Example, split: Split) -> Chart:
+    """The chart of an example, this example's question first, in a file the page can show. Raises ChartError."""
+    file = save_pil_to_cache(example.load_image(), get_upload_folder(), name="chart", format="png")
+    others = (one for one in split.questions_of(example.chart) if one.id != example.id)
+    title = split_title(split)
+    return Chart(file, f"{title}, {example.id}", title, (example, *others))
+
+
+def picture_to_show(path: Path) -> Image.Image | None:
+    """The uploaded chart as the model sees it, None where the browser shows the file itself just so.
+
+    Raises ChartError. A TIFF is not shown by browsers, and of an animation the model sees the first frame.
+    """
+    picture = load_chart(path)
+    with Image.open(path) as original:
+        moves = getattr(original, "is_animated", False)
+        return None if original.format in SHOWN_BY_BROWSERS and not moves else picture
+
+
+def gallery_of(split: Split) -> list[tuple[Example, Image.Image]]:
+    """The first question of every chart of a split, with the picture; charts that cannot be decoded are left out."""
+    shown: dict[str, tuple[Example, Image.Image]] = {}
+    for example in split:
+        if example.chart not in shown:
+            try:
+                shown[example.chart] = (example, example.load_image())
+            except ChartError:
+                continue
+    return list(shown.values())
+
+
+def split_title(split: Split) -> str:
+    """The name of a split in a sentence."""
+    if split.dataset == "bundled":
+        return "the bundled charts"
+    folder = Path(split.dataset)
+    return f"{folder.name if folder.is_dir() else split.dataset} {split.name}"

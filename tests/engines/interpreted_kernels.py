@@ -1,0 +1,115 @@
+"""A process of its own, in which Triton interprets its kernels on the CPU (TRITON_INTERPRET, read when Triton is
+imported): one engine answers by torch's operations, then fused by the kernels; prints what the test compares."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from tiny import chart
+
+from chartqa_demo.arms import ARMS
+from chartqa_demo.engines import Options
+from chartqa_demo.engines.fast import tower
+from chartqa_demo.engines.fast.decoder import Step
+from chartqa_demo.engines.fast.decoding import adapted_rows
+from chartqa_demo.engines.local import LocalEngine, load_engine
+from chartqa_demo.settings import Settings
+
+QUESTION = "What is the value of the red bar in 2019?"
+SHORT = Options(max_new_tokens=3)
+
+
+def found(engine: LocalEngine, adapter: Path) -> tuple[list[torch.Tensor], list[str]]:
+    """Features of a chart, logits of a prompt and of two steps behind it, and answers in an evaluation's batch."""
+    engine.use_adapter(str(adapter))
+    step, every = started(engine)
+    decoder = engine.decoder
+    assert decoder is not None
+    with torch.inference_mode():
+        every += [decoder.next(step, torch.tensor(tokens)).clone() for tokens in ([3, 4, 5], [6, 7, 8])]
+    (answers,) = engine.answer_many([(chart(3, (84, 112)), QUESTION)], ARMS, SHORT)
+    return every, [answer.text for answer in answers]
+
+
+def started(engine: LocalEngine) -> tuple[Step, list[torch.Tensor]]:
+    """The step behind a prompt; the chart's features and the prompt's logits."""
+    engine.looks.clear()
+    look, decoder = engine.looks.of([chart(3, (84, 112))])[0], engine.decoder
+    assert decoder is not None
+    prompts = [engine._token_ids(engine.prompt_text(arm, QUESTION, SHORT), look) for arm in ARMS]
+    step, logits = decoder.start(prompts, [look] * 3, adapted_rows(ARMS, engine._name), 8)
+    return step, [look.pooled[0], logits]
+
+
+def stepped(engine: LocalEngine) -> list[torch.Tensor]:
+    """The same, and the logits of a step behind the prompt."""
+    step, every = started(engine)
+    assert engine.decoder is not None
+    with torch.inference_mode():
+        return [*every, engine.decoder.next(step, torch.tensor([3, 4, 5])).clone()]
+
+
+def products() -> float:
+    """How far the products of a few rows lie from torch's, of matrices that no block divides; in half precision."""
+    from chartqa_demo.engines.fast import kernels
+
+    torch.manual_seed(0)
+    apart = 0.0
+    for rows, outputs, inputs in ((1, 70, 200), (3, 640, 1100), (16, 33, 64)):
+        x = torch.randn(rows, 1, inputs).half()  # of bfloat16 the interpreter makes wrong products
+        weight = torch.randn(2 * outputs + 5, inputs).half()
+        parts = kernels.product(x, weight)
+        gate, up = (x.float() @ weight.float().t())[..., : 2 * outputs].split(outputs, dim=-1)
+        whole = parts.sum(1, keepdim=True)[..., : 2 * outputs]
+        apart = max(apart, ((whole - torch.cat([gate, up], -1)).norm() / whole.norm()).item())
+        expected = torch.nn.functional.silu(gate) * up
+        gated = kernels.gated_product(x, weight, outputs)
+        assert gated.dtype == torch.float16  # rounded once
+        apart = max(apart, 1e-2 * ((gated - expected).norm() / expected.norm()).item())
+        total, norm = torch.randn(rows, 1, weight.shape[0]), torch.nn.RMSNorm(weight.shape[0])
+        added, normed = kernels.add_norm(total.clone(), parts, norm, 1e-6)
+        exact = total + parts.sum(1, keepdim=True)
+        apart = max(apart, *((a - b).abs().max().item() / 100 for a, b in ((added, exact), (normed, norm(exact)))))
+    return apart
+
+
+def main(base: Path, adapter: Path, another: Path) -> None:
+    engine = load_engine(Settings(base=str(base), adapter=str(adapter), device="cpu", decode="static"))
+    plain, answers = found(engine, adapter)
+    engine.use_adapter(str(another))
+    plain += stepped(engine)
+    layers: Any = engine._layers
+    held = sum(weight.numel() for weight in layers.base.parameters())
+    layers.fuse()
+    tower.HOST_BOUND = 0
+    engine.looks.fuse()
+    changed = stepped(engine)  # the other adapter first, so that each takes the other's place in the joint weights
+    fused, fused_answers = found(engine, adapter)
+    fused += changed
+    riding, joined = sum(joint.adapter is not None for joint in layers._joint.values()), dict(layers._joint)
+    layers._joint.clear()  # as with quantised weights, which cannot be joined
+    step, loose = started(engine)
+    with torch.inference_mode():
+        loose.append(engine.decoder.next(step, torch.tensor([3, 4, 5])).clone())
+    plain, fused = [*plain, *plain[:3]], [*fused, *loose]
+    told = {
+        "products_apart": products(),
+        "apart": max((a - b).abs().max().item() for a, b in zip(plain, fused, strict=True)),
+        "size": max(a.abs().max().item() for a in plain),
+        "plain": answers,
+        "fused": fused_answers,
+        "joined": len(joined),
+        "riding": riding,
+        "held": held == sum(weight.numel() for weight in layers.base.parameters()),
+        "parts_of_one": all(
+            first.weight.untyped_storage().data_ptr() == joint.weight.untyped_storage().data_ptr()
+            for first, joint in joined.items()
+        ),
+    }
+    print(json.dumps(told))
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:4]))

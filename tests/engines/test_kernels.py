@@ -1,0 +1,120 @@
+"""On a GPU of one's own weights are joined and Triton's kernels compute between them: the answers stay the same."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny import build_tiny_adapter, chart, last
+
+from chartqa_demo.arms import ARMS
+from chartqa_demo.engines import Options
+from chartqa_demo.engines.fast import tower
+from chartqa_demo.engines.local import load_engine
+from chartqa_demo.settings import Settings
+
+EVERY = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def found(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    pytest.importorskip("triton", reason="Triton comes with torch for CUDA only")
+    adapter = build_tiny_adapter(tiny_base, tmp_path_factory.mktemp("every"), targets=EVERY)
+    path = os.pathsep.join([str(HERE.parents[1]), str(HERE.parent / "support")])
+    environ = os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": path}
+    another = build_tiny_adapter(tiny_base, tmp_path_factory.mktemp("another"), seed=7)
+    command = [sys.executable, str(HERE / "interpreted_kernels.py"), str(tiny_base), str(adapter), str(another)]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_features_and_logits_are_those_of_torchs_own_operations_with_either_adapter_joined_or_not(
+    found: dict[str, Any],
+) -> None:
+    assert found["apart"] < 1e-5 * found["size"]
+
+
+def test_products_of_a_few_rows_keep_their_sums_in_float32(found: dict[str, Any]) -> None:
+    assert found["products_apart"] < 1e-5
+
+
+def test_answers_in_an_evaluations_batch_stay_the_same(found: dict[str, Any]) -> None:
+    assert found["fused"] == found["plain"]
+    assert len(set(found["plain"])) == 3, "the arms have to differ for this to show anything"
+
+
+def test_weights_that_read_the_same_become_parts_of_one_matrix_and_are_held_once(found: dict[str, Any]) -> None:
+    assert found["joined"] == found["riding"] == 2 * 2, "attention and MLP of two layers"
+    assert found["held"]
+    assert found["parts_of_one"]
+
+
+class Called:
+    """In place of a CUDA graph: what it would hold is called again, into the same tensor."""
+
+    def __init__(self, run: Callable[[], torch.Tensor]) -> None:
+        self.run, self.result = run, run()
+
+    def pool(self) -> None: ...
+
+    def replay(self) -> None:
+        self.result.copy_(self.run())
+
+
+def test_a_replayed_look_at_a_chart_of_any_size_is_that_of_a_plain_pass(
+    tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = [(168, 112), (84, 112), (168, 112), (196, 140), (336, 224)]  # the last has more patches than any capture
+    monkeypatch.setattr(tower, "HOST_BOUND", 256)
+    monkeypatch.setattr(tower, "BUCKET", 128)
+    monkeypatch.setattr(tower, "captured", lambda run, device, pool: ((called := Called(run)), called.result))
+    looks = load_engine(Settings(base=str(tiny_base), adapter="none", device="cpu", decode="static")).looks
+    looks._processor.image_processor.size = {"shortest_edge": 3136, "longest_edge": 200 * 784}
+    plain = [looks.of([chart(n, size)])[0].pooled[0] for n, size in enumerate(sizes)]
+    looks.capture()
+    passes: Any = looks._tower and looks._tower._passes
+    assert sorted(passes) == [128, 256]
+    replayed = []
+    monkeypatch.setattr(Called, "replay", lambda self, own=Called.replay: (replayed.append(self), own(self)))
+    looks.clear()
+    again = [looks.of([chart(n, size)])[0].pooled[0] for n, size in enumerate(sizes)]  # kept while others are looked at
+    assert len(replayed) == 4
+    for expected, found in zip(plain, again, strict=True):
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+
+
+def test_where_triton_cannot_compile_torchs_own_operations_answer_and_it_is_logged(
+    tiny_base: Path, tiny_adapter: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = load_engine(Settings(base=str(tiny_base), adapter=str(tiny_adapter), device="cpu", decode="static"))
+    monkeypatch.setitem(sys.modules, "triton", None)
+    monkeypatch.delitem(sys.modules, "chartqa_demo.engines.fast.kernels", raising=False)
+    with caplog.at_level(logging.WARNING):
+        engine._fuse()
+    assert "Triton's kernels cannot be used, torch's own are slower: " in caplog.text
+    layers: Any = engine._layers
+    assert layers._joint is None
+
+
+def test_where_triton_is_there_but_compiles_nothing_the_joined_weights_answer_by_torchs_operations(
+    tiny_base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("triton", reason="Triton comes with torch for CUDA only")
+    adapter = build_tiny_adapter(tiny_base, tmp_path / "every", targets=EVERY)
+    engine = load_engine(Settings(base=str(tiny_base), adapter=str(adapter), device="cpu", decode="static"))
+    before = last(engine.answer(chart(), "How many?", ARMS, Options(max_new_tokens=6)))
+    with caplog.at_level(logging.WARNING):
+        engine._fuse()  # on a CPU, for which it compiles nothing
+    assert "Triton's kernels cannot be used, torch's own are slower: " in caplog.text
+    layers: Any = engine._layers
+    assert layers._joint and layers._kernels is None
+    after = last(engine.answer(chart(), "How many?", ARMS, Options(max_new_tokens=6)))
+    assert [answer.text for answer in after] == [answer.text for answer in before]

@@ -1,0 +1,76 @@
+"""The README's table comes from results files alone."""
+
+from pathlib import Path
+
+import pytest
+from knowing_engine import KnowingEngine, finish, make_examples
+
+from chartqa_demo.evaluate import report
+from chartqa_demo.evaluate.report import BEGIN, END, ReportError, measured_line
+
+ABOUT = {"dataset": "ChartQA", "split": "test", "seed": 0, "limit": None, "kind": None}
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    finish(KnowingEngine(poison=["What is 3?"]), make_examples(30), tmp_path / "results" / "run.jsonl", about=ABOUT)
+    (tmp_path / "README.md").write_text(f"# Title\n\n{BEGIN}\nold\n{END}\n\nrest\n", encoding="utf-8")
+    return tmp_path
+
+
+def command(folder, *more):
+    return report.main(["--results", str(folder / "results"), "--readme", str(folder / "README.md"), *more])
+
+
+def test_the_block_is_replaced_and_the_rest_is_kept(folder):
+    assert command(folder) == 0
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    assert text.startswith("# Title\n") and text.endswith("\n\nrest\n") and "old" not in text
+    assert "**A knowing engine with the bundled adapter on ChartQA test, all questions** (n = 30, 1 of them" in text
+    assert "| Adapter | 100.0 [" in text
+    assert "| Prompted | 0.0 [0.0, " in text and "| 0.0 | 0.0 | 100.0 |" in text
+    assert "Canonical: Prompted and Pretrained are right on exactly the same questions, n = 29; Adapter beats" in text
+
+
+def test_check_tells_an_old_block_from_a_new_one(folder, capsys):
+    assert command(folder, "--check") == 1
+    assert "run python -m chartqa_demo.report" in capsys.readouterr().err
+    assert command(folder) == 0
+    assert command(folder, "--check") == 0
+
+
+def test_writing_twice_changes_nothing(folder):
+    command(folder)
+    once = (folder / "README.md").read_bytes()
+    command(folder)
+    assert (folder / "README.md").read_bytes() == once
+
+
+def test_an_unfinished_evaluation_is_not_reported(tmp_path):
+    with pytest.raises(ReportError, match="no finished evaluation"):
+        report.block(report.read_summaries(tmp_path))
+
+
+def test_a_readme_without_the_marks_is_refused(folder, capsys):
+    (folder / "README.md").write_text("# Title\n", encoding="utf-8")
+    assert command(folder) == 2
+    assert BEGIN in capsys.readouterr().err
+
+
+def test_the_page_gets_the_same_in_one_sentence(folder):
+    line = measured_line(folder / "results", "a knowing engine", "bundled")
+    assert line is not None
+    assert line.startswith("Measured on ChartQA test, all questions: Pretrained 0.0 [0.0, ")
+    assert "Adapter 100.0 [" in line
+    assert measured_line(folder / "results", "another model", "bundled") is None
+    assert measured_line(folder / "results", "a knowing engine", "another adapter") is None
+
+
+def test_the_readme_says_what_the_committed_results_say():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    summaries = report.read_summaries(ROOT / "results")
+    measured = report.block(summaries) if summaries else ""
+    between = text.split(BEGIN)[1].split(END)[0]
+    assert between.strip() == measured

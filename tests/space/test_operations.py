@@ -1,0 +1,155 @@
+"""The page in front of a server elsewhere: its health, its metrics, many visitors at once, and one who leaves."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from endpoint_server import EndpointServer, endpoint_server, eventually, expected
+from gradio_client import Client, handle_file
+from gradio_client.client import Job
+from page_fixtures import bar_chart, example_split
+from PIL import Image
+from prometheus_client.parser import text_string_to_metric_families
+
+from chartqa_demo.arms import ARMS
+from chartqa_demo.engines import Answer, Answers, EngineError, OutOfMemory
+from chartqa_demo.engines.endpoint import EndpointEngine
+from chartqa_demo.settings import Settings
+from chartqa_demo.space.operations import counted, routes
+from chartqa_demo.ui import build_app, launch_options
+
+AT_ONCE = 4
+
+
+@dataclass
+class Served:
+    """The page at `url`, with an engine that asks `server`."""
+
+    url: str
+    engine: EndpointEngine
+    server: EndpointServer
+
+    def metric(self, name: str, **labels: str) -> float:
+        """A sample of `/metrics`, 0 where there is none yet."""
+        text = httpx.get(f"{self.url}metrics").text
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name == name and sample.labels == labels:
+                    return sample.value
+        return 0.0
+
+    def ask(self, path: Path, question: str) -> Job:
+        return Client(self.url, verbose=False).submit(image=handle_file(path), question=question, api_name="/ask")
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[tuple[EndpointEngine, str]]:
+    engine = EndpointEngine(Settings(endpoint="http://127.0.0.1:1/v1", base_name="base", adapter_name="tuned"))
+    engine.parallel = AT_ONCE
+    app = build_app(engine, Settings(), example_split())
+    _, url, _ = app.queue().launch(
+        prevent_thread_lock=True, quiet=True, app_kwargs={"routes": routes(app)}, **launch_options()
+    )
+    yield engine, url
+    app.close(verbose=False)
+
+
+@pytest.fixture
+def served(page: tuple[EndpointEngine, str]) -> Iterator[Served]:
+    """The page with a fresh server behind it."""
+    engine, url = page
+    with endpoint_server() as server:
+        engine._client.base_url = server.url
+        engine._base_name, engine.adapter = "base", "tuned"
+        yield Served(url, engine, server)
+
+
+@pytest.fixture(scope="module")
+def charts(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("charts")
+    for k in range(12):
+        bar_chart((60, 150, 10 + 10 * k, 200)).save(folder / f"{k:02}.png")
+    return sorted(folder.iterdir())
+
+
+def texts(reply: Any) -> list[str]:
+    return [arm["text"] for arm in reply]
+
+
+def test_the_page_says_that_it_is_well(served: Served) -> None:
+    reply = httpx.get(f"{served.url}healthz")
+    assert (reply.status_code, reply.json()) == (200, {"status": "ok"})
+
+
+def test_a_question_is_counted_with_its_tokens_and_times(served: Served, charts: list[Path]) -> None:
+    samples: list[tuple[str, dict[str, str], float]] = [
+        ("chartqa_asks_total", {"outcome": "answered"}, 1),
+        ("chartqa_tokens_total", {"arm": "pretrained"}, 17),
+        ("chartqa_tokens_total", {"arm": "adapter"}, 17),
+        ("chartqa_answer_seconds_count", {"arm": "prompted"}, 1),
+        ("chartqa_first_token_seconds_count", {"arm": "prompted"}, 1),
+        ("chartqa_first_token_seconds_bucket", {"arm": "prompted", "le": "+Inf"}, 1),
+        ("chartqa_errors_total", {"arm": "adapter", "kind": "server"}, 0),
+    ]
+    before = [served.metric(name, **labels) for name, labels, _ in samples]
+    served.ask(charts[0], "How many?").result(timeout=60)
+    after = [served.metric(name, **labels) for name, labels, _ in samples]
+    assert [b - a for a, b in zip(before, after, strict=True)] == [more for _, _, more in samples]
+
+
+def test_an_arm_that_fails_is_counted_by_its_kind(served: Served, charts: list[Path]) -> None:
+    served.engine.adapter = "failing"
+    errors = served.metric("chartqa_errors_total", arm="adapter", kind="server")
+    asks = served.metric("chartqa_asks_total", outcome="answered")
+    (*others, adapter) = served.ask(charts[0], "How many?").result(timeout=60)
+    assert "failed on this question (500)" in adapter["error"] and not any(arm["error"] for arm in others)
+    assert served.metric("chartqa_errors_total", arm="adapter", kind="server") == errors + 1
+    assert served.metric("chartqa_asks_total", outcome="answered") == asks + 1
+
+
+@pytest.mark.parametrize(
+    ("failure", "kind"), [(EngineError("x"), "EngineError"), (OutOfMemory("x"), "OutOfMemory"), (KeyError("x"), "bug")]
+)
+def test_a_question_that_fails_as_a_whole_is_counted_by_its_kind(served: Served, failure: Exception, kind: str) -> None:
+    def failing() -> Iterator[Answers]:
+        yield tuple(Answer(arm.key) for arm in ARMS)
+        raise failure
+
+    failed = served.metric("chartqa_asks_total", outcome="failed")
+    errors = served.metric("chartqa_errors_total", arm="all", kind=kind)
+    with pytest.raises(type(failure)):
+        list(counted(failing()))
+    assert served.metric("chartqa_asks_total", outcome="failed") == failed + 1
+    assert served.metric("chartqa_errors_total", arm="all", kind=kind) == errors + 1
+
+
+def test_visitors_at_once_each_get_their_own_answers(served: Served, charts: list[Path]) -> None:
+    def visit(k: int) -> None:
+        path = charts[k % len(charts)]
+        reply = served.ask(path, f"What does visitor {k} see?").result(timeout=120)
+        image = Image.open(path)
+        assert texts(reply) == [
+            expected(name, image, f"What does visitor {k} see?") for name in ("base", "base", "tuned")
+        ]
+
+    with ThreadPoolExecutor(12) as visitors:
+        list(visitors.map(visit, range(12)))
+    assert served.server.most_open <= 3 * AT_ONCE
+    assert served.metric("chartqa_running") == 0
+
+
+def test_who_leaves_stops_the_server_too_and_the_queue_moves_on(served: Served, charts: list[Path]) -> None:
+    served.engine._base_name = "silent"
+    stopped = served.metric("chartqa_asks_total", outcome="stopped")
+    jobs = [served.ask(charts[k], "How many?") for k in range(AT_ONCE + 1)]
+    eventually(lambda: served.metric("chartqa_running") == AT_ONCE and served.metric("chartqa_waiting") == 1)
+    eventually(lambda: served.server.open == 2 * AT_ONCE)
+    for job in jobs:
+        job.cancel()
+    eventually(lambda: served.server.open == 0)
+    eventually(lambda: served.metric("chartqa_running") == 0 and served.metric("chartqa_waiting") == 0)
+    assert served.metric("chartqa_asks_total", outcome="stopped") >= stopped + AT_ONCE

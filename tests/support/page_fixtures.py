@@ -1,0 +1,265 @@
+"""Fixtures of the page's tests: charts, a server with a scripted engine, Chromium, and a tab that keeps its errors."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from PIL import Image, ImageDraw
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
+
+from chartqa_demo.arms import Arm
+from chartqa_demo.data.splits import Example, Kind, Split, chart_id
+from chartqa_demo.engines.scripted import ScriptedEngine
+from chartqa_demo.settings import Settings
+from chartqa_demo.ui import build_app, launch_options
+
+CHROMIUM = "/usr/bin/chromium"
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--use-fake-ui-for-media-stream",
+    "--use-fake-device-for-media-stream",
+]
+expect.set_options(timeout=20_000)  # a busy machine with two cores
+SIZES = {"wide": {"width": 1280, "height": 800}, "phone": {"width": 390, "height": 844}}
+LOOKS = [("wide", "light"), ("wide", "dark"), ("phone", "light"), ("phone", "dark")]
+
+
+def bar_chart(heights: tuple[int, ...] = (60, 150, 100, 200), colour: str = "steelblue") -> Image.Image:
+    image = Image.new("RGB", (480, 320), "white")
+    draw = ImageDraw.Draw(image)
+    draw.text((20, 12), "Visitors per quarter", fill="black")
+    for index, height in enumerate(heights):
+        draw.rectangle((50 + index * 100, 300 - height, 120 + index * 100, 300), fill=colour)
+    return image
+
+
+def encoded(image: Image.Image, form: str = "PNG", **options: Any) -> bytes:
+    buffer = BytesIO()
+    image.save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def example_split() -> Split:
+    """Three charts with three, two and one questions."""
+    asked: list[tuple[int, str, str, Kind]] = [
+        (0, "How many visitors came in the fourth quarter?", "200", "human"),
+        (0, "Which quarter had the fewest visitors?", "Q1", "human"),
+        (0, "What is the title of the chart?", "Visitors per quarter", "machine"),
+        (1, "Is the second bar taller than the third?", "Yes", "human"),
+        (1, "How many bars are shown?", "4", "machine"),
+        (2, "What is the value of the first bar?", "42", "machine"),
+    ]
+    pictures = [
+        encoded(bar_chart()),
+        encoded(bar_chart((180, 120, 60, 20), "darkorange")),
+        encoded(bar_chart((42, 84, 126, 168), "seagreen")),
+    ]
+    return Split(
+        "bundled",
+        "test",
+        tuple(
+            Example(
+                f"test/{row}",
+                chart_id(pictures[chart]),
+                text,
+                (gold,),
+                kind,
+                "bars",
+                partial(pictures.__getitem__, chart),
+            )
+            for row, (chart, text, gold, kind) in enumerate(asked)
+        ),
+    )
+
+
+def replies(pretrained: str, prompted: str, adapter: str) -> Callable[[Arm, str], str]:
+    texts = {"pretrained": pretrained, "prompted": prompted, "adapter": adapter}
+    return lambda arm, question: texts[arm.key]
+
+
+def wait_until(condition: Callable[[], bool], wish: str) -> None:
+    """For what no browser and no event tells. `condition` is asked for 15 seconds at most."""
+    end = time.monotonic() + 15
+    while not condition():
+        assert time.monotonic() < end, wish
+        time.sleep(0.02)
+
+
+class Gate:
+    """The pace of a scripted engine in a test's hand: a word passes for every `let`, all of them after `open`."""
+
+    def __init__(self) -> None:
+        self._passes = threading.Semaphore(0)
+        self._opened = threading.Event()
+
+    def __call__(self, step: int) -> None:
+        if not self._opened.is_set() and not self._passes.acquire(timeout=60):
+            raise TimeoutError("The test let no word pass.")
+
+    def let(self, words: int = 1) -> None:
+        self._passes.release(words)
+
+    def open(self) -> None:
+        self._opened.set()
+        self._passes.release(1)
+
+
+class Tab:
+    """A browser tab as a visitor has it, which keeps what no visitor should cause: errors and outside requests."""
+
+    def __init__(self, page: Page, url: str) -> None:
+        self.page = page
+        self.errors: list[str] = []
+        self.outside: list[str] = []
+        self.width = (page.viewport_size or {"width": 0})["width"]
+        page.set_default_timeout(15_000)
+        page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on(
+            "request",
+            lambda request: (
+                None if request.url.startswith((url, "data:", "blob:")) else self.outside.append(request.url)
+            ),
+        )
+
+    def card(self, arm: str) -> Locator:
+        return self.page.get_by_role("article", name=arm)
+
+    def answer(self, arm: str) -> Locator:
+        return self.card(arm).locator(".answer")
+
+    def upload(self, path: Path) -> None:
+        self.page.locator("#chart input[type=file]").set_input_files(path)
+
+    def upload_chart(self, path: Path) -> None:
+        self.upload(path)
+        expect(self.page.locator("#chart img")).to_be_visible()
+
+    def pick_example(self, number: int = 1) -> None:
+        self.page.get_by_role("button", name=f"Example chart {number}:").click()
+        expect(self.page.locator("#chart img")).to_be_visible()
+
+    def type_question(self, text: str) -> None:
+        self.page.get_by_label("Question", exact=True).fill(text)
+
+    def press(self, name: str) -> None:
+        self.page.get_by_role("button", name=name, exact=True).click()
+
+    def unfold(self, accordion: str) -> None:
+        self.page.get_by_role("button", name=accordion).click()
+
+    def type_over(self, box: Locator, text: str) -> None:
+        """Replace what is in a field of an accordion that just opened: Gradio writes the first value a second time,
+        some milliseconds after the field appears, over what a script has typed by then."""
+        end = time.monotonic() + 15
+        kept_since = time.monotonic()
+        while time.monotonic() - kept_since < 0.5:
+            assert time.monotonic() < end, f"{text!r} did not stay in its field"
+            if box.input_value() != text:
+                box.fill(text)
+                kept_since = time.monotonic()
+            self.page.wait_for_timeout(50)
+
+    def expect_ready(self) -> None:
+        expect(self.page.get_by_role("status").filter(has_text="3 answers ready")).to_be_visible()
+
+    def expect_notice(self, words: str) -> None:
+        expect(self.page.locator("#notice [role=alert], #chart-notice [role=alert]")).to_contain_text(words)
+
+
+OpenTab = Callable[..., Tab]
+
+
+@pytest.fixture(scope="session")
+def scripted_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ScriptedEngine, str]]:
+    """One server for all page tests (engine, url); `engine` below gives each test a fresh script."""
+    engine = ScriptedEngine()
+    results = str(tmp_path_factory.mktemp("results"))
+    app = build_app(engine, Settings(results_dir=results), example_split())
+    _, url, _ = app.queue(max_size=20).launch(prevent_thread_lock=True, quiet=True, **launch_options())
+    yield engine, url
+    app.close(verbose=False)
+
+
+@pytest.fixture
+def engine(scripted_app: tuple[ScriptedEngine, str]) -> ScriptedEngine:
+    engine, fresh = scripted_app[0], ScriptedEngine(delay=0.01)
+    engine.script, engine.failure, engine.questions = fresh.script, None, []
+    engine.delay, engine.pace = fresh.delay, lambda step: time.sleep(engine.delay)
+    return engine
+
+
+@pytest.fixture
+def app_url(scripted_app: tuple[ScriptedEngine, str], engine: ScriptedEngine) -> str:
+    return scripted_app[1]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def windows(browser: Browser) -> Callable[..., BrowserContext]:
+    """One browser context per size and set of permissions: a page opens twice as fast with the files in the cache."""
+
+    @cache
+    def window(size: str, permissions: tuple[str, ...], reduced_motion: Literal["reduce"] | None) -> BrowserContext:
+        return browser.new_context(
+            viewport=SIZES[size], permissions=list(permissions), reduced_motion=reduced_motion or "no-preference"
+        )
+
+    return window
+
+
+@pytest.fixture
+def open_tab(windows: Callable[..., BrowserContext], app_url: str) -> Iterator[OpenTab]:
+    """`open_tab(size="wide", theme="light")`; after the test nothing may have gone wrong unseen in any tab."""
+    tabs: list[Tab] = []
+
+    def open_tab(
+        size: str = "wide",
+        theme: str = "light",
+        permissions: tuple[str, ...] = (),
+        reduced_motion: Literal["reduce"] | None = None,
+    ) -> Tab:
+        tab = Tab(windows(size, permissions, reduced_motion).new_page(), app_url)
+        tabs.append(tab)
+        tab.page.goto(f"{app_url}?__theme={theme}")
+        expect(tab.card("Adapter")).to_be_visible()
+        expect(tab.page.get_by_text("Loading...")).to_have_count(0)
+        return tab
+
+    yield open_tab
+    for tab in tabs:
+        sideways = tab.page.evaluate("localStorage.clear(), document.documentElement.scrollWidth")
+        tab.page.close()
+        assert not tab.errors, tab.errors
+        assert not tab.outside, tab.outside
+        assert sideways <= tab.width, f"the page is {sideways} pixels wide in a window of {tab.width}"
+
+
+@pytest.fixture
+def tab(open_tab: OpenTab) -> Tab:
+    return open_tab()
+
+
+@pytest.fixture(scope="session")
+def chart_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("charts") / "visitors.png"
+    bar_chart().save(path)
+    return path

@@ -1,0 +1,351 @@
+"""The Evaluate tab in Chromium, used as a person uses it, with an engine that waits for the test between batches."""
+
+import csv
+import json
+import os
+import threading
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from page_fixtures import SIZES, Gate, OpenTab, Tab, bar_chart, encoded, wait_until
+from playwright.sync_api import Browser, Page, expect
+
+from chartqa_demo.arms import Arm
+from chartqa_demo.data.splits import Example, Split, chart_id
+from chartqa_demo.engines import Answers, Options
+from chartqa_demo.engines.scripted import ScriptedEngine
+from chartqa_demo.settings import Settings
+from chartqa_demo.ui import build_app, launch_options
+
+pytest_plugins = ("page_fixtures",)
+
+
+class BatchEngine(ScriptedEngine):
+    """Answers 80 questions "What is 7?": right from the adapter, in a sentence when prompted, 0 when pretrained.
+
+    A batch waits for `let`; `asked` lists every question that was answered.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(script=self.reply)
+        self.title = "a scripted model"
+        self.pace = lambda step: None
+        self.reset()
+
+    def reset(self) -> None:
+        self.adapter = "bundled"
+        self.pace = lambda step: None
+        self.questions = []
+        self.gate, self.opened, self.asked = threading.Semaphore(0), False, list[str]()
+
+    def let(self, batches: int = 1) -> None:
+        self.gate.release(batches)
+
+    def open(self) -> None:
+        self.opened = True
+        self.gate.release(100)
+
+    def reply(self, arm: Arm, question: str) -> str:
+        number = question.split()[2].removesuffix("?")
+        return {"adapter": number, "prompted": f"It is {number}.", "pretrained": "<b>0</b>"}[arm.key]
+
+    def answer_many(self, items: Any, arms: Any, options: Options) -> list[Answers]:
+        if not self.opened and not self.gate.acquire(timeout=60):
+            raise TimeoutError("The test let no batch pass.")
+        self.asked += [question for _, question in items]
+        return super().answer_many(items, arms, options)
+
+
+def eighty_questions() -> Split:
+    """Eight charts of ten questions; the last picture is damaged."""
+    pictures = [encoded(bar_chart((40 + 20 * chart, 150, 100, 200))) for chart in range(8)]
+    pictures[7] = b"\x89PNG and no more"
+    examples = [
+        Example(
+            id=f"test/{number}",
+            chart=chart_id(pictures[number // 10]),
+            question=f"What is {number}? <i>Markup</i>",
+            gold=(str(number),),
+            kind="human" if number % 4 else "machine",
+            source="bars" if number % 2 else "lines",
+            read=partial(bytes, pictures[number // 10]),
+        )
+        for number in range(80)
+    ]
+    return Split("bundled", "test", tuple(examples))
+
+
+@pytest.fixture(scope="module")
+def evaluation_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[BatchEngine, str, Path]]:
+    engine, folder = BatchEngine(), tmp_path_factory.mktemp("results")
+    app = build_app(engine, Settings(results_dir=str(folder)), eighty_questions())
+    _, url, _ = app.queue(max_size=20).launch(prevent_thread_lock=True, quiet=True, **launch_options())
+    yield engine, url, folder
+    app.close(verbose=False)
+
+
+@pytest.fixture
+def engine(evaluation_app: tuple[BatchEngine, str, Path]) -> Iterator[BatchEngine]:
+    engine, _, folder = evaluation_app
+    engine.reset()
+    for file in folder.iterdir():
+        file.unlink()
+    yield engine
+    engine.open()
+
+
+@pytest.fixture
+def folder(evaluation_app: tuple[BatchEngine, str, Path]) -> Path:
+    return evaluation_app[2]
+
+
+@pytest.fixture
+def app_url(evaluation_app: tuple[BatchEngine, str, Path], engine: BatchEngine) -> str:
+    return evaluation_app[1]
+
+
+@pytest.fixture
+def open_tab(browser: Browser, app_url: str) -> Iterator[OpenTab]:
+    """The Evaluate tab in a browser tab; after the test nothing may have gone wrong unseen."""
+    tabs: list[Tab] = []
+
+    def open_tab(size: str = "wide", theme: str = "light") -> Tab:
+        page = browser.new_context(viewport=SIZES[size], accept_downloads=True).new_page()
+        tab = Tab(page, app_url)
+        tabs.append(tab)
+        page.goto(f"{app_url}?__theme={theme}")
+        page.get_by_role("tab", name="Evaluate").click()
+        choose(page, "Questions", "All")
+        expect(page.locator("#evaluation-cost")).to_contain_text("80 questions to 3 arms")
+        return tab
+
+    yield open_tab
+    for tab in tabs:
+        if tab.page.is_closed():
+            continue
+        sideways = tab.page.evaluate("document.documentElement.scrollWidth")
+        tab.page.context.close()
+        assert not tab.errors, tab.errors
+        assert not tab.outside, tab.outside
+        assert sideways <= tab.width, f"the page is {sideways} pixels wide in a window of {tab.width}"
+
+
+def choose(page: Page, label: str, option: str) -> None:
+    page.get_by_label(label, exact=True).click()
+    page.get_by_role("option", name=option, exact=True).click()
+
+
+def status(page: Page) -> Any:
+    return page.locator("#evaluation-progress [role=status]")
+
+
+def press(page: Page, name: str) -> None:
+    page.locator(f"#evaluation-{name}").click()
+
+
+def run_all(page: Page, engine: BatchEngine) -> None:
+    engine.open()
+    press(page, "start")
+    expect(status(page)).to_have_text("Done: 80 questions.")
+
+
+def test_start_moves_stop_keeps_and_start_goes_on(open_tab: OpenTab, engine: BatchEngine, folder: Path) -> None:
+    page = open_tab().page
+    expect(page.locator("#evaluation-cost")).to_contain_text("80 questions to 3 arms. How long it takes shows after")
+    press(page, "start")
+    expect(status(page)).to_have_text("0 of 80 questions.")
+    engine.let()
+    expect(status(page)).to_contain_text("of 80 questions, about")
+    expect(page.locator("#evaluation-scores")).to_contain_text("tested against each other when the evaluation ends")
+    bar = page.get_by_role("progressbar", name="Questions asked")
+    first = int(bar.get_attribute("aria-valuenow") or 0)
+    assert 0 < first < 70
+    press(page, "stop")
+    engine.let()
+    expect(status(page)).to_contain_text("Stopped after")
+    before = list(engine.asked)
+    assert first <= len(before) < 70
+    expect(page.locator("#evaluation-cost")).to_contain_text("of them asked already: about")
+    engine.open()
+    press(page, "start")
+    expect(status(page)).to_have_text("Done: 80 questions.")
+    assert len(engine.asked) == len(set(engine.asked)) == 70  # ten belong to the damaged picture
+    lines = [
+        json.loads(line) for line in (folder / "a-scripted-model--bundled-test-all.jsonl").read_text().splitlines()
+    ]
+    assert len({row["id"] for row in lines[1:]}) == len(lines) - 1 == 80
+    scores = page.locator("#evaluation-scores")
+    expect(scores).to_contain_text("10 of them could not be asked and are not counted")
+    expect(scores).to_contain_text("Adapter beats Pretrained by 100.0 points")
+    expect(scores.get_by_role("row", name="Adapter").first).to_contain_text("100.0 % 94.8 to 100.0 n = 70")
+
+
+def test_another_scorer_recomputes_without_asking_the_model(open_tab: OpenTab, engine: BatchEngine) -> None:
+    page = open_tab().page
+    run_all(page, engine)
+    asked = len(engine.asked)
+    prompted = page.locator("#evaluation-scores").get_by_role("row", name="Prompted").first
+    expect(prompted).to_contain_text("0.0 %")
+    page.get_by_label("tolerant", exact=True).check()
+    expect(prompted).to_contain_text("100.0 %")
+    expect(page.locator("#evaluation-scores")).to_contain_text("Adapter and Prompted are right on exactly the same")
+    expect(page.locator("#evaluation-items")).to_contain_text("right It is 1.")
+    page.get_by_label("canonical", exact=True).check()
+    expect(page.locator("#evaluation-items")).to_contain_text("wrong It is 1.")
+    assert len(engine.asked) == asked
+
+
+def test_questions_are_filtered_paged_and_opened_in_compare(open_tab: OpenTab, engine: BatchEngine) -> None:
+    page = open_tab().page
+    run_all(page, engine)
+    items = page.locator("#evaluation-items")
+    expect(items).to_contain_text("1 to 10 of 80 questions")
+    page.get_by_role("button", name="Later", exact=True).click()
+    expect(items).to_contain_text("11 to 20 of 80 questions")
+    choose(page, "Who is right", "Only Adapter is right")
+    expect(items).to_contain_text("1 to 10 of 70 questions")
+    choose(page, "Asked by", "machine")
+    expect(items).to_contain_text("1 to 10 of 18 questions")
+    choose(page, "Chart source", "bars")
+    expect(items).to_contain_text("No question passes these filters.")
+    choose(page, "Chart source", "Any")
+    choose(page, "Order", "Shuffled by the seed")
+    expect(items.get_by_role("button").first).not_to_contain_text("test/0 ")
+    choose(page, "Order", "As in the data set")
+    items.get_by_role("button").filter(has_text="test/8 ").click()
+    detail = page.locator("#evaluation-item")
+    expect(detail).to_contain_text("What is 8? <i>Markup</i>")
+    expect(detail).to_contain_text("<b>0</b>")
+    expect(detail).to_contain_text("Correct (canonical) 8 is the gold answer")
+    expect(detail).to_contain_text("Correct (tolerant) 8 read from the answer")
+    expect(page.locator("#evaluation-chart img")).to_be_visible()
+    page.get_by_role("button", name="Open in Compare").click()
+    expect(page.get_by_label("Question", exact=True)).to_have_value("What is 8? <i>Markup</i>")
+    expect(page.locator("#chart img")).to_be_visible()
+    page.get_by_role("button", name="Ask", exact=True).click()
+    expect(page.get_by_role("article", name="Adapter").locator(".answer")).to_have_text("8")
+    expect(page.get_by_role("article", name="Adapter")).to_contain_text("8 is the gold answer")
+
+
+def test_an_opened_question_ends_the_answer_that_still_streams_in_compare(
+    open_tab: OpenTab, engine: BatchEngine
+) -> None:
+    tab = open_tab()
+    run_all(tab.page, engine)
+    tab.page.get_by_role("tab", name="Compare").click()
+    tab.pick_example()
+    gate = engine.pace = Gate()
+    tab.press("Ask")
+    gate.let()
+    expect(tab.answer("Prompted")).to_have_text("It")
+    tab.page.get_by_role("tab", name="Evaluate").click()
+    tab.page.locator("#evaluation-items").get_by_role("button").nth(2).click()
+    tab.press("Open in Compare")
+    expect(tab.page.get_by_label("Question", exact=True)).to_have_value("What is 2? <i>Markup</i>")
+    gate.open()
+    wait_until(engine.idle.is_set, "the engine to be free")
+    tab.press("Ask")
+    expect(tab.answer("Prompted")).to_have_text("It is 2.")
+    expect(tab.page.locator("#history li")).to_have_count(1)  # the first question's answer never arrived
+
+
+def test_a_question_that_could_not_be_asked_is_shown_with_its_reason(open_tab: OpenTab, engine: BatchEngine) -> None:
+    page = open_tab().page
+    run_all(page, engine)
+    choose(page, "Who is right", "Not answered")
+    items = page.locator("#evaluation-items")
+    expect(items).to_contain_text("1 to 10 of 10 questions")
+    items.get_by_role("button").first.click()
+    expect(page.locator("#evaluation-item")).to_contain_text("The question was not asked.")
+    expect(page.get_by_role("button", name="Open in Compare")).to_be_disabled()
+
+
+def test_downloads_hold_every_answer_and_verdict(open_tab: OpenTab, engine: BatchEngine, tmp_path: Path) -> None:
+    page = open_tab().page
+    run_all(page, engine)
+    for name in ("csv", "json"):
+        with page.expect_download() as download:
+            press(page, name)
+        download.value.save_as(tmp_path / f"answers.{name}")
+    rows = list(csv.DictReader((tmp_path / "answers.csv").open(encoding="utf-8")))
+    assert len(rows) == 80
+    assert (rows[7]["adapter answer"], rows[7]["adapter canonical"], rows[7]["prompted exact"]) == (
+        "7",
+        "True",
+        "False",
+    )
+    everything = json.loads((tmp_path / "answers.json").read_text(encoding="utf-8"))
+    assert everything["settings"]["model"] == "a scripted model"
+    assert everything["items"][7]["answers"]["prompted"] == "It is 7."
+
+
+def test_a_closed_tab_loses_nothing_and_a_new_one_goes_on(open_tab: OpenTab, engine: BatchEngine) -> None:
+    page = open_tab().page
+    press(page, "start")
+    expect(status(page)).to_have_text("0 of 80 questions.")
+    engine.let()
+    expect(status(page)).to_contain_text("about")
+    page.close()
+    engine.open()
+    page = open_tab().page
+
+    def started() -> bool:
+        press(page, "start")
+        busy = page.locator("#evaluation-notice [role=alert]")
+        expect(busy.or_(page.get_by_text("Done: 80 questions."))).to_be_visible()
+        return not busy.is_visible()
+
+    while not started():  # the run of the closed tab ends after its batch
+        pass
+    expect(status(page)).to_have_text("Done: 80 questions.")
+    assert len(engine.asked) == len(set(engine.asked)) == 70
+
+
+def test_two_evaluations_at_once_are_refused_in_a_sentence(open_tab: OpenTab, engine: BatchEngine) -> None:
+    first, second = open_tab().page, open_tab().page
+    press(first, "start")
+    expect(status(first)).to_have_text("0 of 80 questions.")
+    press(second, "start")
+    expect(second.locator("#evaluation-notice")).to_contain_text("Another evaluation is running.")
+    engine.open()
+    expect(status(first)).to_have_text("Done: 80 questions.")
+
+
+def test_results_are_there_again_when_the_page_is_opened(open_tab: OpenTab, engine: BatchEngine) -> None:
+    run_all(open_tab().page, engine)
+    page = open_tab().page
+    expect(page.locator("#evaluation-scores")).to_contain_text("80 of 80 questions")
+    expect(page.locator("#evaluation-items")).to_contain_text("1 to 10 of 80 questions")
+    expect(page.locator("#evaluation-cost")).to_contain_text("80 questions to 3 arms, 80 of them asked already.")
+
+
+def test_what_cannot_be_measured_is_said(open_tab: OpenTab, engine: BatchEngine) -> None:
+    page = open_tab().page
+    for arm in ("Pretrained", "Prompted", "Adapter"):
+        page.locator("#evaluation-arms").get_by_label(arm).uncheck()
+    expect(page.locator("#evaluation-cost")).to_have_text("Choose at least one arm.")
+    press(page, "start")
+    expect(page.locator("#evaluation-notice")).to_have_text("Choose at least one arm.")
+    engine.adapter = None
+    page.locator("#evaluation-arms").get_by_label("Adapter").check()
+    expect(page.locator("#evaluation-cost")).to_contain_text("No adapter is loaded. Leave that arm out")
+    assert engine.asked == []
+
+
+@pytest.mark.parametrize(
+    ("size", "theme"), [("wide", "light"), ("wide", "dark"), ("phone", "light"), ("phone", "dark")]
+)
+def test_the_tab_is_accessible_at_every_size(open_tab: OpenTab, engine: BatchEngine, size: str, theme: str) -> None:
+    page = open_tab(size, theme).page
+    run_all(page, engine)
+    page.locator("#evaluation-items").get_by_role("button").first.click()
+    expect(page.locator("#evaluation-item")).to_contain_text("Correct (canonical)")
+    expect(page.get_by_role("button", name="Open in Compare")).to_have_css("opacity", "1")  # it fades in
+    if shots := os.environ.get("SHOTS"):
+        page.screenshot(path=Path(shots) / f"evaluate-{size}-{theme}.png", full_page=True)
+    found = Axe().run(page).response["violations"]
+    assert [(one["id"], [node["html"][:200] for node in one["nodes"]]) for one in found] == []

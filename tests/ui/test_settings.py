@@ -1,0 +1,81 @@
+"""Flags and CHARTQA_* variables, and the sentence for every wrong one."""
+
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from chartqa_demo.settings import Settings, SettingsError, parse_settings
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_a_flag_wins_over_its_variable_and_a_variable_over_the_default() -> None:
+    environ = {"CHARTQA_BASE": "bundled", "CHARTQA_MAX_NEW_TOKENS": "16"}
+    settings = parse_settings(["--base", "owner/model"], environ)
+    assert (settings.base, settings.max_new_tokens, settings.split) == ("owner/model", 16, "test")
+
+
+def test_an_empty_variable_is_no_setting() -> None:
+    assert parse_settings([], {"CHARTQA_ADAPTER": ""}).adapter == "auto"
+
+
+@pytest.mark.parametrize(
+    ("argv", "environ", "sentence"),
+    [
+        ([], {"CHARTQA_PORT": "many"}, "CHARTQA_PORT is 'many'; it has to be a whole number"),
+        ([], {"CHARTQA_QUANTIZE": "3bit"}, "quantize is '3bit'"),
+        (["--max-pixels", "10"], {}, "at least 784"),
+        (["--min-pixels", "90000", "--max-pixels", "80000"], {}, "larger than"),
+        (["--max-new-tokens", "0"], {}, "at least 1"),
+        (["--endpoint", "localhost:8000", "--base-name", "a"], {}, "has to be an address such as http"),
+        (["--endpoint", "http://key@host/v1", "--base-name", "a"], {}, "must hold no password or key"),
+        (["--endpoint", "http://host/v1"], {}, "needs --base-name"),
+        (["--adapter-name", "chartqa"], {}, "names on a server"),
+    ],
+)
+def test_a_wrong_setting_is_one_sentence(argv: list[str], environ: dict[str, str], sentence: str) -> None:
+    with pytest.raises(SettingsError, match=sentence):
+        parse_settings(argv, environ)
+
+
+def test_four_bits_without_bitsandbytes_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chartqa_demo.settings.find_spec", lambda name: None)
+    with pytest.raises(SettingsError, match="needs the bitsandbytes package"):
+        parse_settings(["--quantize", "4bit"], {})
+
+
+def run_app(*flags: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "app.py", *flags]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_help_explains_every_setting() -> None:
+    done = run_app("--help")
+    assert done.returncode == 0
+    for field in fields(Settings):
+        assert f"--{field.name.replace('_', '-')}" in done.stdout
+        assert f"CHARTQA_{field.name.upper()}" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--base", "/no/such/folder"], "'/no/such/folder' is neither a folder on this machine nor a Hub id"),
+        (["--dataset", "/no/such/folder"], "/no/such/folder"),
+        (["--adapter", "/no/such/adapter"], "'/no/such/adapter' is neither a folder"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_ends_with_one_sentence_and_code_2(flags: list[str], sentence: str) -> None:
+    done = run_app(*flags)
+    assert done.returncode == 2
+    assert done.stderr.count("error:") == 1 and sentence in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_adapter_trained_for_another_base_ends_with_code_2(tiny_adapter: Path) -> None:
+    done = run_app("--base", "bundled", "--adapter", str(tiny_adapter))
+    assert done.returncode == 2
+    assert "does not fit this base model" in done.stderr and "Traceback" not in done.stderr

@@ -1,0 +1,196 @@
+"""The Training tab in Chromium: curves of runs that other processes log, and adapters put to use without a restart."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import gradio as gr
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from page_fixtures import SIZES, Tab
+from playwright.sync_api import Browser, Page, expect
+
+from chartqa_demo.adapters.contract import Contract
+from chartqa_demo.adapters.runs import finished_adapters, read_run, run_names
+from chartqa_demo.arms import SYSTEM_MESSAGE
+from chartqa_demo.engines import EngineError
+from chartqa_demo.engines.scripted import ScriptedEngine
+from chartqa_demo.settings import Settings
+from chartqa_demo.ui import launch_options, training
+from chartqa_demo.ui.curves import curve_chart, figure
+
+pytest_plugins = ("page_fixtures",)
+
+LOG = """
+import json, sys
+from trackio.sqlite_storage import SQLiteStorage
+project, run, rows = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+SQLiteStorage.bulk_log(project, run, rows, config={"num_train_epochs": 3, "max_steps": -1})
+"""
+
+
+class Engine(ScriptedEngine):
+    """Takes any adapter but those called broken."""
+
+    def use_adapter(self, name: str) -> None:
+        if "broken" in name:
+            raise EngineError(f"The adapter in {Path(name).name} does not fit this base model.")
+        self.adapter = name
+
+
+def log(run: str, *rows: dict[str, float], project: str = "bundled") -> None:
+    """What a training process elsewhere does: another process, the same store."""
+    subprocess.run([sys.executable, "-c", LOG, project, run, json.dumps(rows)], env=os.environ, check=True)
+
+
+def leave_adapter(runs: Path, name: str, weights: Path, **scores: float) -> None:
+    folder = runs / name
+    folder.mkdir(parents=True)
+    shutil.copy(weights / "adapter_model.safetensors", folder)
+    Contract("bundled", SYSTEM_MESSAGE, scores=scores).save(folder)
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder of runs and an empty trackio store, for this process and the ones it starts."""
+    store = tmp_path / "trackio"
+    monkeypatch.setenv("TRACKIO_DIR", str(store))
+    monkeypatch.setattr("trackio.sqlite_storage.TRACKIO_DIR", store)
+    monkeypatch.setattr(training, "RUNS", tmp_path / "runs")
+    monkeypatch.setattr(training, "REFRESH_S", 0.2)
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def engine() -> Engine:
+    return Engine()
+
+
+@pytest.fixture
+def url(runs: Path, engine: Engine) -> Iterator[str]:
+    with gr.Blocks(analytics_enabled=False) as page:
+        gr.HTML("<h1>Training</h1>")
+        with gr.Tabs():
+            with gr.Tab("Compare"):
+                gr.HTML("<p>Elsewhere</p>")
+            training.build_training_tab(engine, Settings())
+    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, **launch_options())
+    yield url
+    page.close(verbose=False)
+
+
+@pytest.fixture(params=["wide", "phone"])
+def page(request: pytest.FixtureRequest, browser: Browser, url: str) -> Iterator[Page]:
+    """The opened tab; afterwards no error, no request to another host, no sideways scroll."""
+    page = browser.new_context(viewport=SIZES[request.param]).new_page()
+    tab = Tab(page, url)
+    page.goto(url)
+    page.get_by_role("tab", name="Training").click()
+    yield page
+    expect(page.get_by_role("tab", name="Training")).to_have_count(1)
+    sideways = page.evaluate("document.documentElement.scrollWidth")
+    page.context.close()
+    assert not tab.errors
+    assert not tab.outside
+    assert sideways <= tab.width
+
+
+def test_a_run_of_another_process_appears_and_grows_while_one_looks(page: Page) -> None:
+    expect(page.get_by_text("No training run has been logged")).to_be_visible()
+    log("first", {"train/global_step": 10, "train/loss": 2.5, "train/learning_rate": 2e-4, "train/epoch": 0.5})
+    loss = page.get_by_role("img", name="Loss:")
+    expect(loss).to_have_attribute("aria-label", "Loss: training 2.5 at step 10")
+    log("first", {"train/global_step": 20, "train/loss": 1.25, "train/epoch": 1.0})
+    log("first", {"train/global_step": 20, "eval/loss": 1.5, "train/epoch": 1.0})
+    expect(loss).to_have_attribute("aria-label", "Loss: training 1.25 at step 20, validation 1.5 at step 20")
+    expect(page.get_by_text("Step 20, epoch 1.00 of 3")).to_be_visible()
+    expect(page.get_by_role("img", name="Learning rate")).to_be_visible()
+
+
+def test_accuracy_is_drawn_per_arm_and_the_chosen_run_stays_chosen(page: Page) -> None:
+    base = {"eval/accuracy_pretrained": 10.0, "eval/accuracy_prompted": 20.0}
+    log("first", *({"train/global_step": step, "eval/accuracy_adapter": 20.0 + step, **base} for step in (0, 10, 20)))
+    title = "Relaxed accuracy on validation questions, %"
+    named = f"{title}: Pretrained 10 at step 20, Prompted 20 at step 20, Adapter 40 at step 20"
+    expect(page.get_by_role("img", name=named)).to_be_visible()
+    log("second", {"train/global_step": 10, "train/loss": 9.0})
+    page.get_by_label("Run").click()
+    page.get_by_role("option", name="second").click()
+    expect(page.get_by_role("img", name="Loss: training 9 at step 10")).to_be_visible()
+    log("first", {"train/global_step": 30, "eval/accuracy_adapter": 55.0})
+    log("second", {"train/global_step": 20, "train/loss": 8.0})
+    expect(page.get_by_role("img", name="Loss: training 8 at step 20")).to_be_visible()
+    page.get_by_label("Run").click()
+    page.get_by_role("option", name="first").click()
+    expect(page.get_by_role("img", name="Adapter 55 at step 30")).to_be_visible()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_no_violation(browser: Browser, url: str, runs: Path, tiny_adapter: Path, theme: str) -> None:
+    log("first", *({"train/global_step": step, "train/loss": 3.0 / step, "eval/loss": 4.0 / step} for step in (1, 2)))
+    leave_adapter(runs, "first", tiny_adapter)
+    page = browser.new_context(viewport=SIZES["wide"]).new_page()
+    page.goto(f"{url}?__theme={theme}")
+    page.get_by_role("tab", name="Training").click()
+    expect(page.get_by_role("img", name="Loss")).to_be_visible()
+    expect(page.get_by_role("button", name="Use this adapter")).to_be_visible()
+    found = Axe().run(page).response["violations"]
+    page.context.close()
+    assert [(one["id"], [node["html"][:200] for node in one["nodes"]]) for one in found] == []
+
+
+def test_a_finished_adapter_is_put_to_use_without_a_restart(
+    page: Page, runs: Path, engine: Engine, tiny_adapter: Path
+) -> None:
+    expect(page.get_by_text("No finished adapter yet")).to_be_visible()
+    leave_adapter(runs, "first", tiny_adapter, pretrained=10.0, prompted=20.0, adapter=33.3)
+    choice = page.get_by_label("first, for bundled: pretrained 10.0 %, prompted 20.0 %, adapter 33.3 %")
+    expect(choice).to_be_checked()
+    page.get_by_role("button", name="Use this adapter").click()
+    expect(page.get_by_role("status").filter(has_text="The third arm now answers with first")).to_be_visible()
+    assert engine.adapter == str(runs / "first")
+
+    leave_adapter(runs, "broken", tiny_adapter)
+    page.get_by_label("broken, for bundled: not measured yet").check()
+    page.get_by_role("button", name="Use this adapter").click()
+    expect(page.get_by_text("does not fit this base model")).to_be_visible()
+    assert engine.adapter == str(runs / "first")
+
+
+def test_a_step_that_was_logged_twice_counts_once(runs: Path) -> None:
+    log("again", {"train/global_step": 1, "train/loss": 3.0}, {"train/global_step": 2, "train/loss": 2.0})
+    log("again", {"train/global_step": 2, "train/loss": 2.5}, {"train/global_step": 3, "train/loss": 1.0})
+    assert run_names() == [("bundled", "again")]
+    assert read_run("bundled", "again").curves["Loss"]["training"] == ((1, 3.0), (2, 2.5), (3, 1.0))
+
+
+def test_what_is_no_finished_adapter_is_not_listed(runs: Path, tiny_adapter: Path) -> None:
+    leave_adapter(runs, "whole", tiny_adapter)
+    leave_adapter(runs, "damaged", tiny_adapter)
+    (runs / "damaged" / "chartqa_contract.json").write_text("{", encoding="utf-8")
+    leave_adapter(runs, "weightless", tiny_adapter)
+    (runs / "weightless" / "adapter_model.safetensors").unlink()
+    assert [one.folder.name for one in finished_adapters(runs)] == ["whole"]
+
+
+@pytest.mark.parametrize(
+    "line", [[(0, 0.0)], [(5, 1.0), (10, 1.0)], [(0, -3.0), (1, 4e9)], [(0, 1e-7), (9, 2e-4)]], ids=str
+)
+def test_every_curve_lies_inside_its_frame(line: list[tuple[float, float]]) -> None:
+    svg = curve_chart("Loss", {"training": line})
+    places = svg.split('points="')[1].split('"')[0].split()
+    for x, y in (map(float, place.split(",")) for place in places):
+        assert 52 <= x <= 318
+        assert 12 <= y <= 184
+
+
+def test_names_are_escaped() -> None:
+    assert "<b>" not in curve_chart("<b>", {"<b>": [(0, 1.0)]})
+
+
+def test_figures_are_short() -> None:
+    assert [figure(value) for value in (0.000213, 12.3456, -2.0, 0.0)] == ["2.13e−4", "12.3", "−2", "0"]

@@ -58,7 +58,7 @@ def test_a_dry_run_prints_files_and_settings_and_asks_the_hub_nothing(hub: Hub, 
     assert "CHARTQA_MAX_NEW_TOKENS=48" in done.stdout
     printed = [line.split()[-1] for line in done.stdout.splitlines() if line.startswith("   ") and "=" not in line]
     assert printed == needed_files(bundled=False)
-    assert {"app.py", "README.md", "requirements.txt", "chartqa_demo/zerogpu.py"} <= set(printed)
+    assert {"app.py", "README.md", "requirements.txt", "chartqa_demo/space/zerogpu.py"} <= set(printed)
     assert hub.requests == []
 
 

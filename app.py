@@ -1,62 +1,8 @@
-"""Ask a chart one question and read three answers side by side. `python app.py --help` explains every setting.
-
-The entry of the Hugging Face Space and of a local start: settings, engine, page, launch.
-"""
+"""Entry of the Hugging Face Space, and of a start from a checkout; what it does is in `chartqa_demo/__main__.py`."""
 
 import spaces  # isort: skip  # noqa: F401  on ZeroGPU it has to come before anything that imports torch
 
-import os
-import sys
-
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # nothing is sent out
-os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-
-from chartqa_demo.engines import EngineError, load_engine
-from chartqa_demo.settings import SettingsError, on_zerogpu, parse_settings
-
-
-def main() -> None:
-    """Serve the page. A setting that cannot be used is one sentence and exit code 2."""
-    try:
-        settings = parse_settings()
-        from chartqa_demo.data.splits import DatasetError, open_split
-
-        try:
-            examples = open_split(settings.dataset, settings.split)
-        except DatasetError as error:
-            raise SettingsError(str(error)) from None
-        loads_a_model = settings.endpoint is None and not settings.scripted
-        if loads_a_model and settings.quantize in ("auto", "none") and not torch_sees_a_gpu():
-            # PEFT imports it wherever it is installed: a second of every start, for what a CPU is not asked to do.
-            sys.modules.setdefault("bitsandbytes", None)  # pyright: ignore[reportArgumentType]
-        engine = load_engine(settings)
-        if on_zerogpu():
-            from chartqa_demo.space.zerogpu import lend_gpus
-
-            engine = lend_gpus(engine)
-    except (SettingsError, EngineError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-
-    from chartqa_demo.space.operations import routes
-    from chartqa_demo.ui import build_app, launch_options
-
-    app = build_app(engine, settings, examples)
-    app.queue(max_size=settings.queue_size).launch(
-        server_name=settings.host,
-        server_port=settings.port,
-        max_threads=40 + engine.parallel,  # an answer holds its thread until it ends; 40 is Gradio's own number
-        app_kwargs={"routes": routes(app)},
-        **launch_options(),
-    )
-
-
-def torch_sees_a_gpu() -> bool:
-    """Whether CUDA can be used in this process; imports torch."""
-    import torch
-
-    return torch.cuda.is_available()
-
+from chartqa_demo.__main__ import main
 
 if __name__ == "__main__":
     main()

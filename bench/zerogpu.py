@@ -3,8 +3,9 @@
     python -m bench.zerogpu --base bundled --asked 4
     python -m bench.zerogpu --emulate          # without a GPU: CUDA is stood in for, the figures say nothing
 
-Starts `app.py` with the real `spaces` and a scheduler on the loopback interface (tests/space/zerogpu_scheduler.py) that
-lends this machine's own GPU; the weights are packed to disk at the start and moved by a forked worker at the first question.
+Starts `app.py` with the real `spaces` and a scheduler on the loopback interface (tests/space/zerogpu_scheduler.py)
+that lends this machine's own GPU; the weights are packed to disk at the start and moved by a forked worker at the
+first question.
 Further flags go to `app.py`. Prints one JSON object; times in seconds.
 """
 

@@ -133,7 +133,7 @@ def test_spaces_is_imported_before_anything_that_could_use_torch() -> None:
 
 
 def test_the_queue_has_a_length_because_zerogpus_default_is_one() -> None:
-    assert "queue(max_size=settings.queue_size)" in (ROOT / "app.py").read_text(encoding="utf-8")
+    assert "queue(max_size=settings.queue_size)" in (ROOT / "chartqa_demo" / "__main__.py").read_text(encoding="utf-8")
 
 
 def test_a_full_queue_is_a_sentence_and_the_page_stays_as_it_is(browser: Browser, chart_file: Path) -> None:

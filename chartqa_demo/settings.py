@@ -6,6 +6,7 @@ A flag wins over its variable, a variable over the default. `auto` is resolved a
 
 import argparse
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from importlib.util import find_spec
@@ -168,7 +169,7 @@ def parse_settings(argv: Sequence[str] | None = None, environ: Mapping[str, str]
         f"  {'CHARTQA_' + f.name.upper():28}{'' if f.default is None else f.default}" for f in fields(Settings)
     )
     parser = argparse.ArgumentParser(
-        prog="python app.py",
+        prog="python app.py" if Path(sys.argv[0]).name == "app.py" else "chartqa",
         description="Ask a chart one question and read three answers side by side: pretrained, prompted, adapter.",
         epilog=f"Every setting can also be given as an environment variable (shown with its default):\n{defaults}",
         formatter_class=argparse.RawDescriptionHelpFormatter,

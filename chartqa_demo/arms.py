@@ -65,8 +65,8 @@ def messages(
     of ours never gets one, because "pretrained" has to stay what the model does by itself. `fold_system` lets it open
     the question instead, for families of which `folds_system` says so.
     """
-    wanted = arm.system if system is None or arm.system is None else system
-    told = plain_text(wanted or "", special_tokens)
+    chosen = arm.system if system is None or arm.system is None else system
+    told = plain_text(chosen or "", special_tokens)
     turns: list[Message] = []
     content: list[Message] = [{"type": "image"}, {"type": "text", "text": plain_text(question, special_tokens)}]
     if told and fold_system:

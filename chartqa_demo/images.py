@@ -16,13 +16,13 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 Size = tuple[int, int]
 
 MAX_BYTES = 20 * 2**20
-MAX_PIXELS = 50_000_000  # a 600 dpi scan of an A4 page has 35 million
+MAX_UPLOAD_PIXELS = 50_000_000  # a 600 dpi scan of an A4 page has 35 million
 MIN_SIDE = 16  # below it not one letter can be drawn
 MAX_ASPECT = 100  # Qwen2-VL's processor refuses more than 200 to 1
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")  # JPEG opens MPO as well
 MAX_ENLARGEMENT = 1.5
 PAPER_NOISE = 8  # levels of grey that JPEG may add to an even margin
-KEPT_MARGIN = 0.015  # of a chart's longer side
+MARGIN = 0.015  # of a chart's longer side
 WORTH_CUTTING = 1.06  # margins stay unless a chart is shown larger without them by this factor
 
 
@@ -33,7 +33,7 @@ class ChartError(ValueError):
 def load_chart(source: bytes | Path | Image.Image) -> Image.Image:
     """The picture as RGB, upright, first frame, transparency on white (a chart on black cannot be read).
 
-    Raises ChartError: no image format we take, damaged or cut off, over MAX_BYTES or MAX_PIXELS, under MIN_SIDE,
+    Raises ChartError: no image format we take, damaged or cut off, over MAX_BYTES or MAX_UPLOAD_PIXELS, under MIN_SIDE,
     or longer than MAX_ASPECT to 1.
     """
     if isinstance(source, Image.Image):
@@ -56,7 +56,9 @@ def load_chart(source: bytes | Path | Image.Image) -> Image.Image:
     except UnidentifiedImageError as error:
         raise ChartError("This file is not a picture we can read. Use PNG, JPEG, WebP, GIF, BMP or TIFF.") from error
     except Image.DecompressionBombError as error:
-        raise ChartError(f"The picture has too many pixels; at most {MAX_PIXELS // 10**6} million are read.") from error
+        raise ChartError(
+            f"The picture has too many pixels; at most {MAX_UPLOAD_PIXELS // 10**6} million are read."
+        ) from error
     except (OSError, SyntaxError, ValueError) as error:
         raise ChartError("The picture file is damaged and cannot be opened. Save or export it again.") from error
     _check_size(image.size)
@@ -112,9 +114,9 @@ def _content(image: Image.Image) -> tuple[int, int, int, int]:
     box = grey.point([255 * (abs(level - paper) > PAPER_NOISE) for level in range(256)]).getbbox()
     if box is None:
         return 0, 0, *image.size
-    kept = round(KEPT_MARGIN * max(box[2] - box[0], box[3] - box[1]))
-    right, bottom = min(image.width, box[2] + kept), min(image.height, box[3] + kept)
-    return max(0, box[0] - kept), max(0, box[1] - kept), right, bottom
+    margin = round(MARGIN * max(box[2] - box[0], box[3] - box[1]))
+    right, bottom = min(image.width, box[2] + margin), min(image.height, box[3] + margin)
+    return max(0, box[0] - margin), max(0, box[1] - margin), right, bottom
 
 
 def shrink(image: Image.Image, max_pixels: int) -> Image.Image:
@@ -127,9 +129,9 @@ def shrink(image: Image.Image, max_pixels: int) -> Image.Image:
 
 def _check_size(size: Size) -> None:
     width, height = size
-    if width * height > MAX_PIXELS:
+    if width * height > MAX_UPLOAD_PIXELS:
         raise ChartError(
-            f"The picture has {width:,} × {height:,} pixels; at most {MAX_PIXELS // 10**6} million are read. "
+            f"The picture has {width:,} × {height:,} pixels; at most {MAX_UPLOAD_PIXELS // 10**6} million are read. "
             "Scale it down."
         )
     if min(size) < MIN_SIDE:

@@ -21,7 +21,9 @@ BUNDLED_CHARTS = PACKAGE / "bundled" / "charts"
 HUB_BASE = "Qwen/Qwen2-VL-7B-Instruct"
 HUB_ADAPTER = "sergiopaniego/qwen2-7b-instruct-trl-sft-ChartQA"
 HUB_DATASET = "HuggingFaceM4/ChartQA"
-MAX_PIXELS = 1280 * 28 * 28  # the 7B repository's own limit is 16,384 image tokens, far beyond any ChartQA chart
+DEFAULT_MAX_PIXELS = (
+    1280 * 28 * 28
+)  # the 7B repository's own limit is 16,384 image tokens, far beyond any ChartQA chart
 
 QUANTIZE = ("auto", "none", "8bit", "4bit")
 VISITOR_ADAPTERS = ("off", "hub", "any")

@@ -29,7 +29,7 @@ from chartqa_demo.adapters.contract import CONTRACT_FILE, Contract, read_contrac
 from chartqa_demo.arms import ARMS, Arm, Message, messages
 from chartqa_demo.engines import Answer, Answers, EngineError, Options
 from chartqa_demo.images import fit_canvas, shrink
-from chartqa_demo.settings import BUNDLED_ADAPTER, BUNDLED_BASE, MAX_PIXELS, Settings
+from chartqa_demo.settings import BUNDLED_ADAPTER, BUNDLED_BASE, DEFAULT_MAX_PIXELS, Settings
 from chartqa_demo.space.hub import HubError, local_folder
 
 VISITORS = 64  # at the same time, each with three requests; more wait in the page's queue, where they see that they do
@@ -68,7 +68,7 @@ class EndpointEngine:
         self._folds_system = False  # learnt from the first refusal
         self._canvases = _canvases(settings)
         contract = _contract(settings)
-        self._max_pixels = settings.max_pixels or (contract and contract.max_pixels) or MAX_PIXELS
+        self._max_pixels = settings.max_pixels or (contract and contract.max_pixels) or DEFAULT_MAX_PIXELS
         system = contract.system if contract else None
         self.arms: tuple[Arm, ...] = tuple(replace(a, system=system) if a.adapter and system else a for a in ARMS)
         self.notes = _notes(self.host, settings, contract)

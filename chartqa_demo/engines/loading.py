@@ -23,7 +23,7 @@ from transformers import CONFIG_MAPPING, AutoModelForImageTextToText, AutoProces
 
 from chartqa_demo.adapters.contract import Contract
 from chartqa_demo.engines import EngineError
-from chartqa_demo.settings import BUNDLED_BASE, HUB_BASE, MAX_PIXELS, Settings, on_zerogpu
+from chartqa_demo.settings import BUNDLED_BASE, DEFAULT_MAX_PIXELS, HUB_BASE, Settings, on_zerogpu
 from chartqa_demo.space.hub import MODEL_FILES, HubError, local_folder
 
 BF16_BYTES = 20 * 2**30  # 16.6 GB of weights, three arms' cache and the vision tower's activations
@@ -160,7 +160,7 @@ def quantization(kind: str) -> BitsAndBytesConfig:
 
 
 def set_pixel_limits(processor: Any, settings: Settings, contract: Contract | None) -> int | None:
-    """Explicit settings, else what the adapter was trained with, else the processor's own under MAX_PIXELS.
+    """Explicit settings, else what the adapter was trained with, else the processor's own under DEFAULT_MAX_PIXELS.
 
     Families whose processor does not count in pixels keep its size; for them the limit to which charts have to be
     shrunk beforehand is returned.
@@ -171,7 +171,7 @@ def set_pixel_limits(processor: Any, settings: Settings, contract: Contract | No
     if not counts_pixels(processor):
         return most
     own = dict(images.size)
-    most = most or min(own["longest_edge"], MAX_PIXELS)
+    most = most or min(own["longest_edge"], DEFAULT_MAX_PIXELS)
     images.size = {"shortest_edge": min(least or own["shortest_edge"], most), "longest_edge": most}
     return None
 

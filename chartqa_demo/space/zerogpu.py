@@ -19,7 +19,7 @@ from PIL import Image
 
 from chartqa_demo.arms import Arm
 from chartqa_demo.engines import Answers, Engine, EngineError, Options, OutOfMemory
-from chartqa_demo.settings import MAX_PIXELS
+from chartqa_demo.settings import DEFAULT_MAX_PIXELS
 from chartqa_demo.space.recorded import Recorded, RecordedError, read_recorded
 
 AT_ONCE = 4  # questions with a GPU each, or waiting at the scheduler, where a visitor's priority counts
@@ -145,7 +145,7 @@ def lend_gpus(engine: Engine) -> ZeroGpuEngine:
 
 def wanted_seconds(job: Job, weight_bytes: int) -> int:
     """Whole seconds to ask for, as if the job's worker had to be started; a warm one needs a fraction of it."""
-    limit = job.options.max_pixels or MAX_PIXELS
+    limit = job.options.max_pixels or DEFAULT_MAX_PIXELS
     charts = {id(image): min(image.width * image.height, limit) for image, _ in job.items}
     rows = len(job.items) * len(job.arms)
     step = STEP_S * max(1, rows / 16) + weight_bytes / STREAMED_BYTES_PER_S

@@ -24,7 +24,7 @@ MAX_QUESTION = 2_000
 MAX_GOLD = 500
 MAX_TOKENS = 512
 MAX_TEMPERATURE = 2.0
-MIN_PIXELS, MAX_PIXELS = 784, 12_845_056  # one image token, and Qwen2-VL's own limit of 16,384
+LOWEST_PIXEL_LIMIT, HIGHEST_PIXEL_LIMIT = 784, 12_845_056  # one image token, and Qwen2-VL's own limit of 16,384
 UPDATES_PER_SECOND = 20
 
 log = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ def read_question(
         temperature=_number(temperature, "temperature", Options.temperature, 0, MAX_TEMPERATURE),
         max_pixels=None
         if max_pixels in (None, 0, "0")
-        else round(_number(max_pixels, "pixel limit", 0, MIN_PIXELS, MAX_PIXELS)),
+        else round(_number(max_pixels, "pixel limit", 0, LOWEST_PIXEL_LIMIT, HIGHEST_PIXEL_LIMIT)),
         system=None if system is None else _text(system, "system message", MAX_QUESTION),
     )
     return Question(

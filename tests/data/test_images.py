@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from chartqa_demo.images import MAX_BYTES, MAX_PIXELS, ChartError, fit_canvas, load_chart, shrink
+from chartqa_demo.images import MAX_BYTES, MAX_UPLOAD_PIXELS, ChartError, fit_canvas, load_chart, shrink
 
 CANVASES = [(560, 420), (420, 560)]
 
@@ -89,7 +89,7 @@ def test_what_cannot_be_used_says_why(data: bytes, sentence: str) -> None:
 
 
 def test_a_bomb_is_refused_before_it_is_decoded() -> None:
-    bomb = Image.new("1", (MAX_PIXELS // 1000, 1001))
+    bomb = Image.new("1", (MAX_UPLOAD_PIXELS // 1000, 1001))
     with pytest.raises(ChartError):
         load_chart(bomb)
 

@@ -41,7 +41,7 @@ from bench.held_out import (
 )
 from bench.reading_text import AS_DRAWN, FILES, card_text, printed
 from chartqa_demo.arms import ADAPTER, ARMS, PROMPTED
-from chartqa_demo.data.splits import DatasetError, Example, chart_id, open_split, sample
+from chartqa_demo.data.splits import DatasetError, Example, chart_id, draw_examples, open_split
 from chartqa_demo.engines import EngineError, Options, load_engine
 from chartqa_demo.evaluate import statistics as stats
 from chartqa_demo.evaluate.batches import EvaluationError
@@ -87,7 +87,7 @@ def held_out(flags: argparse.Namespace) -> dict[str, Any]:
 
 def blind(flags: argparse.Namespace) -> dict[str, Any]:
     """ChartQA's questions with their own charts and with other questions' charts: what is right without reading."""
-    own = sample(open_split(flags.dataset, flags.split), flags.limit, flags.seed)
+    own = draw_examples(open_split(flags.dataset, flags.split), flags.limit, flags.seed)
     about = {"dataset": display_name(flags.dataset), "split": flags.split, "limit": flags.limit, "seed": flags.seed}
     asked = [*own, *exchanged(own, deranged([one.chart for one in own], flags.seed))]
     results = _ask(flags, asked, (PROMPTED.key, ADAPTER.key), about)

@@ -46,7 +46,7 @@ from train.progress import (
 )
 from train.publish import RESULTS, PublishError, push, repository
 from train.recipe import Recipe
-from train.scoring import accuracy, answering, sample, training_engine
+from train.scoring import accuracy, answering, draw_rows, training_engine
 from train.trainer import (
     ChartTrainer,
     for_language_model,
@@ -151,7 +151,7 @@ def fine_tune(  # noqa: PLR0912, PLR0915 (a run is one story, told from top to b
     choice = bases.choice(base, model_args, args.device)
     engine = training_engine(model, base.processor, choice, bases.pixel_limits(recipe), output.name)
     if recipe.accuracy_sample and not trainer.is_fsdp_enabled:  # a sharded model cannot generate
-        asked = sample(data.val, recipe.accuracy_sample, args.seed)
+        asked = draw_rows(data.val, recipe.accuracy_sample, args.seed)
 
         def measure(arms: Sequence[str]) -> dict[str, float]:
             with answering(model):

@@ -19,7 +19,7 @@ from PIL.Image import Image
 from tqdm.auto import tqdm
 
 from chartqa_demo.arms import ADAPTER, training_row
-from chartqa_demo.data.splits import Example, Split, chart_id, open_split, sample
+from chartqa_demo.data.splits import Example, Split, chart_id, draw_examples, open_split
 from chartqa_demo.images import ChartError, Size, fit_canvas, shrink
 from train.pretrain.truth import Chart, Question
 from train.recipe import GENERATED, Recipe
@@ -82,7 +82,7 @@ def open_data(
         name=Path(recipe.dataset).name if Path(recipe.dataset).expanduser().is_dir() else recipe.dataset,
         train=chart_rows(train, canvases, shrink_to, fold_system),
         val=chart_rows(val, canvases, shrink_to, fold_system),
-        held_out=sample(test, recipe.test_sample, seed),
+        held_out=draw_examples(test, recipe.test_sample, seed),
         train_split=recipe.train_split,
         test_split=recipe.test_split,
         sizes=tuple(row_tokens(train, recipe.max_pixels)) if recipe.like_sizes else (),

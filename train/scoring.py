@@ -64,7 +64,7 @@ def accuracy(
     return {arm.key: 100 * sum(hit[i] for hit in hits) / len(hits) for i, arm in enumerate(asked)}
 
 
-def sample(rows: Dataset, size: int | None, seed: int) -> Dataset:
+def draw_rows(rows: Dataset, size: int | None, seed: int) -> Dataset:
     """The same `size` rows for the same seed, in the order of the split; all of them for None."""
     if size is None or size >= len(rows):
         return rows

@@ -92,12 +92,12 @@ class Split:
 
     def random_example(self, kind: Kind | None = None, seed: int | None = None) -> Example:
         """One example, each chart equally likely whatever the number of its questions. Raises DatasetError."""
-        wanted = [one for one in self.examples if kind in (None, one.kind)]
-        if not wanted:
+        of_kind = [one for one in self.examples if kind in (None, one.kind)]
+        if not of_kind:
             raise DatasetError(f"The split {self.name} of {self.dataset} has no question of the kind “{kind}”.")
         chooser = random.Random(seed)
-        chart = chooser.choice(list(dict.fromkeys(one.chart for one in wanted)))
-        return chooser.choice([one for one in wanted if one.chart == chart])
+        chart = chooser.choice(list(dict.fromkeys(one.chart for one in of_kind)))
+        return chooser.choice([one for one in of_kind if one.chart == chart])
 
     @cached_property
     def _ids(self) -> dict[str, Example]:
@@ -137,17 +137,17 @@ def split_names(dataset: str) -> tuple[str, ...]:
         raise DatasetError(f"The splits of {dataset} could not be read: {_first_line(error)}") from error
 
 
-def sample(
+def draw_examples(
     examples: Split | Sequence[Example], limit: int | None = None, seed: int = 0, kind: Kind | None = None
 ) -> list[Example]:
     """At most `limit` examples of `kind`, drawn without replacement by `seed`, in the order of the data set.
 
     The same arguments give the same examples on every machine; limit None takes all.
     """
-    wanted = [one for one in examples if kind in (None, one.kind)]
-    if limit is None or limit >= len(wanted):
-        return wanted
-    return [wanted[index] for index in sorted(random.Random(seed).sample(range(len(wanted)), limit))]
+    of_kind = [one for one in examples if kind in (None, one.kind)]
+    if limit is None or limit >= len(of_kind):
+        return of_kind
+    return [of_kind[index] for index in sorted(random.Random(seed).sample(range(len(of_kind)), limit))]
 
 
 def chart_id(data: bytes | memoryview) -> str:

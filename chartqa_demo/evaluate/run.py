@@ -24,7 +24,7 @@ from typing import Any
 from tqdm import tqdm
 
 from chartqa_demo.arms import ARMS, Arm
-from chartqa_demo.data.splits import KINDS, DatasetError, Example, open_split, sample
+from chartqa_demo.data.splits import KINDS, DatasetError, Example, draw_examples, open_split
 from chartqa_demo.engines import Engine, EngineError, Options, load_engine
 from chartqa_demo.evaluate.batches import EvaluationError, Questioner
 from chartqa_demo.evaluate.predictions import Recorded, read_predictions
@@ -284,7 +284,7 @@ def _evaluate(flags: argparse.Namespace, settings: Settings) -> None:
         engine = load_engine(settings)
         served = [arm for arm in engine.arms if not arm.adapter or engine.adapter is not None]
         arms = served if wanted is None else [arm for arm in engine.arms if arm.key in wanted]
-    examples = sample(questions, flags.limit, flags.seed, flags.kind)
+    examples = draw_examples(questions, flags.limit, flags.seed, flags.kind)
     if not examples:
         raise EvaluationError(f"{display_name(dataset)} {split} has no question of the kind {flags.kind or 'any'}.")
     about = {

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from chartqa_demo.data import splits as dataset
-from chartqa_demo.data.splits import DatasetError, open_split, publisher, sample
+from chartqa_demo.data.splits import DatasetError, draw_examples, open_split, publisher
 from chartqa_demo.images import ChartError
 
 CHARTQA = Path(os.environ.get("CHARTQA_DATA", Path(__file__).parents[3] / "shared" / "chartqa"))
@@ -111,12 +111,12 @@ def test_a_kind_that_a_split_lacks_is_a_sentence(hub_folder):
 
 def test_a_sample_is_seeded_without_repeats_and_in_order(hub_folder):
     split = open_split(str(hub_folder), "test")
-    drawn = [tuple(one.id for one in sample(split, 2, seed)) for seed in range(20)]
-    assert drawn == [tuple(one.id for one in sample(split, 2, seed)) for seed in range(20)]
+    drawn = [tuple(one.id for one in draw_examples(split, 2, seed)) for seed in range(20)]
+    assert drawn == [tuple(one.id for one in draw_examples(split, 2, seed)) for seed in range(20)]
     assert len(set(drawn)) > 3
     assert all(len(set(ids)) == 2 and list(ids) == sorted(ids) for ids in drawn)
-    assert len(sample(split, None)) == len(sample(split, 100)) == 4
-    assert [one.id for one in sample(split, None, kind="machine")] == ["test/0", "test/3"]
+    assert len(draw_examples(split, None)) == len(draw_examples(split, 100)) == 4
+    assert [one.id for one in draw_examples(split, None, kind="machine")] == ["test/0", "test/3"]
 
 
 def test_a_missing_split_is_refused_with_the_splits_there_are(hub_folder):
@@ -205,7 +205,7 @@ def test_the_real_test_split_opens_and_every_chart_decodes():
     assert [sum(one.kind == kind for one in split) for kind in ("human", "machine")] == [164, 86]
     assert len({one.chart for one in split}) == 137
     assert {one.source for one in split} == {"Statista", "OECD", "Our World in Data", "Pew"}
-    assert all(one.load_image().mode == "RGB" for one in sample(split, 20))
+    assert all(one.load_image().mode == "RGB" for one in draw_examples(split, 20))
 
 
 def test_the_splits_of_a_data_set_are_listed(hub_folder):

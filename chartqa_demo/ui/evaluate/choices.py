@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from chartqa_demo.arms import Arm
-from chartqa_demo.data.splits import DatasetError, Example, Kind, Split, open_split, sample, split_names
+from chartqa_demo.data.splits import DatasetError, Example, Kind, Split, draw_examples, open_split, split_names
 from chartqa_demo.engines import Engine
 from chartqa_demo.evaluate import run as evaluate
 from chartqa_demo.evaluate.batches import EvaluationError
@@ -85,13 +85,13 @@ class Choices:
             raise EvaluationError("No adapter is loaded. Leave that arm out, or start the app with --adapter.")
         split = self.open(charts)
         by = kind if kind in ("human", "machine") else None
-        everything = sample(split, None, 0, by)
+        everything = draw_examples(split, None, 0, by)
         if not everything:
             raise EvaluationError(f"There is no {by or ''} question among {split_title(split)}.")
         # Asking for more questions than there are is asking for all: one name for one evaluation.
         if size == 0 or size >= len(everything):
             return Wanted(split, None, by, 0, chosen, tuple(everything))
-        return Wanted(split, size, by, int(seed), chosen, tuple(sample(split, size, int(seed), by)))
+        return Wanted(split, size, by, int(seed), chosen, tuple(draw_examples(split, size, int(seed), by)))
 
     def open(self, charts: int) -> Split:
         """One of `charts`. Raises DatasetError."""

@@ -1,6 +1,6 @@
 """What can be known about an adapter before its weights are fetched, and why it would not do.
 
-Weights that fit are still compared one by one when they are loaded (`engines/loading.py`); this is what keeps a wrong
+Weights that fit are still compared one by one when they are loaded (`load.py`); this is what keeps a wrong
 id from costing a download, and a visitor's from filling the disk.
 """
 

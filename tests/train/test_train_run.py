@@ -19,9 +19,10 @@ from train_fixtures import ROOT, png, write_config
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from chartqa_demo.adapters.contract import read_contract
+from chartqa_demo.adapters.load import load_adapter
 from chartqa_demo.arms import ARMS, SYSTEM_MESSAGE
 from chartqa_demo.engines import Options
-from chartqa_demo.engines.loading import Choice, load_adapter
+from chartqa_demo.engines.loading import Choice
 from chartqa_demo.engines.local import LocalEngine, load_engine
 from chartqa_demo.settings import Settings
 from train.__main__ import main

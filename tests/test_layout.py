@@ -1,0 +1,179 @@
+"""The layout that CONTRIBUTING.md describes stays true: who imports whom, what an import does, how large things are."""
+
+import ast
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+# Room -> what it may import of this repository besides itself. `files` are those directly in chartqa_demo; `hub` is
+# space/hub.py, which fetches from the Hub, and of which the rest of `space` is independent.
+MAY_IMPORT = {
+    "files": set(),
+    "hub": {"files"},
+    "data": {"files", "hub"},
+    "adapters": {"files", "hub"},
+    "engines": {"files", "hub", "adapters"},
+    "evaluate": {"files", "data", "engines"},
+    "space": {"files", "hub", "data", "adapters", "engines"},
+    "ui": {"files", "hub", "data", "adapters", "engines", "evaluate", "space"},
+    "train": {"files", "hub", "data", "adapters", "engines", "evaluate", "pretrain"},
+    "pretrain": {"files"},
+}
+COMMANDS = {f"chartqa_demo.{name}" for name in ("__main__", "report", "deploy", "recorded")}  # start what a room holds
+# Larger than 400 lines, or more than nine files: what is still to be divided, and data.
+LONG_FILES = {
+    "chartqa_demo/engines/endpoint.py",
+    "chartqa_demo/engines/local.py",
+    "chartqa_demo/ui/compare.py",
+    "train/pretrain/charts/looks.py",
+    "train/pretrain/charts/wordings.py",
+}
+FULL_FOLDERS = {
+    "bench",
+    "bench/results",
+    "chartqa_demo/bundled/charts",
+    "chartqa_demo/evaluate",
+    "chartqa_demo/ui",
+    "train",
+    "train/pretrain",
+    "train/pretrain/charts",
+    "train/pretrain/charts/fonts",
+    "train/pretrain/charts/words",
+}
+
+
+def modules(*tops: str) -> dict[str, Path]:
+    """Name of every module below `tops` -> its file."""
+    found = {}
+    for top in tops:
+        for path in sorted((ROOT / top).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = modules("chartqa_demo", "train")
+
+
+def imports(name: str, everywhere: bool = True) -> Iterator[str]:
+    """Modules of this repository that the module `name` imports; everywhere: inside functions, too."""
+    tree = ast.parse(MODULES[name].read_text(encoding="utf-8"))
+    for node in ast.walk(tree) if everywhere else tree.body:
+        targets = []
+        if isinstance(node, ast.Import):
+            targets = [one.name for one in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{name} imports relatively; absolute imports can be searched for"
+            inside = [f"{node.module}.{one.name}" for one in node.names]
+            targets = [one if one in MODULES else node.module for one in inside]
+        yield from (one for one in targets if one in MODULES)
+
+
+def room(name: str) -> str:
+    parts = name.split(".")
+    if parts[0] == "train":
+        return "pretrain" if parts[1:2] == ["pretrain"] else "train"
+    if len(parts) == 1 or not (ROOT / "chartqa_demo" / parts[1]).is_dir():
+        return "files"
+    return "hub" if parts[1:] == ["space", "hub"] else parts[1]
+
+
+def test_every_room_imports_only_what_lies_below_it() -> None:
+    wrong = [
+        f"{name} imports {target}"
+        for name in MODULES.keys() - COMMANDS
+        for target in imports(name)
+        if room(target) != room(name) and room(target) not in MAY_IMPORT[room(name)]
+    ]
+    assert wrong == []
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    after = {name: set(imports(name, everywhere=False)) - {name} for name in MODULES}
+    while free := {name for name, targets in after.items() if not targets & after.keys()}:
+        after = {name: targets for name, targets in after.items() if name not in free}
+    assert sorted(after) == [], "these import each other"
+
+
+def test_one_file_outside_imports_pretraining() -> None:
+    users = {name for name in MODULES if room(name) != "pretrain" and any(room(t) == "pretrain" for t in imports(name))}
+    assert len(users) <= 1
+
+
+def test_every_room_says_what_lives_there() -> None:
+    silent = []
+    for path in MODULES.values():
+        if path.name == "__init__.py" and not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))):
+            silent.append(path.relative_to(ROOT).as_posix())
+    assert silent == []
+
+
+LOADED = """
+import importlib, sys
+happened = []
+def notice(event, details):
+    if event in ("socket.bind", "socket.connect") or event == "open" and str(details[0]).endswith(".safetensors"):
+        happened.append(f"{event} {details}")
+sys.addaudithook(notice)
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+print([name for name in ("torch", "gradio") if name in sys.modules], happened)
+"""
+
+
+def loaded_by(*names: str) -> str:
+    """Which of torch and gradio are loaded after these imports, and what ports and weights were opened."""
+    command = [sys.executable, "-c", LOADED, *names]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=180, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout.splitlines()[-1]
+
+
+def in_room(*rooms: str) -> list[str]:
+    return [name for name in MODULES if room(name) in rooms]
+
+
+@pytest.mark.parametrize(
+    ("names", "libraries"),
+    [
+        (in_room("ui"), "['gradio'] []"),
+        (in_room("evaluate", "data", "files"), "[] []"),
+        (["chartqa_demo.evaluate.rules", "chartqa_demo.evaluate.statistics"], "[] []"),
+        (in_room("adapters"), "[] []"),
+    ],
+    ids=["the page without torch", "the evaluation without both", "rules and statistics", "checks of adapters"],
+)
+def test_a_room_loads_no_more_than_it_needs(names: list[str], libraries: str) -> None:
+    assert loaded_by(*names) == libraries
+
+
+def test_importing_all_there_is_opens_no_port_and_no_weights() -> None:
+    assert loaded_by(*MODULES).endswith(" []")
+
+
+def test_training_imports_no_gradio() -> None:
+    text = "\n".join(path.read_text(encoding="utf-8") for name, path in MODULES.items() if name.startswith("train"))
+    assert "import gradio" not in text and "from gradio" not in text
+    reached, new = set(), set(in_room("train", "pretrain"))
+    while new:
+        reached |= new
+        new = {target for name in new for target in imports(name)} - reached
+    assert [name for name in reached if room(name) == "ui"] == []
+
+
+def test_files_and_folders_stay_small() -> None:
+    lines, files = {}, defaultdict(int)
+    for top in ("chartqa_demo", "train", "bench", "tests"):
+        for path in (ROOT / top).rglob("*"):
+            inside = path.relative_to(ROOT)
+            if path.is_file() and "__pycache__" not in inside.parts and not path.name.startswith("."):
+                files[inside.parent.as_posix()] += 1
+                if path.suffix == ".py" and top != "tests":
+                    lines[inside.as_posix()] = len(path.read_text(encoding="utf-8").splitlines())
+    assert {name for name, count in lines.items() if count > 400} - LONG_FILES == set()
+    assert {name for name, count in files.items() if count > 9} - FULL_FOLDERS == set()

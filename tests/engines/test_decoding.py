@@ -111,6 +111,27 @@ def test_reading_a_step_behind_changes_no_token(static: LocalEngine) -> None:
     assert len(tokens(0, 1)) == len(tokens(1, 1)) == 1
 
 
+def test_a_page_and_an_evaluation_both_add_the_layers_up_in_float32(
+    tiny_base: Path, tiny_adapter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(base=str(tiny_base), adapter=str(tiny_adapter), device="cpu", decode="static", dtype="bfloat16")
+    engine = load_engine(settings)
+    layers: Any = engine._layers
+    own, precisions = layers._add_norm, []
+
+    def add_norm(x: torch.Tensor, *others: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        added, normed = own(x, *others)
+        precisions.append((added.dtype, normed.dtype))
+        return added, normed
+
+    monkeypatch.setattr(layers, "_add_norm", add_norm)
+    last(engine.answer(chart(), QUESTION, ARMS, SHORT))
+    of_the_page = set(precisions)
+    precisions.clear()
+    engine.answer_many([(chart(), QUESTION)], ARMS, SHORT)
+    assert of_the_page == set(precisions) == {(torch.float32, torch.bfloat16)}
+
+
 @pytest.mark.parametrize("longest", [1, 2, 7])
 def test_no_answer_is_longer_than_allowed(eager: LocalEngine, static: LocalEngine, longest: int) -> None:
     options = Options(max_new_tokens=longest)

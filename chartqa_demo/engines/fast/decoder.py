@@ -97,8 +97,7 @@ class Decoder:
             step.values[layer, :, :, :length] = v.transpose(1, 2)
             return self._layers.causal(q, k, v)
 
-        # In float32, because most of what bfloat16 loses it loses where the layers are added up
-        embedded = self._layers.embedded(laid.ids, prompts, looks).float()
+        embedded = self._layers.embedded(laid.ids, prompts, looks)
         return step, self._layers.logits(self._layers(embedded, laid.positions, step.adapted, attend, laid.lengths))
 
     @torch.inference_mode()
@@ -126,7 +125,7 @@ class Decoder:
             return seen.transpose(1, 2).flatten(2)
 
         positions = step.positions[None, :, None].expand(3, -1, -1)
-        x = layers(layers.text.embed_tokens(step.tokens).float(), positions, step.adapted, attend)
+        x = layers(layers.text.embed_tokens(step.tokens), positions, step.adapted, attend)
         step.logits.copy_(layers.logits(x))
         step.positions += 1
         step.slots += 1

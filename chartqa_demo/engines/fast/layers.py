@@ -164,8 +164,10 @@ class Layers:
         """All layers and the last norm on x (B, S, hidden size), positions (3, B, S); the last position of every row,
         (B, hidden size). lengths (B,): of rows padded on the right. x may be overwritten.
 
-        What the layers add up keeps the precision of x: in float32 it loses nothing, whatever the model's own dtype.
+        What the layers add up is in float32, whatever the model's own dtype, for a page's answer and for an
+        evaluation's batch alike: most of what bfloat16 loses it loses there.
         """
+        x = x.float()
         rows, length, _ = x.shape
         cos, sin = self.text.rotary_emb(x, positions)
         cos, sin = (one.to(self.base.dtype, copy=True) for one in (cos, sin))

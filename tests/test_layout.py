@@ -29,7 +29,7 @@ COMMANDS = {f"chartqa_demo.{name}" for name in ("__main__", "report", "deploy", 
 LONG_FILES = {
     "chartqa_demo/engines/endpoint.py",
     "chartqa_demo/engines/local.py",
-    "chartqa_demo/ui/compare.py",
+    "chartqa_demo/ui/compare/tab.py",
     "train/pretrain/charts/looks.py",
     "train/pretrain/charts/wordings.py",
 }
@@ -38,7 +38,6 @@ FULL_FOLDERS = {
     "bench/results",
     "chartqa_demo/bundled/charts",
     "chartqa_demo/evaluate",
-    "chartqa_demo/ui",
     "train",
     "train/pretrain",
     "train/pretrain/charts",

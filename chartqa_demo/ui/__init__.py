@@ -12,9 +12,9 @@ from chartqa_demo.evaluate.report import measured_line
 from chartqa_demo.evaluate.run import display_name, model_name
 from chartqa_demo.images import MAX_BYTES
 from chartqa_demo.settings import HUB_BASE, Settings
-from chartqa_demo.ui import answers as cards
 from chartqa_demo.ui.adapters import build_adapter_choice
-from chartqa_demo.ui.compare import CompareTab
+from chartqa_demo.ui.compare import answers as cards
+from chartqa_demo.ui.compare.tab import CompareTab
 from chartqa_demo.ui.evaluate.tab import EvaluateTab
 from chartqa_demo.ui.theme import CSS_FILES, page_theme
 from chartqa_demo.ui.training import build_training_tab

@@ -14,7 +14,7 @@ import gradio as gr
 from chartqa_demo.engines import Engine, EngineError
 from chartqa_demo.settings import BUNDLED_ADAPTER, Settings
 from chartqa_demo.space.hub import HUB_ID
-from chartqa_demo.ui.answers import notice
+from chartqa_demo.ui.compare.answers import notice
 
 MAX_NAME = 200
 OFFERED = 8

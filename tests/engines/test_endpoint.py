@@ -24,7 +24,7 @@ from chartqa_demo.engines.endpoint import ITEMS, NO_ADAPTER, EndpointEngine
 from chartqa_demo.evaluate import run as evaluate
 from chartqa_demo.images import fit_canvas, shrink
 from chartqa_demo.settings import Settings
-from chartqa_demo.ui.answers import answer_card
+from chartqa_demo.ui.compare.answers import answer_card
 
 QUESTION = "How many bars are above 40?"
 

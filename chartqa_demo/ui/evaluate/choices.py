@@ -13,7 +13,7 @@ from chartqa_demo.evaluate import run as evaluate
 from chartqa_demo.evaluate.batches import EvaluationError
 from chartqa_demo.evaluate.record import Item, Results
 from chartqa_demo.settings import Settings
-from chartqa_demo.ui.thumbnails import split_title
+from chartqa_demo.ui.compare.charts import split_title
 
 SIZES = (20, 50, 100, 250, 500, 1000)
 LARGEST_SEED = 2**31

@@ -10,8 +10,8 @@ from chartqa_demo.evaluate.disagreements import ANY, filters, select, sources
 from chartqa_demo.evaluate.record import Item, Results
 from chartqa_demo.evaluate.rules import RULES
 from chartqa_demo.images import ChartError
-from chartqa_demo.ui import answers as cards
-from chartqa_demo.ui.compare import CompareTab, Updates
+from chartqa_demo.ui.compare import answers as cards
+from chartqa_demo.ui.compare.tab import CompareTab, Updates
 from chartqa_demo.ui.evaluate import scores as measured
 from chartqa_demo.ui.evaluate.files import Kept
 

@@ -16,8 +16,8 @@ from typing import Any
 
 from chartqa_demo.evaluate.record import Results, ResultsError, heading, read_results
 from chartqa_demo.evaluate.rules import RULES
+from chartqa_demo.ui.compare.history import spreadsheet_cell
 from chartqa_demo.ui.evaluate import scores as measured
-from chartqa_demo.ui.history import spreadsheet_cell
 
 log = logging.getLogger(__name__)
 

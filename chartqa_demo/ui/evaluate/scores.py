@@ -11,7 +11,7 @@ from typing import Any
 from chartqa_demo.evaluate import statistics as stats
 from chartqa_demo.evaluate.record import ALL, GROUPS, Item, Results, heading
 from chartqa_demo.evaluate.rules import RULE_NOTES, RULES, best_verdict
-from chartqa_demo.ui.answers import CHECK, CROSS, icon
+from chartqa_demo.ui.compare.answers import CHECK, CROSS, icon
 
 GROUP_TITLES = {"human": "Human questions", "machine": "Machine questions", ALL: "All questions"}
 

@@ -21,8 +21,8 @@ from chartqa_demo.evaluate.batches import EvaluationError
 from chartqa_demo.evaluate.record import ResultsError
 from chartqa_demo.evaluate.rules import RULES
 from chartqa_demo.settings import Settings
-from chartqa_demo.ui import answers as cards
-from chartqa_demo.ui.compare import CompareTab, Updates
+from chartqa_demo.ui.compare import answers as cards
+from chartqa_demo.ui.compare.tab import CompareTab, Updates
 from chartqa_demo.ui.evaluate import scores as measured
 from chartqa_demo.ui.evaluate.choices import SIZES, Choices, Wanted
 from chartqa_demo.ui.evaluate.disagreements import Disagreements

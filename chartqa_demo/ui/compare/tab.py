@@ -17,10 +17,11 @@ from chartqa_demo.data.splits import DatasetError, Example, Kind, Split
 from chartqa_demo.engines import Answers, Engine, EngineError
 from chartqa_demo.images import ChartError
 from chartqa_demo.settings import Settings
-from chartqa_demo.ui import answers as cards
-from chartqa_demo.ui.api import add_ask_endpoint, at_once
-from chartqa_demo.ui.history import entry, history_list, read_entries, with_entry
-from chartqa_demo.ui.question import (
+from chartqa_demo.ui.compare import answers as cards
+from chartqa_demo.ui.compare.api import add_ask_endpoint, at_once
+from chartqa_demo.ui.compare.charts import GENERAL_QUESTIONS, Chart, chart_of, gallery_of, picture_to_show, split_title
+from chartqa_demo.ui.compare.history import entry, history_list, read_entries, with_entry
+from chartqa_demo.ui.compare.question import (
     MAX_TEMPERATURE,
     MAX_TOKENS,
     Question,
@@ -30,7 +31,6 @@ from chartqa_demo.ui.question import (
     stream_answers,
     verdicts,
 )
-from chartqa_demo.ui.thumbnails import GENERAL_QUESTIONS, Chart, chart_of, gallery_of, picture_to_show, split_title
 
 PIXEL_LIMITS = (100_352, 200_704, 401_408, 802_816, 1_003_520)  # 128 to 1,280 image tokens of 784 pixels
 

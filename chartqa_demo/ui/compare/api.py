@@ -7,7 +7,7 @@ import gradio as gr
 
 from chartqa_demo.engines import Engine, EngineError
 from chartqa_demo.images import ChartError
-from chartqa_demo.ui.question import QuestionError, chart_path, read_question, records, stream_answers
+from chartqa_demo.ui.compare.question import QuestionError, chart_path, read_question, records, stream_answers
 
 
 def at_once(engine: Engine) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from urllib.parse import quote
 
 from chartqa_demo.arms import Arm
 from chartqa_demo.engines import Answers
-from chartqa_demo.ui.answers import CHECK, CROSS, icon
-from chartqa_demo.ui.question import Question, records
+from chartqa_demo.ui.compare.answers import CHECK, CROSS, icon
+from chartqa_demo.ui.compare.question import Question, records
 
 MAX_ENTRIES = 20
 QUESTION_COLUMNS = ("asked_at", "chart", "question", "gold")

@@ -17,7 +17,7 @@ from chartqa_demo.ui.compare import answers as cards
 from chartqa_demo.ui.compare.tab import CompareTab
 from chartqa_demo.ui.evaluate.tab import EvaluateTab
 from chartqa_demo.ui.theme import CSS_FILES, page_theme
-from chartqa_demo.ui.training import build_training_tab
+from chartqa_demo.ui.training.tab import build_training_tab
 
 TITLE = "One chart, one question, three answers"
 ABOUT = (

@@ -20,8 +20,9 @@ from chartqa_demo.arms import SYSTEM_MESSAGE
 from chartqa_demo.engines import EngineError
 from chartqa_demo.engines.scripted import ScriptedEngine
 from chartqa_demo.settings import Settings
-from chartqa_demo.ui import launch_options, training
-from chartqa_demo.ui.curves import curve_chart, figure
+from chartqa_demo.ui import launch_options
+from chartqa_demo.ui.training import tab as training
+from chartqa_demo.ui.training.curves import curve_chart, figure
 
 pytest_plugins = ("page_fixtures",)
 

@@ -13,7 +13,7 @@ import gradio as gr
 from chartqa_demo.adapters.runs import TrainingRun, finished_adapters, read_run, run_names
 from chartqa_demo.engines import Engine, EngineError
 from chartqa_demo.settings import Settings
-from chartqa_demo.ui.curves import curve_chart
+from chartqa_demo.ui.training.curves import curve_chart
 
 RUNS = Path("runs")  # where the configs of `train/configs/` leave their runs
 REFRESH_S = 3.0

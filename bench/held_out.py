@@ -19,7 +19,7 @@ from chartqa_demo.data.splits import Example, chart_id
 from chartqa_demo.evaluate import statistics as stats
 from chartqa_demo.evaluate.record import Results
 from chartqa_demo.images import Size
-from train.pretrain.truth import Question
+from train.pretrain.scene import Question
 
 MEASURES = ("exact", "within_5", "canonical")
 
@@ -92,7 +92,7 @@ LEAST_OF_A_CHART_KIND = 55
 def draw(most: int, seed: int) -> Drawn:
     """The held-out chart of a seed with at most `most` of its questions, one of each kind before a second of any."""
     from train.pretrain.charts import make_chart
-    from train.pretrain.exam import sheet
+    from train.pretrain.exam.exam import sheet
 
     chart = make_chart(seed, held_out=True, lesson=False)
     page, png = sheet(chart, most, seed), BytesIO()
@@ -104,7 +104,7 @@ def draw(most: int, seed: int) -> Drawn:
 def draw_all(seeds: Sequence[int], most: int, workers: int) -> list[Drawn]:
     """`draw` of every seed in `workers` processes. They are forked: call it before a model is loaded."""
     import train.pretrain.charts
-    import train.pretrain.exam  # noqa: F401 (once here rather than in every process)
+    import train.pretrain.exam.exam  # noqa: F401 (once here rather than in every process)
 
     with ProcessPoolExecutor(workers, mp_context=get_context("fork")) as pool:
         drawn = pool.map(partial(draw, most), seeds, chunksize=4)
@@ -150,7 +150,7 @@ def facts_of(charts: Iterable[Drawn]) -> dict[str, Facts]:
 
 def marks_of(results: Results, arm: str, facts: Mapping[str, Facts]) -> list[Mark]:
     """The arm's answers, judged; questions that it gave no answer to are left out."""
-    from train.pretrain.exam import near
+    from train.pretrain.exam.exam import near
 
     marks = []
     for item in results.items:
@@ -246,8 +246,8 @@ def _counted(names: Sequence[str]) -> dict[str, Any]:
 
 
 def _novelty(name: str) -> str:
-    from train.pretrain.charts.coining import kept_names
-    from train.pretrain.charts.words import is_held_out
+    from train.pretrain.charts.words.coining import kept_names
+    from train.pretrain.charts.words.lists import is_held_out
 
     if name in _fixed_names():
         return "fixed"
@@ -258,7 +258,7 @@ def _novelty(name: str) -> str:
 
 @cache
 def _fixed_names() -> frozenset[str]:
-    from train.pretrain.charts.measures import MONTHS, SCALES
+    from train.pretrain.charts.tables.measures import MONTHS, SCALES
 
     answers = (answer for scale in SCALES for answer in scale)
     return frozenset(("Other", "Others", "Don't know", *MONTHS, *(month[:3] for month in MONTHS), *answers))

@@ -297,7 +297,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if flags.card is None:
             print(text)
         else:
-            from train.pretrain.report import between
+            from train.pretrain.exam.report import between
 
             card = flags.card.read_text(encoding="utf-8")
             flags.card.write_text(between(card, "reading", text), encoding="utf-8")

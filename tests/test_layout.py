@@ -30,8 +30,8 @@ LONG_FILES = {
     "chartqa_demo/engines/endpoint.py",
     "chartqa_demo/engines/local.py",
     "chartqa_demo/ui/compare/tab.py",
-    "train/pretrain/charts/looks.py",
-    "train/pretrain/charts/wordings.py",
+    "train/pretrain/charts/drawing/styles.py",
+    "train/pretrain/charts/questions/wordings.py",
 }
 FULL_FOLDERS = {
     "bench",
@@ -39,10 +39,8 @@ FULL_FOLDERS = {
     "chartqa_demo/bundled/charts",
     "chartqa_demo/evaluate",
     "train",
-    "train/pretrain",
-    "train/pretrain/charts",
-    "train/pretrain/charts/fonts",
-    "train/pretrain/charts/words",
+    "train/pretrain/charts/drawing/fonts",
+    "train/pretrain/charts/words/text",
 }
 
 

@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 from chartqa_demo.arms import ADAPTER, training_row
 from chartqa_demo.data.splits import Example, Split, chart_id, draw_examples, open_split
 from chartqa_demo.images import ChartError, Size, fit_canvas, shrink
-from train.pretrain.truth import Chart, Question
+from train.pretrain.scene import Chart, Question
 from train.recipe import GENERATED, Recipe
 
 Canvases = Sequence[Size] | None

@@ -5,10 +5,10 @@ from functools import cache
 
 from PIL import Image, ImageDraw
 
-from train.pretrain.model import Sizes
-from train.pretrain.rows import Codec
-from train.pretrain.tokenizer import build_tokenizer
-from train.pretrain.truth import Chart, Mark, Question, Text
+from train.pretrain.legs.rows import Codec
+from train.pretrain.model.network import Sizes
+from train.pretrain.model.tokenizer import build_tokenizer
+from train.pretrain.scene import Chart, Mark, Question, Text
 
 TINY = Sizes(vocabulary=700, text_width=128, text_layers=2, text_ffn=192, key_heads=1, vision_width=64, vision_layers=2)
 NAMES = ["Brazil", "Costa Rica", "Mali", "2015", "2016", "Very satisfied"]

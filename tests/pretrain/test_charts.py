@@ -8,11 +8,14 @@ from collections import Counter
 
 import pytest
 
-from train.pretrain.charts import KINDS, coining, looks, make_chart, measures
-from train.pretrain.charts.naming import KIND_NAMES
-from train.pretrain.charts.words import FOLDER, is_held_out, words
+from train.pretrain.charts import KINDS, make_chart
+from train.pretrain.charts.drawing import styles as looks
+from train.pretrain.charts.questions.naming import KIND_NAMES
+from train.pretrain.charts.tables import measures
+from train.pretrain.charts.words import coining
+from train.pretrain.charts.words.lists import FOLDER, is_held_out, words
 from train.pretrain.examples import FOLDER as BUNDLED
-from train.pretrain.truth import Chart, Question, Text
+from train.pretrain.scene import Chart, Question, Text
 
 SEEDS = range(340)
 CLOSED = {

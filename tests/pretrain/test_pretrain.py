@@ -12,12 +12,14 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from chartqa_demo.arms import ADAPTER, PRETRAINED, PROMPTED, SYSTEM_MESSAGE, messages, training_row
 from chartqa_demo.images import fit_canvas
-from train.pretrain import exam, export, report, rows
+from train.pretrain.exam import exam, report
 from train.pretrain.layout import CANVASES
-from train.pretrain.model import Reader, block_mask, dense_mask, initial, shapes
-from train.pretrain.rows import ChartRows, Mix
-from train.pretrain.seen import Seen
-from train.pretrain.tokenizer import CONCISE, render
+from train.pretrain.legs import rows
+from train.pretrain.legs.grounding import Seen
+from train.pretrain.legs.rows import ChartRows, Mix
+from train.pretrain.model import export
+from train.pretrain.model.network import Reader, block_mask, dense_mask, initial, shapes
+from train.pretrain.model.tokenizer import CONCISE, render
 
 
 @cache

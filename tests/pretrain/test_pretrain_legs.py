@@ -13,13 +13,15 @@ import pytest
 import torch
 from pretrain_charts import TINY, bar_chart, codec
 
-from train.pretrain import checkpoint, exam, losses
 from train.pretrain.__main__ import main, settings_of
-from train.pretrain.optimise import Rates
-from train.pretrain.ranks import Ranks
-from train.pretrain.rows import ChartRows, Mix
-from train.pretrain.training import Settings, Training
-from train.pretrain.truth import Chart
+from train.pretrain.exam import exam
+from train.pretrain.legs import losses
+from train.pretrain.legs.optimise import Rates
+from train.pretrain.legs.ranks import Ranks
+from train.pretrain.legs.rows import ChartRows, Mix
+from train.pretrain.legs.training import Settings, Training
+from train.pretrain.model import checkpoint
+from train.pretrain.scene import Chart
 
 
 def test_no_leg_draws_a_seed_that_another_worker_or_an_earlier_leg_drew(tmp_path, monkeypatch):
@@ -73,7 +75,7 @@ def test_a_leg_resumes_from_its_checkpoint(tmp_path):
 def test_the_log_says_which_share_of_the_time_no_batch_was_ready(tmp_path, monkeypatch):
     """Batches take three seconds and steps one."""
     clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr("train.pretrain.training.time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr("train.pretrain.legs.training.time", SimpleNamespace(monotonic=lambda: clock.now))
     settings = Settings(sizes=TINY, weights=losses.Weights(mark_layer=0, copy_layer=1), row_tokens=640, log_every=2)
     training = Training(settings, codec(), "cpu", tmp_path, None)
     made, step = next(iter(ChartRows(codec, bar_chart, 2, Mix()))), training.step

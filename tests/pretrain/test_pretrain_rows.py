@@ -9,12 +9,12 @@ from pretrain_charts import bar_chart, codec
 
 from chartqa_demo.arms import SYSTEM_MESSAGE
 from chartqa_demo.images import fit_canvas
-from train.pretrain import rows
 from train.pretrain.layout import CANVASES, CELL, IMAGE_TOKENS, cell_of
-from train.pretrain.rows import Mix
-from train.pretrain.seen import Seen, figures_of, middle, write_places
-from train.pretrain.tokenizer import CONCISE
-from train.pretrain.truth import Question, Text
+from train.pretrain.legs import rows
+from train.pretrain.legs.grounding import Seen, figures_of, middle, write_places
+from train.pretrain.legs.rows import Mix
+from train.pretrain.model.tokenizer import CONCISE
+from train.pretrain.scene import Question, Text
 
 
 @pytest.mark.parametrize("seed", [1, 2], ids=["landscape", "portrait"])

@@ -27,7 +27,7 @@ from bench.held_out import (
 from bench.reading_text import FILES, card_text, markdown, verdict
 from chartqa_demo.data.splits import Example
 from chartqa_demo.evaluate.record import Item, Results
-from train.pretrain.truth import Question
+from train.pretrain.scene import Question
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
 """How the bundled base model is made from nothing: charts with their answers, tokenizer, model, legs, exam, export.
 
-Nobody needs to open it to use or change the app. Imports the words of the arms and the canvas of `images`, nothing else.
+Nobody needs to open it to use or change the app. Imports the words of the arms and the canvas of `images`, no more.
 """

@@ -101,15 +101,15 @@ def _run(options: argparse.Namespace, started: float) -> int:
         to_trackio(options.out / "log.jsonl", options.trackio)
         return 0
     if options.exam:
-        from train.pretrain.report import report, write_card
+        from train.pretrain.exam.report import report, write_card
 
         report(options.model, options.charts, 8, options.exam)
         write_card(options.model / "README.md", options.exam)
         return 0
-    from train.pretrain.training import Settings
+    from train.pretrain.legs.training import Settings
 
     if options.smoke:
-        from train.pretrain.smoke import smoke
+        from train.pretrain.legs.smoke import smoke
 
         smoke()
         return 0
@@ -137,9 +137,9 @@ def export_checkpoint(source: Path, target: Path) -> None:
     """A checkpoint as a transformers model folder."""
     from tokenizers import Tokenizer
 
-    from train.pretrain import checkpoint, export
-    from train.pretrain.model import Sizes
-    from train.pretrain.training import Progress
+    from train.pretrain.legs.training import Progress
+    from train.pretrain.model import checkpoint, export
+    from train.pretrain.model.network import Sizes
 
     tensors, facts = checkpoint.load(source)
     tokenizer = Tokenizer.from_file(str(source / checkpoint.TOKENIZER))
@@ -149,7 +149,7 @@ def export_checkpoint(source: Path, target: Path) -> None:
 
 def make_tokenizer(make_chart: Any, settings: Any) -> Any:
     """The tokenizer of a fresh run, from charts of the training kind."""
-    from train.pretrain.tokenizer import build_tokenizer
+    from train.pretrain.model.tokenizer import build_tokenizer
 
     charts: Iterator[Any] = (make_chart(seed) for seed in range(settings.tokenizer_charts))
     return build_tokenizer(charts, settings.sizes.vocabulary)
@@ -160,12 +160,13 @@ def train(options: argparse.Namespace, settings: Any, started: float) -> None:
     import torch
     from tokenizers import Tokenizer
 
-    from train.pretrain import checkpoint, exam, export
     from train.pretrain.charts import make_chart
-    from train.pretrain.model import Sizes
-    from train.pretrain.ranks import Ranks
-    from train.pretrain.rows import ChartRows, Codec
-    from train.pretrain.training import Training, on_device
+    from train.pretrain.exam import exam
+    from train.pretrain.legs.ranks import Ranks
+    from train.pretrain.legs.rows import ChartRows, Codec
+    from train.pretrain.legs.training import Training, on_device
+    from train.pretrain.model import checkpoint, export
+    from train.pretrain.model.network import Sizes
 
     ranks = Ranks()
     start = None
@@ -201,7 +202,7 @@ def train(options: argparse.Namespace, settings: Any, started: float) -> None:
 def held_out_sheet(most: int, seed: int) -> Any:
     """The exam of one held-out chart: names, wording and seeds that training never uses."""
     from train.pretrain.charts import make_chart
-    from train.pretrain.exam import sheet
+    from train.pretrain.exam.exam import sheet
 
     return sheet(make_chart(seed, held_out=True), most, seed)
 

@@ -11,9 +11,9 @@ from collections import Counter
 from pathlib import Path
 
 from train.pretrain.charts import make_chart
-from train.pretrain.charts.looks import LOOKS
-from train.pretrain.charts.naming import KIND_NAMES
-from train.pretrain.truth import Chart, Question
+from train.pretrain.charts.drawing.styles import LOOKS
+from train.pretrain.charts.questions.naming import KIND_NAMES
+from train.pretrain.scene import Chart, Question
 
 FOLDER = Path(__file__).parents[2] / "chartqa_demo" / "bundled" / "charts"
 FIRST_SEED = 7_000_000

@@ -3,20 +3,20 @@
 import random
 from typing import Literal, cast, get_args
 
-from train.pretrain.charts.bars import draw_rows
-from train.pretrain.charts.coining import Vocabulary
-from train.pretrain.charts.columns import draw_columns
-from train.pretrain.charts.drawing import Canvas, Colour
-from train.pretrain.charts.frames import Plot, draw_header, draw_legend, draw_notes
-from train.pretrain.charts.headlines import write_headline
-from train.pretrain.charts.lines import draw_lines, draw_scatter
-from train.pretrain.charts.looks import Look, choose_look
-from train.pretrain.charts.pies import draw_pie
-from train.pretrain.charts.questions import write_questions
-from train.pretrain.charts.tables import Table
-from train.pretrain.charts.topics import make_table
+from train.pretrain.charts.drawing.canvas import Canvas, Colour
+from train.pretrain.charts.drawing.frames import Plot, draw_header, draw_legend, draw_notes
+from train.pretrain.charts.drawing.styles import Look, choose_look
+from train.pretrain.charts.kinds.bars import draw_rows
+from train.pretrain.charts.kinds.columns import draw_columns
+from train.pretrain.charts.kinds.lines import draw_lines, draw_scatter
+from train.pretrain.charts.kinds.pies import draw_pie
+from train.pretrain.charts.questions.writing import write_questions
+from train.pretrain.charts.tables.table import Table
+from train.pretrain.charts.tables.topics import make_table
+from train.pretrain.charts.words.coining import Vocabulary
+from train.pretrain.charts.words.headlines import write_headline
 from train.pretrain.layout import CANVASES
-from train.pretrain.truth import Chart
+from train.pretrain.scene import Chart
 
 Kind = Literal["bar", "hbar", "grouped", "grouped_h", "stacked", "stacked_h", "line", "area", "pie", "donut", "scatter"]
 KINDS = dict(zip(get_args(Kind), (18, 18, 12, 6, 6, 9, 18, 2, 7, 2, 2), strict=True))

@@ -1,0 +1,1 @@
+"""What every kind of chart is drawn with: canvas and fonts, styles, palettes, frames."""

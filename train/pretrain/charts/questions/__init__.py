@@ -1,0 +1,1 @@
+"""Questions about a drawn chart and their answers."""

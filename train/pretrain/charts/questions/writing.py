@@ -1,0 +1,80 @@
+"""Questions about a drawn chart that have exactly one right answer, which the chart lets a reader see.
+
+Answers follow ChartQA's conventions: no signs or units, no thousands separators, ratios and averages to two decimals,
+Yes or No, lists as "[a, b]".
+"""
+
+import random
+
+from train.pretrain.charts.drawing.frames import Plot
+from train.pretrain.charts.questions import comparing, lookups, naming, reckoning
+from train.pretrain.charts.questions.asker import Asker
+from train.pretrain.scene import Question
+
+# What every chart is asked, and how often the rest is drawn. A writer adds nothing where no answer is clear.
+ALWAYS = (
+    *[lookups.ask_value] * 4,
+    lookups.ask_value_human,
+    *[lookups.ask_inverse] * 2,
+    *[lookups.ask_extreme] * 2,
+    lookups.ask_limit,
+)
+OFTEN = {
+    lookups.ask_value: 12,
+    lookups.ask_value_human: 10,
+    lookups.ask_inverse: 8,
+    lookups.ask_extreme: 9,
+    lookups.ask_limit: 6,
+    lookups.ask_rank: 6,
+    naming.ask_count: 6,
+    naming.ask_count_series: 3,
+    naming.ask_colour: 7,
+    comparing.ask_compare: 8,
+    comparing.ask_sum_compare: 2,
+    reckoning.ask_difference: 8,
+    reckoning.ask_change: 4,
+    reckoning.ask_sum: 5,
+    reckoning.ask_sum_ends: 3,
+    reckoning.ask_total: 2,
+    reckoning.ask_ratio: 5,
+    reckoning.ask_average: 5,
+    reckoning.ask_range: 4,
+    comparing.ask_above: 6,
+    naming.ask_list: 4,
+    naming.ask_title: 4,
+    naming.ask_first: 3,
+    lookups.ask_median: 2,
+    lookups.ask_top_series: 6,
+    lookups.ask_gap: 3,
+    lookups.ask_same: 3,
+    lookups.ask_position: 2,
+    lookups.ask_limit_of_all: 3,
+    lookups.ask_missing: 1.5,
+    comparing.ask_average_compare: 2.5,
+    naming.ask_colour_of_extreme: 2,
+}
+DRAWN = 15
+# What a lesson is asked besides, in the place of some of the draws above: a small model learns it last.
+RECKONING = {
+    reckoning.ask_difference: 5,
+    reckoning.ask_sum: 4,
+    reckoning.ask_average: 4,
+    reckoning.ask_ratio: 4,
+    reckoning.ask_range: 4,
+    reckoning.ask_change: 1,
+    reckoning.ask_sum_ends: 1,
+    reckoning.ask_total: 1,
+}
+DRAWN_IN_LESSON, RECKONED_IN_LESSON = 10, 5
+
+
+def write_questions(rng: random.Random, plot: Plot, lesson: bool) -> list[Question]:
+    """Between about 12 and 25 questions on one chart, of many kinds; a lesson has more to reckon and a count."""
+    asker = Asker(rng, plot)
+    drawn = rng.choices(list(OFTEN), list(OFTEN.values()), k=DRAWN_IN_LESSON if lesson else DRAWN)
+    if lesson:
+        drawn += rng.choices(list(RECKONING), list(RECKONING.values()), k=RECKONED_IN_LESSON)
+        drawn.append(naming.ask_count)
+    for ask in (*ALWAYS, *drawn):
+        ask(asker)
+    return asker.questions

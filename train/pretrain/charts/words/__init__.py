@@ -1,0 +1,1 @@
+"""Names and headlines: word lists, coined names, titles and notes."""

@@ -30,9 +30,7 @@ def main() -> int:
 
     from bench.visitors import level
     from chartqa_demo.engines import EngineError, Options
-    from chartqa_demo.engines.local import load_engine  # what `engines.load_engine` would import while it loads
     from chartqa_demo.evaluate.run import describe
-    from chartqa_demo.settings import Settings
 
     for name in ("Qwen2VLForConditionalGeneration", "Qwen2VLImageProcessor", "Qwen2VLProcessor"):
         getattr(parts, name)
@@ -41,7 +39,7 @@ def main() -> int:
     torch.set_num_threads(flags.threads)
     try:
         began = time.perf_counter()
-        engine = load_engine(Settings(base="bundled", adapter="bundled", device="cpu"))
+        engine = load_local(settings)
         loaded = time.perf_counter() - began
         asked = level(engine, examples_in(flags.folder), 1, Options())
     except EngineError as error:

@@ -47,6 +47,7 @@ from chartqa_demo.engines.fast.charts import Look
 from chartqa_demo.engines.fast.decoder import CaptureError, Decoder
 from chartqa_demo.engines.loading import choose, load_base
 from chartqa_demo.engines.local import LocalEngine
+from chartqa_demo.engines.startup import start_up
 from chartqa_demo.settings import Settings
 
 NEVER = -1  # an end token that no model writes
@@ -240,6 +241,7 @@ def _engine_in(folder: Path, flags: argparse.Namespace) -> LocalEngine:
     settings = Settings(
         base=name, adapter="none", device=flags.device, dtype=flags.dtype, quantize=flags.quantize, decode="eager"
     )
+    start_up(settings)
     choice = choose(settings)
     if flags.size == "bundled" or flags.quantize != "none":
         if flags.size != "bundled":  # bitsandbytes quantises while it loads

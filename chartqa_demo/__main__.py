@@ -23,10 +23,6 @@ def main() -> None:
             examples = open_split(settings.dataset, settings.split)
         except DatasetError as error:
             raise SettingsError(str(error)) from None
-        loads_a_model = settings.endpoint is None and not settings.scripted
-        if loads_a_model and settings.quantize in ("auto", "none") and not torch_sees_a_gpu():
-            # PEFT imports it wherever it is installed: a second of every start, for what a CPU is not asked to do.
-            sys.modules.setdefault("bitsandbytes", None)  # pyright: ignore[reportArgumentType]
         engine = load_engine(settings)
         if on_zerogpu():
             from chartqa_demo.space.zerogpu import lend_gpus
@@ -47,13 +43,6 @@ def main() -> None:
         app_kwargs={"routes": routes(app)},
         **launch_options(),
     )
-
-
-def torch_sees_a_gpu() -> bool:
-    """Whether CUDA can be used in this process; imports torch."""
-    import torch
-
-    return torch.cuda.is_available()
 
 
 if __name__ == "__main__":

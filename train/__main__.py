@@ -26,6 +26,7 @@ from chartqa_demo.adapters.contract import Contract
 from chartqa_demo.arms import ADAPTER, ARMS
 from chartqa_demo.data.splits import DatasetError
 from chartqa_demo.engines import EngineError, Options
+from chartqa_demo.engines.startup import set_up_torch
 from chartqa_demo.evaluate import run as evaluate
 from chartqa_demo.evaluate.batches import EvaluationError
 from chartqa_demo.evaluate.record import ResultsError, table
@@ -115,6 +116,7 @@ def fine_tune(  # noqa: PLR0912, PLR0915 (a run is one story, told from top to b
 
     # ------------------------------------------------------------------------------------------------------------
     # Base model and data
+    set_up_torch()
     base = bases.load(recipe, model_args)
     data = open_data(recipe, base.canvases, args.seed, base.shrink_to, base.folds_system)
 

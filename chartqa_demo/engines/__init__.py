@@ -84,7 +84,8 @@ class Engine(Protocol):
 
 
 def load_engine(settings: Settings) -> Engine:
-    """The engine that the settings ask for; torch is only imported when a model is. Raises EngineError."""
+    """The engine that the settings ask for; torch is only imported when a model is, and then
+    the process is set up for it (`startup`). Raises EngineError."""
     if settings.scripted:
         from chartqa_demo.engines.scripted import ScriptedEngine
 
@@ -93,6 +94,9 @@ def load_engine(settings: Settings) -> Engine:
         from chartqa_demo.engines.endpoint import EndpointEngine
 
         return EndpointEngine(settings)
-    from chartqa_demo.engines.local import load_engine as load_local
+    from chartqa_demo.engines.startup import start_up
+
+    start_up(settings)  # before anything imports PEFT
+    from chartqa_demo.engines.local import load_local
 
     return load_local(settings)

@@ -1,9 +1,6 @@
 """From settings to weights in memory: which base fits this hardware, and the base itself."""
 
-import ctypes
 import json
-import logging
-import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,12 +16,7 @@ from chartqa_demo.space.hub import MODEL_FILES, HubError, local_folder
 
 BF16_BYTES = 20 * 2**30  # 16.6 GB of weights, three arms' cache and the vision tower's activations
 NF4_BYTES = 9 * 2**30
-ARENA_MAX, MMAP_THRESHOLD = -8, -3  # parameters of mallopt(3), from glibc's malloc.h
-LARGE_BYTES = 4 * 2**20
 ZEROGPU_BYTES = 44 * 2**30  # of the 48 GB that come with a question; before the first one there is no GPU to ask
-
-# With weights in 8 bits it logs at every product that bfloat16 is cast: thousands of lines an answer or training step.
-logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
 
 
 @dataclass(frozen=True)
@@ -101,15 +93,13 @@ def base_folder(name: str, revision: str | None) -> Path:
 
 def load_base(choice: Choice, settings: Settings) -> tuple[Any, Any]:
     """The base model in eval mode and its processor, left-padding. Raises EngineError."""
-    if choice.device.type == "cpu":
-        return_freed_memory()
     try:
         folder = base_folder(str(BUNDLED_BASE) if choice.bundled else choice.base, settings.base_revision)
     except HubError as error:
         raise EngineError(str(error)) from None
     loading: dict[str, Any] = {"dtype": choice.dtype, "use_safetensors": True}
     if choice.quantize != "none":
-        loading["quantization_config"] = quantization(choice.quantize)
+        loading["quantization_config"] = bits_and_bytes(choice.quantize)
         loading["device_map"] = {"": choice.device}
     try:
         model: Any = AutoModelForImageTextToText.from_pretrained(folder, **loading)
@@ -124,18 +114,7 @@ def load_base(choice: Choice, settings: Settings) -> tuple[Any, Any]:
     return model.eval(), processor
 
 
-def return_freed_memory() -> bool:
-    """Have glibc give large blocks back when they are freed, and keep one heap for all threads; whether it does.
-
-    Left alone it keeps what each question's thread frees, for that thread: up to a tenth of the process's memory, more
-    or less from one run to the next (`bench.reading cost`).
-    """
-    if not sys.platform.startswith("linux") or not hasattr(libc := ctypes.CDLL(None), "mallopt"):
-        return False
-    return bool(libc.mallopt(ARENA_MAX, 1) and libc.mallopt(MMAP_THRESHOLD, LARGE_BYTES))
-
-
-def quantization(kind: str) -> BitsAndBytesConfig:
+def bits_and_bytes(kind: str) -> BitsAndBytesConfig:
     """bitsandbytes settings: 4bit is NF4 with double quantisation and bfloat16 compute (QLoRA, arXiv 2305.14314)."""
     if kind == "8bit":
         return BitsAndBytesConfig(load_in_8bit=True)

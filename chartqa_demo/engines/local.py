@@ -44,7 +44,7 @@ TEXT_TOKENS = 160  # of a usual prompt: system message, question, the template's
 log = logging.getLogger(__name__)
 
 
-def load_engine(settings: Settings) -> "LocalEngine":
+def load_local(settings: Settings) -> "LocalEngine":
     """Base, processor and adapter as the settings say. Raises EngineError with one sentence."""
     choice = choose(settings)
     try:
@@ -110,10 +110,6 @@ class LocalEngine:
         self._resident: OrderedDict[tuple[str, int], str] = OrderedDict()  # (folder, written at) -> name in the model
         self._own_size = processor.image_processor.size  # before any adapter's limits
         self._shrink_to = set_pixel_limits(processor, settings, None)
-        if model.device.type == "cuda":
-            # cuDNN's attention plans anew, for 50 ms, in every thread and for every length: that is at every question,
-            # each of which has its thread, and in generate at every token.
-            torch.backends.cuda.enable_cudnn_sdp(False)
 
     def answer(self, image: Image.Image, question: str, arms: Sequence[Arm], options: Options) -> Iterator[Answers]:
         """See `engines.Engine`. Times count from the call, waiting for another visitor's answer included."""

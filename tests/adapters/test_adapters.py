@@ -18,7 +18,7 @@ from chartqa_demo.adapters.check import MAX_BYTES, why_not
 from chartqa_demo.adapters.contract import Contract
 from chartqa_demo.arms import ARMS
 from chartqa_demo.engines import EngineError, Options
-from chartqa_demo.engines.local import ADAPTERS_RESIDENT, LocalEngine, load_engine
+from chartqa_demo.engines.local import ADAPTERS_RESIDENT, LocalEngine, load_local
 from chartqa_demo.engines.scripted import ScriptedEngine
 from chartqa_demo.settings import HUB_BASE, Settings
 from chartqa_demo.ui import build_app, launch_options
@@ -134,7 +134,7 @@ def test_an_adapter_over_the_cap_is_refused_by_what_the_hub_says_of_its_size(
 
 @pytest.fixture
 def engine_with(tiny_base: Path, tiny_adapter: Path) -> LocalEngine:
-    return load_engine(Settings(base=str(tiny_base), adapter=str(tiny_adapter), device="cpu"))
+    return load_local(Settings(base=str(tiny_base), adapter=str(tiny_adapter), device="cpu"))
 
 
 def adapted(engine: LocalEngine) -> str:
@@ -191,7 +191,7 @@ def test_the_pixel_limits_of_one_adapter_are_not_those_of_the_next(
 
 def test_float32_weights_serve_on_a_base_in_bfloat16(tiny_base: Path, tiny_adapter: Path) -> None:
     wanted = Settings(base=str(tiny_base), adapter=str(tiny_adapter), device="cpu", dtype="bfloat16")
-    assert load_engine(wanted).adapter == str(tiny_adapter)
+    assert load_local(wanted).adapter == str(tiny_adapter)
 
 
 class TakesAdapters(ScriptedEngine):

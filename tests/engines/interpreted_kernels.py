@@ -14,7 +14,7 @@ from chartqa_demo.engines import Options
 from chartqa_demo.engines.fast import tower
 from chartqa_demo.engines.fast.decoder import Step
 from chartqa_demo.engines.fast.decoding import adapted_rows
-from chartqa_demo.engines.local import LocalEngine, load_engine
+from chartqa_demo.engines.local import LocalEngine, load_local
 from chartqa_demo.settings import Settings
 
 QUESTION = "What is the value of the red bar in 2019?"
@@ -76,7 +76,7 @@ def products() -> float:
 
 
 def main(base: Path, adapter: Path, another: Path) -> None:
-    engine = load_engine(Settings(base=str(base), adapter=str(adapter), device="cpu", decode="static"))
+    engine = load_local(Settings(base=str(base), adapter=str(adapter), device="cpu", decode="static"))
     plain, answers = found(engine, adapter)
     engine.use_adapter(str(another))
     plain += stepped(engine)

@@ -15,7 +15,7 @@ from chartqa_demo.engines import Answers, EngineError, Options
 from chartqa_demo.engines.fast.decoder import BUCKET, Decoder
 from chartqa_demo.engines.fast.decoding import EAGER, NOT_CAPTURED, STATIC, adapted_rows, stream_tokens
 from chartqa_demo.engines.loading import choose
-from chartqa_demo.engines.local import LocalEngine, load_engine
+from chartqa_demo.engines.local import LocalEngine, load_local
 from chartqa_demo.settings import Settings
 
 SHORT = Options(max_new_tokens=12)
@@ -24,7 +24,7 @@ QUESTION = "What is the value of the red bar in 2019?"
 
 def loaded(base: Path, adapter: Path | str, decode: str, quantize: str = "none") -> LocalEngine:
     settings = Settings(base=str(base), adapter=str(adapter), device="cpu", decode=decode, quantize=quantize)
-    return load_engine(settings)
+    return load_local(settings)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def test_the_tokens_are_those_of_generate(eager: LocalEngine, static: LocalEngin
 
 
 def test_the_bundled_models_tokens_are_those_of_generate() -> None:
-    engines = [load_engine(Settings(base="bundled", device="cpu", decode=how)) for how in ("eager", "static")]  # pyright: ignore
+    engines = [load_local(Settings(base="bundled", device="cpu", decode=how)) for how in ("eager", "static")]  # pyright: ignore
     items = list(open_split("bundled"))
     for item in (items[0], items[50], items[-1]):
         expected, found = (told(last(e.answer(item.load_image(), item.question, ARMS, SHORT))) for e in engines)
@@ -115,7 +115,7 @@ def test_a_page_and_an_evaluation_both_add_the_layers_up_in_float32(
     tiny_base: Path, tiny_adapter: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = Settings(base=str(tiny_base), adapter=str(tiny_adapter), device="cpu", decode="static", dtype="bfloat16")
-    engine = load_engine(settings)
+    engine = load_local(settings)
     layers: Any = engine._layers
     own, precisions = layers._add_norm, []
 

@@ -19,8 +19,8 @@ from chartqa_demo.adapters.contract import Contract
 from chartqa_demo.arms import ADAPTER, ARMS, PRETRAINED, PROMPTED
 from chartqa_demo.engines import Answers, EngineError, Options
 from chartqa_demo.engines.fast.charts import look
-from chartqa_demo.engines.loading import return_freed_memory
-from chartqa_demo.engines.local import LocalEngine, load_engine
+from chartqa_demo.engines.local import LocalEngine, load_local
+from chartqa_demo.engines.startup import return_freed_memory, set_up_torch
 from chartqa_demo.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -29,7 +29,7 @@ SHORT = Options(max_new_tokens=12)
 
 @pytest.fixture(scope="module")
 def engine(tiny_base: Path, tiny_adapter: Path) -> LocalEngine:
-    return load_engine(Settings(base=str(tiny_base), adapter=str(tiny_adapter), device="cpu"))
+    return load_local(Settings(base=str(tiny_base), adapter=str(tiny_adapter), device="cpu"))
 
 
 def test_three_arms_in_one_batch_equal_three_separate_runs(engine: LocalEngine) -> None:
@@ -108,14 +108,14 @@ def test_a_mixed_batch_has_the_logits_of_single_rows(
 
 
 def test_without_an_adapter_the_base_arms_answer_and_the_third_says_why_not(tiny_base: Path) -> None:
-    engine = load_engine(Settings(base=str(tiny_base), adapter="none", device="cpu"))
+    engine = load_local(Settings(base=str(tiny_base), adapter="none", device="cpu"))
     pretrained, prompted, adapter = last(engine.answer(chart(), "How many bars?", ARMS, SHORT))
     assert pretrained.tokens > 0 and prompted.tokens > 0
     assert adapter.error is not None and "--adapter" in adapter.error
 
 
 def test_one_chart_is_looked_at_once_however_often_it_is_asked(tiny_base: Path, tiny_adapter: Path) -> None:
-    engine = load_engine(Settings(base=str(tiny_base), adapter=str(tiny_adapter), device="cpu"))
+    engine = load_local(Settings(base=str(tiny_base), adapter=str(tiny_adapter), device="cpu"))
     for question in ("How many bars?", "Which is the largest?"):
         last(engine.answer(chart(), question, ARMS, SHORT))
     assert engine.looks.passes == 1
@@ -203,7 +203,7 @@ def test_an_adapter_is_asked_with_the_system_message_of_its_contract(
     for file in tiny_adapter.iterdir():
         (folder / file.name).write_bytes(file.read_bytes())
     Contract(base=str(tiny_base), system="Read the chart.", max_pixels=28 * 784).save(folder)
-    engine = load_engine(Settings(base=str(tiny_base), adapter=str(folder), device="cpu"))
+    engine = load_local(Settings(base=str(tiny_base), adapter=str(folder), device="cpu"))
     arm = next(a for a in engine.arms if a.adapter)
     assert "Read the chart." in engine.prompt_text(arm, "How many?", SHORT)
     assert engine.processor.image_processor.size["longest_edge"] == 28 * 784
@@ -220,7 +220,7 @@ def test_an_adapter_with_the_key_names_of_older_transformers_loads_the_same(
     renamed = {k.replace("model.language_model.layers", "model.layers"): v for k, v in weights.items()}
     assert renamed.keys() != weights.keys()
     save_file(renamed, old / "adapter_model.safetensors", metadata={"format": "pt"})
-    engines = [load_engine(Settings(base=str(tiny_base), adapter=str(a), device="cpu")) for a in (tiny_adapter, old)]
+    engines = [load_local(Settings(base=str(tiny_base), adapter=str(a), device="cpu")) for a in (tiny_adapter, old)]
     text = engines[0].prompt_text(ADAPTER, "How many bars?", SHORT)
 
     def fresh() -> dict[str, torch.Tensor]:
@@ -241,13 +241,13 @@ def test_an_adapter_that_leaves_a_weight_unset_is_refused(tiny_base: Path, tiny_
     weights.pop(sorted(weights)[0])
     save_file(weights, partial / "adapter_model.safetensors", metadata={"format": "pt"})
     with pytest.raises(EngineError, match="does not fit this base model"):
-        load_engine(Settings(base=str(tiny_base), adapter=str(partial), device="cpu"))
+        load_local(Settings(base=str(tiny_base), adapter=str(partial), device="cpu"))
 
 
 def test_an_adapter_on_the_vision_tower_is_refused_with_the_reason(tiny_base: Path, tmp_path: Path) -> None:
     adapter = build_tiny_adapter(tiny_base, tmp_path / "vision", targets="all-linear")
     with pytest.raises(EngineError, match="vision tower"):
-        load_engine(Settings(base=str(tiny_base), adapter=str(adapter), device="cpu"))
+        load_local(Settings(base=str(tiny_base), adapter=str(adapter), device="cpu"))
 
 
 def test_an_adapter_for_a_wider_base_is_refused(tiny_base: Path, tiny_adapter: Path, tmp_path: Path) -> None:
@@ -258,7 +258,7 @@ def test_an_adapter_for_a_wider_base_is_refused(tiny_base: Path, tiny_adapter: P
     doubled = {k: torch.cat([v, v], dim=1 if "lora_A" in k else 0) for k, v in weights.items()}
     save_file(doubled, wide / "adapter_model.safetensors", metadata={"format": "pt"})
     with pytest.raises(EngineError, match="does not fit this base model"):
-        load_engine(Settings(base=str(tiny_base), adapter=str(wide), device="cpu"))
+        load_local(Settings(base=str(tiny_base), adapter=str(wide), device="cpu"))
 
 
 def test_an_adapter_of_another_rank_than_it_says_is_refused_with_the_weight(
@@ -270,7 +270,7 @@ def test_an_adapter_of_another_rank_than_it_says_is_refused_with_the_weight(
     weights[cut] = weights[cut][:1].clone()
     save_file(weights, tmp_path / "adapter_model.safetensors", metadata={"format": "pt"})
     with pytest.raises(EngineError, match=r"does not fit this base model: size mismatch for .*lora_A"):
-        load_engine(Settings(base=str(tiny_base), adapter=str(tmp_path), device="cpu"))
+        load_local(Settings(base=str(tiny_base), adapter=str(tmp_path), device="cpu"))
 
 
 def test_an_adapter_trained_on_another_base_is_refused_by_name(
@@ -281,7 +281,7 @@ def test_an_adapter_trained_on_another_base_is_refused_by_name(
     for file in tiny_adapter.iterdir():
         (folder / file.name).write_bytes(file.read_bytes())
     Contract(base="Qwen/Qwen2-VL-2B-Instruct", system="Read the chart.").save(folder)
-    engine = load_engine(Settings(base=str(tiny_base), adapter=str(folder), device="cpu"))
+    engine = load_local(Settings(base=str(tiny_base), adapter=str(folder), device="cpu"))
     assert "was trained on Qwen/Qwen2-VL-2B-Instruct" in engine.notes[-1]  # a folder may hold that very base
     monkeypatch.setattr(engine, "base_name", "bundled")
     with pytest.raises(EngineError, match="trained on Qwen/Qwen2-VL-2B-Instruct, but the base is bundled"):
@@ -291,7 +291,7 @@ def test_an_adapter_trained_on_another_base_is_refused_by_name(
 def test_the_adapter_in_use_stays_when_the_next_one_cannot_be_used(
     tiny_base: Path, tiny_adapter: Path, tmp_path: Path
 ) -> None:
-    engine = load_engine(Settings(base=str(tiny_base), adapter=str(tiny_adapter), device="cpu"))
+    engine = load_local(Settings(base=str(tiny_base), adapter=str(tiny_adapter), device="cpu"))
     before = last(engine.answer(chart(), "How many bars?", ARMS, SHORT))
     with pytest.raises(EngineError):
         engine.use_adapter(str(tmp_path))
@@ -304,7 +304,7 @@ def test_the_adapter_in_use_stays_when_the_next_one_cannot_be_used(
 
 def test_a_base_that_is_nowhere_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="neither a folder"):
-        load_engine(Settings(base=str(tmp_path / "nothing"), device="cpu"))
+        load_local(Settings(base=str(tmp_path / "nothing"), device="cpu"))
 
 
 NO_OTHER_MACHINE = """
@@ -336,7 +336,7 @@ def test_nf4_weights_answer_too(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         base = build_tiny(tmp_path / "base")
-        engine = load_engine(Settings(base=str(base), adapter="none", quantize="4bit", device="cpu"))
+        engine = load_local(Settings(base=str(base), adapter="none", quantize="4bit", device="cpu"))
         pretrained, prompted, _ = last(engine.answer(chart(), "How many bars?", ARMS, SHORT))
     assert pretrained.done and prompted.done and pretrained.error is None
 
@@ -346,6 +346,7 @@ def test_weights_in_8_bits_answer_without_a_log_line_for_every_product(
 ) -> None:
     base = build_tiny(tmp_path / "base")
     settings = Settings(base=str(base), adapter="none", quantize="8bit", device="cpu", dtype="bfloat16")
-    pretrained, prompted, _ = last(load_engine(settings).answer(chart(), "How many bars?", ARMS, SHORT))
+    set_up_torch()
+    pretrained, prompted, _ = last(load_local(settings).answer(chart(), "How many bars?", ARMS, SHORT))
     assert pretrained.done and prompted.done and pretrained.error is None
     assert not [record for record in caplog.records if "will be cast" in record.getMessage()]

@@ -17,7 +17,7 @@ from transformers import AutoProcessor
 from chartqa_demo.adapters.contract import read_contract
 from chartqa_demo.arms import ADAPTER, ARMS, PROMPTED, SYSTEM_MESSAGE, folds_system
 from chartqa_demo.engines import EngineError, Options, loading
-from chartqa_demo.engines.local import LocalEngine, load_engine
+from chartqa_demo.engines.local import LocalEngine, load_local
 from chartqa_demo.settings import Settings
 from train.__main__ import main
 from train.data import chart_rows
@@ -43,7 +43,7 @@ def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture(scope="module")
 def engine(base: Path) -> LocalEngine:
     adapter = build_tiny_adapter(base, base.parent / "adapter", targets=LANGUAGE_MODEL)
-    return load_engine(Settings(base=str(base), adapter=str(adapter), device="cpu"))
+    return load_local(Settings(base=str(base), adapter=str(adapter), device="cpu"))
 
 
 def test_three_arms_stream_and_equal_separate_runs(engine: LocalEngine) -> None:
@@ -147,7 +147,7 @@ def test_two_training_steps_make_an_adapter_that_the_engine_serves(
     assert contract is not None and contract.max_pixels == 15_000
     scores = json.loads((tmp_path / "run" / "results.json").read_text(encoding="utf-8"))["scores"]["canonical"]
     assert [scores[arm.key]["all"]["asked"] for arm in ARMS] == [1, 1, 1], "an arm failed"
-    engine = load_engine(Settings(base=str(base), adapter=str(tmp_path / "run"), device="cpu"))
+    engine = load_local(Settings(base=str(base), adapter=str(tmp_path / "run"), device="cpu"))
     answers = last(engine.answer(chart(), "How many bars?", ARMS, SHORT))
     assert [answer.error for answer in answers] == [None] * 3
 
@@ -172,7 +172,7 @@ def test_a_base_with_code_of_its_own_is_for_the_endpoint(tmp_path: Path, monkeyp
 
     monkeypatch.setattr(loading, "local_folder", fetch)
     with pytest.raises(EngineError, match=r"allenai/Molmo-7B-D-0924 brings code of its own \(molmo\).*--endpoint"):
-        load_engine(Settings(base="allenai/Molmo-7B-D-0924", device="cpu"))
+        load_local(Settings(base="allenai/Molmo-7B-D-0924", device="cpu"))
     assert asked == [("config.json",)]
 
 
@@ -181,4 +181,4 @@ def test_an_adapter_that_reaches_the_vision_tower_is_refused(family: str, tmp_pa
     base = BUILDERS[family](tmp_path / "base")
     adapter = build_tiny_adapter(base, tmp_path / "adapter", targets=["q_proj", "v_proj"])
     with pytest.raises(EngineError, match="outside the language model"):
-        load_engine(Settings(base=str(base), adapter=str(adapter), device="cpu"))
+        load_local(Settings(base=str(base), adapter=str(adapter), device="cpu"))

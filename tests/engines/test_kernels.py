@@ -16,7 +16,7 @@ from tiny import build_tiny_adapter, chart, last
 from chartqa_demo.arms import ARMS
 from chartqa_demo.engines import Options
 from chartqa_demo.engines.fast import tower
-from chartqa_demo.engines.local import load_engine
+from chartqa_demo.engines.local import load_local
 from chartqa_demo.settings import Settings
 
 EVERY = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -76,7 +76,7 @@ def test_a_replayed_look_at_a_chart_of_any_size_is_that_of_a_plain_pass(
     monkeypatch.setattr(tower, "HOST_BOUND", 256)
     monkeypatch.setattr(tower, "BUCKET", 128)
     monkeypatch.setattr(tower, "captured", lambda run, device, pool: ((called := Called(run)), called.result))
-    looks = load_engine(Settings(base=str(tiny_base), adapter="none", device="cpu", decode="static")).looks
+    looks = load_local(Settings(base=str(tiny_base), adapter="none", device="cpu", decode="static")).looks
     looks._processor.image_processor.size = {"shortest_edge": 3136, "longest_edge": 200 * 784}
     plain = [looks.of([chart(n, size)])[0].pooled[0] for n, size in enumerate(sizes)]
     looks.capture()
@@ -94,7 +94,7 @@ def test_a_replayed_look_at_a_chart_of_any_size_is_that_of_a_plain_pass(
 def test_where_triton_cannot_compile_torchs_own_operations_answer_and_it_is_logged(
     tiny_base: Path, tiny_adapter: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    engine = load_engine(Settings(base=str(tiny_base), adapter=str(tiny_adapter), device="cpu", decode="static"))
+    engine = load_local(Settings(base=str(tiny_base), adapter=str(tiny_adapter), device="cpu", decode="static"))
     monkeypatch.setitem(sys.modules, "triton", None)
     monkeypatch.delitem(sys.modules, "chartqa_demo.engines.fast.kernels", raising=False)
     with caplog.at_level(logging.WARNING):
@@ -109,7 +109,7 @@ def test_where_triton_is_there_but_compiles_nothing_the_joined_weights_answer_by
 ) -> None:
     pytest.importorskip("triton", reason="Triton comes with torch for CUDA only")
     adapter = build_tiny_adapter(tiny_base, tmp_path / "every", targets=EVERY)
-    engine = load_engine(Settings(base=str(tiny_base), adapter=str(adapter), device="cpu", decode="static"))
+    engine = load_local(Settings(base=str(tiny_base), adapter=str(adapter), device="cpu", decode="static"))
     before = last(engine.answer(chart(), "How many?", ARMS, Options(max_new_tokens=6)))
     with caplog.at_level(logging.WARNING):
         engine._fuse()  # on a CPU, for which it compiles nothing

@@ -28,7 +28,7 @@ from chartqa_demo.arms import ARMS
 from chartqa_demo.data.splits import open_split
 from chartqa_demo.engines import Answers, Options, endpoint
 from chartqa_demo.engines.endpoint import EndpointEngine
-from chartqa_demo.engines.local import load_engine
+from chartqa_demo.engines.local import load_local
 from chartqa_demo.settings import BUNDLED_ADAPTER, BUNDLED_BASE, Settings
 
 QUESTIONS = ["How many bars are above 40?", "What is the value of the red bar in 2019?", "Which country is highest?"]
@@ -114,7 +114,7 @@ def assert_same(there: Answers, here: Answers, question: str) -> None:
 def test_a_server_answers_as_the_local_engine_does(
     serving: Serving, tiny_base: Path, tiny_adapter: Path, tiny_merged: Path
 ) -> None:
-    local = load_engine(Settings(base=str(tiny_base), adapter=str(tiny_adapter), device="cpu"))
+    local = load_local(Settings(base=str(tiny_base), adapter=str(tiny_adapter), device="cpu"))
     remote = serving.engine(tiny_base, tiny_merged)
     options = Options(max_new_tokens=12)
     for k, question in enumerate(QUESTIONS):
@@ -129,7 +129,7 @@ def test_a_server_answers_about_every_bundled_chart_as_the_bundled_model_does_he
 ) -> None:
     """The first question of every chart, upright ones too, by the three arms in turn."""
     settings = Settings(base="bundled", adapter="bundled", device="cpu", dtype="float32")
-    local, remote = load_engine(settings), serving.engine(BUNDLED_BASE, bundled_merged, settings)
+    local, remote = load_local(settings), serving.engine(BUNDLED_BASE, bundled_merged, settings)
     charts = list({one.chart: one for one in reversed(open_split("bundled"))}.values())
     assert {width > height for width, height in (one.image_size() for one in charts)} == {True, False}
     compared = 0
@@ -186,7 +186,7 @@ def test_fifty_visitors_of_the_app_at_once_get_the_answers_to_their_own_question
 ) -> None:
     """Fifty clients ask the app, twice; its memory, by its own metrics, stays what it was after the first time."""
     asked = [(chart(k), f"How many bars are above {k}?") for k in range(50)]
-    local = load_engine(Settings(base=str(tiny_base), adapter=str(tiny_adapter), device="cpu"))
+    local = load_local(Settings(base=str(tiny_base), adapter=str(tiny_adapter), device="cpu"))
     here = [[readable(a.text) for a in row] for row in local.answer_many(asked, ARMS, Options(max_new_tokens=8))]
     assert len(set(map(tuple, here))) > 25, "too many questions have the same answers to tell visitors apart"
     pictures = []

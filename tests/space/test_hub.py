@@ -56,7 +56,7 @@ from chartqa_demo.engines import EngineError
 began = time.monotonic()
 try:
     wanted = settings.parse_settings(sys.argv[4:])
-    engine = local.load_engine(wanted)
+    engine = local.load_local(wanted)
     rows = open_split(wanted.dataset, "test") if wanted.dataset != "bundled" else []
 except (EngineError, DatasetError) as error:
     sys.exit(f"error: {error}")

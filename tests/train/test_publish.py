@@ -35,10 +35,10 @@ ASK = """
 import sys
 from PIL import Image
 from chartqa_demo.engines import EngineError, Options
-from chartqa_demo.engines.local import load_engine
+from chartqa_demo.engines.local import load_local
 from chartqa_demo.settings import parse_settings
 try:
-    engine = load_engine(parse_settings([]))
+    engine = load_local(parse_settings([]))
 except EngineError as error:
     sys.exit(f"error: {error}")
 *_, answers = engine.answer(Image.new("RGB", (168, 112), "white"), "How many bars?", engine.arms, Options(4))

@@ -23,7 +23,7 @@ from chartqa_demo.adapters.load import load_adapter
 from chartqa_demo.arms import ARMS, SYSTEM_MESSAGE
 from chartqa_demo.engines import Options
 from chartqa_demo.engines.loading import Choice
-from chartqa_demo.engines.local import LocalEngine, load_engine
+from chartqa_demo.engines.local import LocalEngine, load_local
 from chartqa_demo.settings import Settings
 from train.__main__ import main
 from train.progress import last_save
@@ -103,7 +103,7 @@ def test_the_trained_adapter_loads_on_its_base_and_changes_its_logits(finished: 
 
 
 def test_the_adapter_in_training_answers_like_the_saved_one(tiny_base: Path, tiny_adapter: Path) -> None:
-    served = load_engine(Settings(base=str(tiny_base), adapter=str(tiny_adapter)))
+    served = load_local(Settings(base=str(tiny_base), adapter=str(tiny_adapter)))
     base = AutoModelForImageTextToText.from_pretrained(tiny_base, dtype=torch.float32)
     trained = PeftModel.from_pretrained(base, tiny_adapter, adapter_name="default").eval()
     choice = Choice("tiny", "none", torch.float32, torch.device("cpu"))

@@ -1,0 +1,50 @@
+"""What a process is told once, before it holds a model: everything here is state of the whole process.
+
+`engines.load_engine` calls `start_up` before it loads a model; training and benches, which build a `LocalEngine` by
+themselves, call it or its part `set_up_torch`. Nothing else in the engines changes what other code would notice.
+"""
+
+import ctypes
+import logging
+import sys
+
+from chartqa_demo.settings import Settings
+
+ARENA_MAX, MMAP_THRESHOLD = -8, -3  # parameters of mallopt(3), from glibc's malloc.h
+LARGE_BYTES = 4 * 2**20
+
+
+def start_up(settings: Settings) -> None:
+    """Memory, attention and bitsandbytes, for a model held as the settings say. Imports torch; PEFT comes later."""
+    import torch
+
+    set_up_torch()
+    sees_a_gpu = torch.cuda.is_available()
+    if not sees_a_gpu or settings.device == "cpu":
+        return_freed_memory()
+    if not sees_a_gpu and settings.quantize in ("auto", "none"):
+        # PEFT imports it wherever it is installed: a second of every start, for what a CPU is not asked to do.
+        sys.modules.setdefault("bitsandbytes", None)  # pyright: ignore[reportArgumentType]
+
+
+def set_up_torch() -> None:
+    """What training needs of it as well, whose measurements answer questions. Changes nothing without a GPU."""
+    import torch
+
+    if torch.cuda.is_available():
+        # cuDNN's attention plans anew, for 50 ms, in every thread and for every length: that is at every question,
+        # each of which has its thread, and in generate at every token. A graph, which plans once, still chooses it.
+        torch.backends.cuda.enable_cudnn_sdp(False)
+    # With weights in 8 bits it logs at every product that bfloat16 is cast: thousands of lines an answer or step
+    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
+
+
+def return_freed_memory() -> bool:
+    """Have glibc give large blocks back when they are freed, and keep one heap for all threads; whether it does.
+
+    Left alone it keeps what each question's thread frees, for that thread: up to a tenth of the process's memory, more
+    or less from one run to the next (`bench.reading cost`).
+    """
+    if not sys.platform.startswith("linux") or not hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        return False
+    return bool(libc.mallopt(ARENA_MAX, 1) and libc.mallopt(MMAP_THRESHOLD, LARGE_BYTES))

@@ -30,7 +30,13 @@ def main() -> int:
 
     from bench.visitors import level
     from chartqa_demo.engines import EngineError, Options
+    from chartqa_demo.engines.startup import start_up
     from chartqa_demo.evaluate.run import describe
+    from chartqa_demo.settings import Settings
+
+    settings = Settings(base="bundled", adapter="bundled", device="cpu")
+    start_up(settings)
+    from chartqa_demo.engines.local import load_local  # what `engines.load_engine` would import while it loads
 
     for name in ("Qwen2VLForConditionalGeneration", "Qwen2VLImageProcessor", "Qwen2VLProcessor"):
         getattr(parts, name)

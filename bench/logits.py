@@ -10,9 +10,9 @@ from transformers import DynamicCache
 
 from chartqa_demo.arms import ARMS, Arm
 from chartqa_demo.engines import EngineError
-from chartqa_demo.engines.fast.charts import encoder_outputs
-from chartqa_demo.engines.fast.decoder import Decoder
+from chartqa_demo.engines.charts import encoder_outputs
 from chartqa_demo.engines.fast.decoding import adapted_rows
+from chartqa_demo.engines.fast.steps import Decoder
 from chartqa_demo.engines.local import LocalEngine, left_padded
 
 COPIES = (2, 3, 4, 6, 8, 16)  # of the three rows, in the larger eager batches

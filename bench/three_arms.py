@@ -43,8 +43,8 @@ from bench.ways import (
 )
 from chartqa_demo.arms import ARMS, Arm
 from chartqa_demo.engines import EngineError, Options
-from chartqa_demo.engines.fast.charts import Look
-from chartqa_demo.engines.fast.decoder import CaptureError, Decoder
+from chartqa_demo.engines.charts import Look
+from chartqa_demo.engines.fast.steps import CaptureError, Decoder
 from chartqa_demo.engines.loading import choose, load_base
 from chartqa_demo.engines.local import LocalEngine
 from chartqa_demo.engines.startup import start_up

@@ -14,7 +14,7 @@ from transformers.generation.streamers import BaseStreamer
 from chartqa_demo.arms import ARMS, Arm
 from chartqa_demo.data.splits import open_split
 from chartqa_demo.engines import EngineError, Options
-from chartqa_demo.engines.fast.charts import Look, look
+from chartqa_demo.engines.charts import Look, look
 from chartqa_demo.engines.local import LocalEngine
 from chartqa_demo.images import fit_canvas
 

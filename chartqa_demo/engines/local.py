@@ -26,11 +26,11 @@ from chartqa_demo.adapters.contract import Contract, read_contract
 from chartqa_demo.adapters.load import load_adapter
 from chartqa_demo.arms import ARMS, Arm, folds_system, messages
 from chartqa_demo.engines import Answer, Answers, EngineError, Options, OutOfMemory
+from chartqa_demo.engines.charts import Look, Looks, can_share, encoder_outputs, has_grid, look
 from chartqa_demo.engines.fast.batched import greedy_answers
-from chartqa_demo.engines.fast.charts import Look, Looks, can_share, encoder_outputs, has_grid, look
-from chartqa_demo.engines.fast.decoder import CaptureError, Decoder
 from chartqa_demo.engines.fast.decoding import NOT_CAPTURED, REPLAYED, adapted_rows, choose_decoder, stream_tokens
 from chartqa_demo.engines.fast.layers import Layers, why_not
+from chartqa_demo.engines.fast.steps import CaptureError, Decoder
 from chartqa_demo.engines.loading import Choice, choose, first_line, load_base, set_pixel_limits
 from chartqa_demo.engines.streaming import Row, RowStreamer, StopWhen, stream
 from chartqa_demo.images import shrink

@@ -12,8 +12,8 @@ from tiny import chart
 from chartqa_demo.arms import ARMS
 from chartqa_demo.engines import Options
 from chartqa_demo.engines.fast import tower
-from chartqa_demo.engines.fast.decoder import Step
 from chartqa_demo.engines.fast.decoding import adapted_rows
+from chartqa_demo.engines.fast.steps import Step
 from chartqa_demo.engines.local import LocalEngine, load_local
 from chartqa_demo.settings import Settings
 

@@ -12,8 +12,8 @@ from tiny import build_tiny, build_tiny_adapter, chart, last
 from chartqa_demo.arms import ADAPTER, ARMS, PRETRAINED, PROMPTED, Arm
 from chartqa_demo.data.splits import open_split
 from chartqa_demo.engines import Answers, EngineError, Options
-from chartqa_demo.engines.fast.decoder import BUCKET, Decoder
 from chartqa_demo.engines.fast.decoding import EAGER, NOT_CAPTURED, STATIC, adapted_rows, stream_tokens
+from chartqa_demo.engines.fast.steps import BUCKET, Decoder
 from chartqa_demo.engines.loading import choose
 from chartqa_demo.engines.local import LocalEngine, load_local
 from chartqa_demo.settings import Settings

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from chartqa_demo.engines.fast.charts import Look
+from chartqa_demo.engines.charts import Look
 from chartqa_demo.engines.fast.layers import Adapted, Layers, right_padded
 
 LEAVE_AT = 0.75  # rows still going, of those in the batch: then the cache is copied without those that have ended

@@ -8,9 +8,9 @@ import torch
 
 from chartqa_demo.arms import Arm
 from chartqa_demo.engines import EngineError
-from chartqa_demo.engines.fast.charts import Look
-from chartqa_demo.engines.fast.decoder import Decoder
+from chartqa_demo.engines.charts import Look
 from chartqa_demo.engines.fast.layers import Adapted, Layers
+from chartqa_demo.engines.fast.steps import Decoder
 from chartqa_demo.engines.loading import Choice
 
 REPLAYED = "Tokens are replayed from a CUDA graph (decode: graph)."

@@ -17,7 +17,7 @@ from peft.tuners.lora.layer import LoraLayer
 from torch.nn import Linear
 from torch.nn.functional import linear, rms_norm, scaled_dot_product_attention, silu
 
-from chartqa_demo.engines.fast.charts import Look, can_share
+from chartqa_demo.engines.charts import Look, can_share
 from chartqa_demo.engines.fast.tower import PROVEN, turned
 
 TUNING = 64  # ranks of an adapter, of all joined layers together, that ride along with the product of their weights

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from chartqa_demo.engines.fast.charts import Look
+from chartqa_demo.engines.charts import Look
 from chartqa_demo.engines.fast.graphs import captured
 from chartqa_demo.engines.fast.layers import Adapted, Layers
 from chartqa_demo.engines.loading import first_line

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from chartqa_demo.data.splits import DatasetError, draw_examples, open_split
 from chartqa_demo.engines import EngineError, Options
 from chartqa_demo.evaluate import run as evaluate
-from chartqa_demo.evaluate.batches import EvaluationError
+from chartqa_demo.evaluate.run import EvaluationError
 from chartqa_demo.settings import SettingsError, add_engine_flags, settings_from
 
 

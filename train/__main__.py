@@ -28,8 +28,9 @@ from chartqa_demo.data.splits import DatasetError
 from chartqa_demo.engines import EngineError, Options
 from chartqa_demo.engines.startup import set_up_torch
 from chartqa_demo.evaluate import run as evaluate
-from chartqa_demo.evaluate.batches import EvaluationError
-from chartqa_demo.evaluate.record import ResultsError, table
+from chartqa_demo.evaluate.record import ResultsError
+from chartqa_demo.evaluate.run import EvaluationError
+from chartqa_demo.evaluate.tables import figures_of, rule_as_text
 from chartqa_demo.space.hub import HubError
 from train import base as bases
 from train.card import write_card
@@ -199,9 +200,10 @@ def fine_tune(  # noqa: PLR0912, PLR0915 (a run is one story, told from top to b
         results = evaluate.measure(engine, data.held_out, ARMS, options, output / RESULTS, about=about)
     scores = {arm.key: results.score(arm.key, "canonical") for arm in ARMS}
     contract = replace(contract, scores={arm: round(100 * (one.accuracy or 0), 2) for arm, one in scores.items()})
-    write_card(output, contract, results, data, run_command(output))
+    figures = figures_of(results)
+    write_card(output, contract, figures, data, run_command(output))
     contract.save(output)  # last: scores in it say that the card is ours, and PEFT's own is gone
-    print(table(results, "canonical"))
+    print(rule_as_text(figures, "canonical"))
 
     # ------------------------------------------------------------------------------------------------------------
     # Publish

@@ -5,10 +5,10 @@ from pathlib import Path
 from huggingface_hub import EvalResult, ModelCardData
 
 from chartqa_demo.adapters.contract import Contract
-from chartqa_demo.arms import ARMS
-from chartqa_demo.evaluate.record import GROUPS, Results, percent
+from chartqa_demo.data.names import questions_title
+from chartqa_demo.evaluate.record import ALL
 from chartqa_demo.evaluate.rules import RULE_NOTES
-from chartqa_demo.evaluate.statistics import in_words
+from chartqa_demo.evaluate.tables import Figures, accuracy_table, as_markdown, questions_of, rule_columns
 from chartqa_demo.space.hub import HUB_ID
 from train.data import Data
 from train.publish import BUNDLED
@@ -64,66 +64,68 @@ side-by-side demo reads. It was shown charts of {pixels} pixels; others are scal
 """
 
 
-def write_card(folder: Path, contract: Contract, results: Results, data: Data, command: str) -> Path:
+def write_card(folder: Path, contract: Contract, figures: Figures, data: Data, command: str) -> Path:
     """Write README.md, with Hub metadata (model-index included), into the adapter's folder."""
-    charts = "generated charts" if data.generated else data.name
-    tables = "\n\n".join(f"### {rule.capitalize()} rule\n\n{_table(results, rule)}" for rule in RULES_SHOWN)
-    titles = {arm.key: arm.title for arm in ARMS}
+    trained_on = questions_title(data.name, data.train_split, len(data.train), chartqa=data.chartqa)
     text = CARD.format(
-        metadata=_metadata(folder.name, contract, results, data).to_yaml(),
+        metadata=_metadata(folder.name, contract, figures, data).to_yaml(),
         name=folder.name,
         base=_base(contract),
-        sample=f"{len(results.items):,} held-out questions of {charts} ({data.test_split}), greedy answers, "
-        "accuracy in per cent with its 95 % Wilson interval (number of questions).",
-        tables=tables,
-        comparisons="\n".join(
-            f"- {rule}: {in_words(one, titles[one.first], titles[one.second])}"
+        sample=f"On {questions_of(figures.settings)}, held out: greedy answers, accuracy in per cent with its 95 % "
+        "Wilson interval (number of questions).",
+        tables="\n\n".join(
+            f"### {rule.capitalize()} rule\n\n{as_markdown(accuracy_table(figures, rule_columns(rule)))}"
             for rule in RULES_SHOWN
-            for one in results.comparisons(rule)
         ),
+        comparisons="\n".join(f"- {rule}: {words}" for rule in RULES_SHOWN for words in figures.in_words(rule)),
         rules="\n".join(f"- {rule}: {RULE_NOTES[rule]}" for rule in RULES_SHOWN),
-        trained=f"Trained on {len(data.train):,} questions of {charts} ({data.train_split}), with the loss on the "
-        f"answers alone, seed {contract.seed}.",
+        trained=f"Trained on {trained_on}, with the loss on the answers alone, seed {contract.seed}.",
         command=command,
         versions=", ".join(f"{package} {version}" for package, version in contract.versions.items()) + ".",
         pixels=" to ".join(f"{limit:,}" for limit in sorted({contract.min_pixels or 0, contract.max_pixels or 0})),
         system=contract.system,
-        limits="- The base is a small demonstration model, and the charts were drawn by a program: on charts that "
-        "people publish it is far weaker than a large model."
-        if data.generated
-        else "- ChartQA's charts are in English and from four publishers; its labels hold errors, kept as released.",
-        licence="Apache-2.0, as is the base model."
-        if data.generated
-        else "Apache-2.0, as is the base model. The training data, ChartQA, is GPL-3.0; these files hold none of it.",
+        limits=_limits(data),
+        licence="Apache-2.0, as is the base model." + _licence_of_charts(data),
     )
     path = folder / "README.md"
     path.write_text(text, encoding="utf-8")
     return path
 
 
-def _table(results: Results, rule: str) -> str:
-    titles = {arm.key: arm.title for arm in ARMS}
-    lines = [f"| arm | {' | '.join(GROUPS)} |", "|---" * (len(GROUPS) + 1) + "|"]
-    for arm in results.arms:
-        lines.append(f"| {titles[arm]} | {' | '.join(percent(results.score(arm, rule, group)) for group in GROUPS)} |")
-    return "\n".join(lines)
+def _limits(data: Data) -> str:
+    if data.generated:
+        return (
+            "- The base is a small demonstration model, and the charts were drawn by a program: on charts that people "
+            "publish it is far weaker than a large model."
+        )
+    if data.chartqa:
+        return "- ChartQA's charts are in English and from four publishers; its labels hold errors, kept as released."
+    return f"- The charts of {data.name} are what it was trained and measured on; on others it may be far weaker."
 
 
-def _metadata(name: str, contract: Contract, results: Results, data: Data) -> ModelCardData:
+def _licence_of_charts(data: Data) -> str:
+    if data.generated:
+        return ""
+    if data.chartqa:
+        return " The training data, ChartQA, is GPL-3.0; these files hold none of it."
+    return f" The training data, {data.name}, has terms of its own; these files hold none of it."
+
+
+def _metadata(name: str, contract: Contract, figures: Figures, data: Data) -> ModelCardData:
     """Hub metadata; what has no id on the Hub is left out, since the Hub refuses names it cannot resolve."""
     measured = [
         EvalResult(
             task_type="visual-question-answering",
             task_name="Chart question answering",
             dataset_type=data.name,
-            dataset_name="generated charts" if data.generated else "ChartQA",
+            dataset_name="generated charts" if data.generated else "ChartQA" if data.chartqa else data.name,
             dataset_split=data.test_split,
             metric_type="accuracy",
             metric_name=f"relaxed accuracy ({rule})",
             metric_value=round(100 * accuracy, 2),
         )
         for rule in RULES_SHOWN
-        if (accuracy := results.score("adapter", rule).accuracy) is not None
+        if (accuracy := figures.scores[rule]["adapter"][ALL].accuracy) is not None
     ]
     return ModelCardData(
         base_model=contract.base if HUB_ID.fullmatch(contract.base) else None,

@@ -19,6 +19,7 @@ from PIL.Image import Image
 from tqdm.auto import tqdm
 
 from chartqa_demo.arms import ADAPTER, training_row
+from chartqa_demo.data.names import is_chartqa
 from chartqa_demo.data.splits import Example, Split, chart_id, draw_examples, open_split
 from chartqa_demo.images import ChartError, Size, fit_canvas, shrink
 from train.pretrain.scene import Chart, Question
@@ -34,8 +35,8 @@ FIRST_VAL_SEED, FIRST_TEST_SEED = 10_000_000, 20_000_000  # generated charts to 
 class Data:
     """What a run trains on, watches and is measured on; names as they may be published, a folder by its name only.
 
-    train, val: rows of images, prompt, completion; held_out: examples for `chartqa_demo.evaluate`; sizes: pixels of
-    each row's chart, where the recipe puts charts of like size together."""
+    train, val: rows of images, prompt, completion; held_out: examples for `chartqa_demo.evaluate`; chartqa: whether
+    the charts are ChartQA's; sizes: pixels of each row's chart, where the recipe puts charts of like size together."""
 
     name: str
     train: Dataset
@@ -43,6 +44,7 @@ class Data:
     held_out: list[Example]
     train_split: str
     test_split: str
+    chartqa: bool = False
     sizes: tuple[int, ...] = ()
 
     @property
@@ -85,6 +87,7 @@ def open_data(
         held_out=draw_examples(test, recipe.test_sample, seed),
         train_split=recipe.train_split,
         test_split=recipe.test_split,
+        chartqa=is_chartqa(recipe.dataset, train),
         sizes=tuple(row_tokens(train, recipe.max_pixels)) if recipe.like_sizes else (),
     )
 

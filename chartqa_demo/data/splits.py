@@ -29,6 +29,8 @@ KINDS: tuple[Kind, ...] = ("human", "machine")
 COLUMNS = {"image": ("image",), "query": ("query", "question"), "label": ("label", "answer")}
 KIND_COLUMNS = ("human_or_machine", "type")
 
+PUBLISHERS = ("Statista", "OECD", "Our World in Data", "Pew")  # ChartQA's sources (arXiv 2203.10244, section 3.1)
+
 
 class DatasetError(ValueError):
     """The charts asked for cannot be had; the message is one sentence with the way out."""
@@ -275,8 +277,8 @@ def _chart_ids(pictures: Any, column: str) -> Iterator[tuple[str, str]]:
 
 
 def publisher(file_name: str) -> str:
-    """Who published a ChartQA chart, as its file name tells: Statista, OECD, Our World in Data (long numbers) and
-    Pew (short ones) are ChartQA's four sources (arXiv 2203.10244, section 3.1). "other" where it does not tell."""
+    """Which of PUBLISHERS published a ChartQA chart, as its file name tells: Our World in Data's are long numbers,
+    Pew's short ones. "other" where it does not tell."""
     if re.match(r"(two|multi)_col_", file_name):
         return "Statista"
     if file_name.startswith("OECD_"):

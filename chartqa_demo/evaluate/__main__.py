@@ -1,8 +1,122 @@
-"""`python -m chartqa_demo.evaluate`; the code is in `run.py`."""
+"""Ask every question of a split to every arm, keep each answer at once, and compare the arms.
 
+    python -m chartqa_demo.evaluate --split test --limit 200 --seed 0
+    python -m chartqa_demo.evaluate --dataset HuggingFaceM4/ChartQA --split test --base Qwen/Qwen2-VL-7B-Instruct
+    python -m chartqa_demo.evaluate --arms none --predictions Qwen2.5-VL-7B=published_predictions.jsonl
+
+Running the same command again resumes.
+"""
+
+import argparse
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
-from chartqa_demo.evaluate.run import main
+from chartqa_demo.arms import ARMS
+from chartqa_demo.data.splits import KINDS, DatasetError, draw_examples, open_split
+from chartqa_demo.engines import EngineError, Options, load_engine
+from chartqa_demo.evaluate.predictions import read_predictions
+from chartqa_demo.evaluate.record import ResultsError
+from chartqa_demo.evaluate.rules import RULES
+from chartqa_demo.evaluate.run import EvaluationError, display_name, measure, output_name, record_path
+from chartqa_demo.evaluate.tables import figures_of, heading, rule_as_text
+from chartqa_demo.settings import Settings, SettingsError, add_engine_flags, settings_from
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit code: 0 done, 2 something a person has to change, 130 interrupted."""
+    flags = _parser().parse_args(argv)
+    try:
+        settings = settings_from(flags)
+        _evaluate(flags, settings)
+    except (SettingsError, DatasetError, EngineError, EvaluationError, ResultsError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nStopped. The same command resumes.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _evaluate(flags: argparse.Namespace, settings: Settings) -> None:
+    predictions = [read_predictions(argument) for argument in flags.predictions]
+    chosen = _chosen_arms(flags.arms)
+    if flags.limit is not None and flags.limit < 1:
+        raise EvaluationError(f"--limit is {flags.limit}; it has to be at least 1.")
+    if chosen == [] and not predictions:
+        raise EvaluationError("--arms none needs --predictions: there is nothing else to score.")
+    if chosen == []:  # the files bring their own questions
+        engine, arms, dataset, split = None, [], predictions[0].file_name, "recorded"
+        questions = predictions[0].examples()
+    else:
+        dataset, split = settings.dataset, settings.split
+        questions = open_split(dataset, split)
+        engine = load_engine(settings)
+        served = [arm for arm in engine.arms if not arm.adapter or engine.adapter is not None]
+        arms = served if chosen is None else [arm for arm in engine.arms if arm.key in chosen]
+    examples = draw_examples(questions, flags.limit, flags.seed, flags.kind)
+    if not examples:
+        raise EvaluationError(f"{display_name(dataset)} {split} has no question of the kind {flags.kind or 'any'}.")
+    about = {
+        "dataset": display_name(dataset),
+        "split": split,
+        "kind": flags.kind,
+        "limit": flags.limit,
+        "seed": flags.seed,
+    }
+    name = output_name(
+        engine, arms, Path(dataset).stem if engine is None else dataset, split, flags.limit, flags.seed, flags.kind
+    )
+    path = record_path(flags.output or Path(settings.results_dir) / f"{name}.jsonl")
+    if flags.restart:
+        path.unlink(missing_ok=True)
+    options = Options(max_new_tokens=settings.max_new_tokens)
+    results = measure(engine, examples, arms, options, path, about=about, predictions=predictions)
+    figures = figures_of(results)
+    print(heading(figures.settings))
+    for rule in RULES:
+        print("\n" + rule_as_text(figures, rule))
+    for item in results.errors:
+        print(f"not asked: {item.id}: {item.error}")
+    print(f"\nAnswers: {path}\nScores:  {path.with_suffix('.json')}")
+
+
+def _chosen_arms(text: str | None) -> list[str] | None:
+    """The arm keys asked for; None where nothing was said."""
+    if text is None:
+        return None
+    chosen = [] if text == "none" else [key.strip() for key in text.split(",")]
+    known = [arm.key for arm in ARMS]
+    for key in chosen:
+        if key not in known:
+            raise EvaluationError(f"There is no arm “{key}”; the arms are {', '.join(known)}, or none.")
+    return chosen
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m chartqa_demo.evaluate",
+        description="Compare the arms on a split: scores with intervals, paired tests, every answer on file. "
+        "The same command resumes.",
+    )
+    add = parser.add_argument
+    add("--limit", type=int, help="how many questions to draw from the split; default: all")
+    add("--seed", type=int, default=0, help="seed of the draw and of the bootstrap; default: 0")
+    add("--kind", choices=KINDS, help="only questions written by a human, or by a machine")
+    add("--arms", help="arms to ask, by comma, or none; default: all that the model can answer as")
+    add(
+        "--predictions",
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="recorded predictions as a further arm; can be given several times. With --arms none the file's own "
+        "questions are scored and no model is loaded",
+    )
+    add("--output", type=Path, help="the JSONL file; default: named by the settings, in --results-dir")
+    add("--restart", action="store_true", help="delete that file first instead of resuming")
+    add_engine_flags(parser)
+    return parser
+
 
 if __name__ == "__main__":
     sys.exit(main())

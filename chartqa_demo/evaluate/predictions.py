@@ -1,16 +1,16 @@
-"""Recorded predictions as an arm: somebody else's answers, scored and compared like the engine's own.
+"""Predictions in a file as an arm: somebody else's answers, scored and compared like the engine's own.
 
 A file has one JSON object per line with `image` (the data set's name of the picture), `query`, `label`, `prediction`
 and `split` (its end says who asked: human or augmented) or `human_or_machine`.
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from chartqa_demo.data.splits import Example, Kind
-from chartqa_demo.evaluate.record import ResultsError
+from chartqa_demo.evaluate.record import Item, ResultsError
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class Recorded:
+class Predictions:
     """The answers of one file, shown as the arm `name`."""
 
     name: str
@@ -67,7 +67,7 @@ class Recorded:
         ]
 
 
-def read_predictions(argument: str) -> Recorded:
+def read_predictions(argument: str) -> Predictions:
     """The file of a `NAME=FILE` argument. Raises ResultsError with the first line that cannot be read."""
     name, separator, file = argument.partition("=")
     if not separator or not name.strip() or not file:
@@ -90,7 +90,20 @@ def read_predictions(argument: str) -> Recorded:
             ) from error
     if not predictions:
         raise ResultsError(f"{path} holds no predictions.")
-    return Recorded(name.strip(), path.name, tuple(predictions))
+    return Predictions(name.strip(), path.name, tuple(predictions))
+
+
+def with_predictions(item: Item, answers_for: Mapping[str, Mapping[str, str]]) -> Item:
+    """The item with the answers of every file, answers_for: arm -> example id -> answer."""
+    if not answers_for or item.error is not None:
+        return item
+    answers, failures = dict(item.answers), dict(item.failures)
+    for name, texts in answers_for.items():
+        if item.id in texts:
+            answers[name] = texts[item.id]
+        else:
+            failures[name] = "There is no recorded prediction for this question."
+    return replace(item, answers=answers, failures=failures)
 
 
 def _prediction(row: dict[str, object]) -> Prediction:

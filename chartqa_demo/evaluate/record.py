@@ -6,14 +6,15 @@ questions and gold answers of the data set, `results.json` holds neither: only i
 
 import json
 import os
+import random
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 from chartqa_demo.data.splits import KINDS, Kind
 from chartqa_demo.evaluate import statistics as stats
@@ -24,7 +25,13 @@ if sys.platform != "win32":
 
 ALL = "all"
 GROUPS: tuple[str, ...] = (*KINDS, ALL)
-NOT_COMPARED = ("date", "commit", "versions")  # what may differ between the parts of a resumed evaluation
+NOT_COMPARED = ("date", "commit", "versions", "chartqa")  # what may differ between the parts of a resumed evaluation
+
+
+Order = Literal["id", "random"]
+
+ANY, DIFFER, CHANGED, NONE_RIGHT, ALL_RIGHT, FAILED = "any", "differ", "changed", "none right", "all right", "failed"
+ONLY = "only "
 
 
 class ResultsError(ValueError):
@@ -230,43 +237,6 @@ def open_record(path: Path, settings: dict[str, Any]) -> Iterator[tuple[Record, 
         yield Record(file, theirs or mine), items
 
 
-def heading(settings: Mapping[str, Any]) -> str:
-    """What was measured: "the bundled small Qwen2-VL with the bundled adapter on ChartQA test, 200 human questions
-    drawn with seed 0"; `settings` are those of a record or a results.json."""
-    adapter = settings.get("adapter")
-    served = " with the bundled adapter" if adapter == "bundled" else f" with adapter {adapter}" if adapter else ""
-    charts = "the bundled charts" if settings.get("dataset") == "bundled" else settings.get("dataset")
-    split = "" if settings.get("dataset") == "bundled" else f" {settings.get('split')}"
-    kind = f" {settings['kind']}" if settings.get("kind") else ""
-    limit = settings.get("limit")
-    asked = f"all{kind} questions" if limit is None else f"{limit:,}{kind} questions drawn with seed {settings['seed']}"
-    return f"{settings.get('model') or 'Recorded predictions'}{served} on {charts}{split}, {asked}"
-
-
-def table(results: Results, rule: str, title_of: Callable[[str], str] = str) -> str:
-    """The scores under one rule and the tests between the arms, as text for a terminal."""
-    head = ["", *(f"{group} (n)" for group in GROUPS)]
-    rows = [[title_of(arm), *(percent(results.score(arm, rule, group)) for group in GROUPS)] for arm in results.arms]
-    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
-    lines = [
-        f"{rule} relaxed accuracy in %, 95 % Wilson interval"
-        if rule != "exact"
-        else "exact match in %, 95 % Wilson interval"
-    ]
-    lines += [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in [head, *rows]
-    ]
-    lines += [stats.in_words(one, title_of(one.first), title_of(one.second)) for one in results.comparisons(rule)]
-    return "\n".join(lines)
-
-
-def percent(score: stats.Score) -> str:
-    """ "87.84 [86.50, 89.06] (2,500)": accuracy, interval and number of questions."""
-    if score.accuracy is None or score.low is None or score.high is None:
-        return "–"
-    return f"{100 * score.accuracy:.2f} [{100 * score.low:.2f}, {100 * score.high:.2f}] ({score.asked:,})"
-
-
 def write_summary(results: Results, path: Path) -> None:
     """Write results.json, replacing an older one in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -292,3 +262,68 @@ def _rounded(figures: stats.Score | stats.Comparison) -> dict[str, Any]:
 def _short(value: object) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 80 else text[:79] + "…"
+
+
+# --- where the arms disagree ------------------------------------------------------------------------------------
+
+
+def filters(results: Results) -> list[tuple[str, str]]:
+    """(what a reader sees, value) of every filter by who is right."""
+    titles = {key: str(arm["title"]) for key, arm in results.settings["arms"].items()}
+    return [
+        ("All questions", ANY),
+        ("Right and wrong answers", DIFFER),
+        *((f"Only {title} is right", ONLY + arm) for arm, title in titles.items()),
+        ("All arms wrong", NONE_RIGHT),
+        ("All arms right", ALL_RIGHT),
+        ("Different words", CHANGED),
+        ("Not answered", FAILED),
+    ]
+
+
+def select(
+    results: Results,
+    rule: str,
+    who: str = ANY,
+    kind: str | None = None,
+    source: str | None = None,
+    order: Order = "id",
+    seed: int = 0,
+) -> list[Item]:
+    """The items that pass every filter, in the order of the data set or shuffled by `seed`.
+
+    The shuffle is taken before the filters, so narrowing a filter never brings another item forward. Raises ValueError
+    for a `who` that is none of `filters`.
+    """
+    if who not in {value for _, value in filters(results)}:
+        raise ValueError(f"There is no filter “{who}”.")
+    items: Sequence[Item] = results.items
+    if order == "random":
+        items = random.Random(seed).sample(items, len(items))
+    return [
+        item
+        for item in items
+        if kind in (None, item.kind) and source in (None, item.source) and _passes(results, item, rule, who)
+    ]
+
+
+def sources(results: Results) -> list[str]:
+    """The chart sources of an evaluation, in alphabetical order."""
+    return sorted({item.source for item in results.items if item.source})
+
+
+def _passes(results: Results, item: Item, rule: str, who: str) -> bool:
+    verdicts = results.verdicts(rule)
+    right = {arm: verdicts[arm][item.id] for arm in results.arms if item.id in verdicts[arm]}
+    answered = bool(right)
+    passes = {
+        ANY: True,
+        DIFFER: len(set(right.values())) > 1,
+        CHANGED: len({text.strip() for text in item.answers.values()}) > 1,
+        NONE_RIGHT: answered and not any(right.values()),
+        ALL_RIGHT: answered and all(right.values()),
+        FAILED: item.error is not None or bool(item.failures),
+    }
+    if who in passes:
+        return passes[who]
+    return [arm for arm, good in right.items() if good] == [who.removeprefix(ONLY)]

@@ -13,11 +13,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from chartqa_demo.evaluate import statistics as stats
-from chartqa_demo.evaluate.record import ALL, GROUPS, heading
+from chartqa_demo.evaluate.record import GROUPS
+from chartqa_demo.evaluate.tables import (
+    Column,
+    accuracy_table,
+    as_markdown,
+    figures_of_summary,
+    heading,
+    questions_of,
+)
 
 BEGIN, END = "<!-- measured:begin -->", "<!-- measured:end -->"
-HEAD = ("arm", *(f"{group}, canonical" for group in GROUPS), "all, exact", "all, year-strict", "all, tolerant")
+COLUMNS = (
+    *(Column(f"{group}, canonical", "canonical", group, interval=True) for group in GROUPS),
+    *(Column(f"all, {rule}", rule) for rule in ("exact", "year-strict", "tolerant")),
+)
 EXPLANATION = (
     "Per cent of answers that are right, with 95 % Wilson intervals; p is McNemar's exact test, the interval of a "
     "difference is a bootstrap over charts. *Canonical* is ChartQA's relaxed accuracy as pix2struct and lmms-eval "
@@ -44,20 +54,13 @@ def read_summaries(folder: Path) -> list[dict[str, Any]]:
 
 
 def section(summary: Mapping[str, Any]) -> str:
-    """One evaluation as Markdown: what was measured, a row per arm, the tests in words."""
-    lines = [_heading(summary), "", _row(HEAD), _row(["---", *["---:"] * (len(HEAD) - 1)])]
-    for key, arm in summary["arms"].items():
-        scores = summary["scores"]
-        cells = [_cell(scores["canonical"][key][group], interval=True) for group in GROUPS]
-        cells += [_cell(scores[rule][key][ALL], interval=False) for rule in ("exact", "year-strict", "tolerant")]
-        lines.append(_row([arm["title"], *cells]))
-    titles = {key: arm["title"] for key, arm in summary["arms"].items()}
+    """One evaluation as Markdown: what was measured, a row per arm, the comparisons in words."""
+    figures = figures_of_summary(summary)
+    parts = [_heading(summary), as_markdown(accuracy_table(figures, COLUMNS))]
     for rule in ("canonical", "tolerant"):
-        told = [stats.Comparison(**one) for one in summary["comparisons"][rule]]
-        words = "; ".join(stats.in_words(one, titles[one.first], titles[one.second]) for one in told)
-        if words:
-            lines += ["", f"{rule.capitalize()}: {words}."]
-    return "\n".join(lines)
+        if figures.comparisons[rule]:
+            parts.append(f"{rule.capitalize()}: {'; '.join(figures.in_words(rule))}.")
+    return "\n\n".join(parts)
 
 
 def block(summaries: Sequence[Mapping[str, Any]]) -> str:
@@ -86,12 +89,9 @@ def measured_line(folder: Path, model: str, adapter: str | None = None) -> str |
     if not fitting:
         return None
     summary = max(fitting, key=lambda one: one["asked"])
-    scores = summary["scores"]["canonical"]
-    told = ", ".join(
-        f"{arm['title']} {_cell(scores[key][ALL], interval=True)} %" for key, arm in summary["arms"].items()
-    )
-    charts = heading(summary).split(" on ", 1)[1]
-    return f"Measured on {charts}: {told} right (canonical relaxed accuracy, {summary['date']})."
+    table = accuracy_table(figures_of_summary(summary), [Column("all", "canonical", interval=True)])
+    told = ", ".join(f"{arm} {accuracy} %" for arm, accuracy in table.rows)
+    return f"Measured on {questions_of(summary)}: {told} right (canonical relaxed accuracy, {summary['date']})."
 
 
 def _heading(summary: Mapping[str, Any]) -> str:
@@ -100,17 +100,6 @@ def _heading(summary: Mapping[str, Any]) -> str:
     failed = f", {errors} of them could not be asked" if errors else ""
     what = heading(summary)
     return f"**{what[:1].upper()}{what[1:]}** (n = {summary['asked']:,}{failed}; {made})"
-
-
-def _cell(score: Mapping[str, Any], interval: bool) -> str:
-    if score["accuracy"] is None:
-        return "–"
-    text = f"{100 * score['accuracy']:.1f}"
-    return f"{text} [{100 * score['low']:.1f}, {100 * score['high']:.1f}]" if interval else text
-
-
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,45 +1,44 @@
-"""Ask every question of a split to every arm, keep each answer at once, and compare the arms.
+"""An evaluation's run: every question of a split to every arm, each answer on disk at once, resumable.
 
-    python -m chartqa_demo.evaluate --split test --limit 200 --seed 0
-    python -m chartqa_demo.evaluate --dataset HuggingFaceM4/ChartQA --split test --base Qwen/Qwen2-VL-7B-Instruct
-    python -m chartqa_demo.evaluate --arms none --predictions Qwen2.5-VL-7B=published_predictions.jsonl
-
-Running the same command again resumes. `run` is what the page and this command share; it writes the record
-(`….jsonl`, a line per question as soon as it is answered) and, when it ends, `….json` with the scores.
+`run` is what the page, the command (`__main__.py`) and a training run share; it writes the record (`….jsonl`, a line
+per question as soon as it is answered) and, when it ends, `….json` with the scores. Running it again on the same file
+resumes.
 """
 
-import argparse
 import re
 import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
 from tqdm import tqdm
 
-from chartqa_demo.arms import ARMS, Arm
-from chartqa_demo.data.splits import KINDS, DatasetError, Example, draw_examples, open_split
-from chartqa_demo.engines import Engine, EngineError, Options, load_engine
-from chartqa_demo.evaluate.batches import EvaluationError, Questioner
-from chartqa_demo.evaluate.predictions import Recorded, read_predictions
-from chartqa_demo.evaluate.record import (
-    Item,
-    Results,
-    ResultsError,
-    in_order,
-    open_record,
-    read_results,
-    table,
-    write_summary,
-)
-from chartqa_demo.evaluate.rules import RULES
-from chartqa_demo.settings import Settings, SettingsError, add_engine_flags, settings_from
+from chartqa_demo.arms import Arm
+from chartqa_demo.data.names import is_chartqa
+from chartqa_demo.data.splits import Example
+from chartqa_demo.engines import Answers, Engine, EngineError, Options, OutOfMemory
+from chartqa_demo.evaluate.predictions import Predictions, with_predictions
+from chartqa_demo.evaluate.record import Item, Results, in_order, open_record, read_results, write_summary
+from chartqa_demo.images import ChartError
+
+FIRST_BATCH, LARGEST_BATCH = 16, 64  # questions; times three arms in the engine's batch
+WORTH_GROWING = 1.1  # a batch that is not this much faster per question than a smaller one is large enough
+READERS = 4  # threads that decode a batch's charts
+GIVE_UP_AFTER = 10  # questions in a row that fail alone: then it is not the questions
+
+
+class EvaluationError(RuntimeError):
+    """The evaluation cannot start or go on; the message is one sentence with the way out."""
 
 
 @dataclass(frozen=True)
@@ -73,15 +72,15 @@ def run(
     stop: threading.Event | None = None,
     *,
     about: Mapping[str, Any] | None = None,
-    recorded: Sequence[Recorded] = (),
+    predictions: Sequence[Predictions] = (),
     chunk_s: float | None = None,
 ) -> Iterator[Progress]:
     """Ask `examples` to `arms` in batches, append each finished question to `path`, and report after every batch.
 
     A question that is in the file already is not asked again; the file's settings have to be the same ones. `stop`
     ends the run after the batch at hand, and so does closing the iterator; both leave a file to resume from. The scores
-    are written beside it (`.json`) when the run ends. `about` adds settings (dataset, split, seed ...); `recorded` adds
-    arms whose answers are known; engine None scores these alone; `chunk_s` limits the engine's seconds per
+    are written beside it (`.json`) when the run ends. `about` adds settings (dataset, split, seed ...); `predictions`
+    adds arms whose answers are known; engine None scores these alone; `chunk_s` limits the engine's seconds per
     batch, once its speed is known.
 
     Raises EvaluationError (other settings, an arm without its adapter, another run on the same file, a model that
@@ -89,9 +88,9 @@ def run(
     """
     path = record_path(path)
     asked_arms = tuple(arms) if engine is not None else ()
-    _check_arms(engine, asked_arms, recorded)
-    settings = describe(engine, examples, asked_arms, options, about or {}, recorded)
-    known = {one.name: one.answers_for(examples) for one in recorded}
+    _check_arms(engine, asked_arms, predictions)
+    settings = describe(engine, examples, asked_arms, options, about or {}, predictions)
+    known = {one.name: one.answers_for(examples) for one in predictions}
     with open_record(path, settings) as (record, items):
         finished = {item.id for item in items}
         waiting = [one for one in examples if one.id not in finished]
@@ -106,7 +105,7 @@ def run(
 
         yield progress(())
         for asked in questioner.ask_all(waiting):
-            new = [_with_recorded(item, known) for item in asked]
+            new = [with_predictions(item, known) for item in asked]
             for item in new:
                 record.append(item)
             items.extend(new)
@@ -146,7 +145,7 @@ def describe(
     arms: Sequence[Arm],
     options: Options,
     about: Mapping[str, Any],
-    recorded: Sequence[Recorded] = (),
+    predictions: Sequence[Predictions] = (),
 ) -> dict[str, Any]:
     """Everything that decides the answers, as JSON values; folders appear by name, so a record names no machine."""
     return {
@@ -155,7 +154,7 @@ def describe(
         "adapter": display_name(engine.adapter) if engine is not None and engine.adapter else None,
         "arms": {
             **{arm.key: {"title": arm.title, "system": arm.system, "adapter": arm.adapter} for arm in arms},
-            **{one.name: {"title": one.name, "recorded": one.file_name} for one in recorded},
+            **{one.name: {"title": one.name, "recorded": one.file_name} for one in predictions},
         },
         "max_new_tokens": options.max_new_tokens,
         "max_pixels": options.max_pixels,
@@ -163,12 +162,13 @@ def describe(
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
         "commit": _commit(),
         "versions": _versions(),
+        "chartqa": is_chartqa(str(about.get("dataset", "")), examples),
         "sample": [one.id for one in examples],
     }
 
 
-def _check_arms(engine: Engine | None, arms: Sequence[Arm], recorded: Sequence[Recorded]) -> None:
-    names = [*(arm.key for arm in arms), *(one.name for one in recorded)]
+def _check_arms(engine: Engine | None, arms: Sequence[Arm], predictions: Sequence[Predictions]) -> None:
+    names = [*(arm.key for arm in arms), *(one.name for one in predictions)]
     if not names:
         raise EvaluationError("There is nothing to evaluate: choose at least one arm or a file of predictions.")
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -179,18 +179,6 @@ def _check_arms(engine: Engine | None, arms: Sequence[Arm], recorded: Sequence[R
         raise EvaluationError(
             f"No adapter is loaded, so there is no arm {missing[0]}. Load one with --adapter, or leave the arm out."
         )
-
-
-def _with_recorded(item: Item, known: Mapping[str, Mapping[str, str]]) -> Item:
-    if not known or item.error is not None:
-        return item
-    answers, failures = dict(item.answers), dict(item.failures)
-    for name, texts in known.items():
-        if item.id in texts:
-            answers[name] = texts[item.id]
-        else:
-            failures[name] = "There is no recorded prediction for this question."
-    return Item(**{**item.__dict__, "answers": answers, "failures": failures})
 
 
 def _commit() -> str | None:
@@ -223,9 +211,6 @@ def display_name(folder_or_id: str) -> str:
     return Path(folder_or_id).resolve().name if Path(folder_or_id).is_dir() else folder_or_id
 
 
-# --- the command -----------------------------------------------------------------------------------------------
-
-
 def output_name(
     engine: Engine | None,
     arms: Sequence[Arm],
@@ -253,95 +238,140 @@ def _slug(text: str) -> str:
     return re.sub(r"[^a-z0-9.]+", "-", text.lower().split("/")[-1]).strip("-.") or "unnamed"
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code: 0 done, 2 something a person has to change, 130 interrupted."""
-    flags = _parser().parse_args(argv)
+# --- questions in batches ---------------------------------------------------------------------------------------
+
+
+@dataclass
+class Batch:
+    """How many questions go into the engine at once: doubled while that is faster per question, halved when they do
+    not fit into memory, and never beyond what did not fit."""
+
+    size: int = FIRST_BATCH
+    limit: int = LARGEST_BATCH
+    best: float = 0.0
+    asked: int = 0
+    seconds: float = 0.0
+
+    @property
+    def per_question_s(self) -> float | None:
+        """Seconds of the engine per question so far; None before the first answer."""
+        return self.seconds / self.asked if self.asked else None
+
+    def worked(self, asked: int, seconds: float) -> None:
+        """A batch of `asked` questions took `seconds`."""
+        self.asked, self.seconds = self.asked + asked, self.seconds + seconds
+        speed = asked / max(seconds, 1e-9)
+        if 2 * asked > self.size and speed > WORTH_GROWING * self.best:
+            self.size = min(2 * self.size, self.limit)
+        self.best = max(self.best, speed)
+
+    def did_not_fit(self, asked: int) -> None:
+        """A batch of `asked` questions ran out of memory."""
+        self.size = self.limit = max(1, asked // 2)
+
+
+@dataclass
+class Questioner:
+    """One pass over the questions of an evaluation. See `run` for the fields."""
+
+    engine: Engine | None
+    arms: Sequence[Arm]
+    options: Options
+    stop: threading.Event
+    chunk_s: float | None
+    batch: Batch = field(default_factory=Batch)
+    doubtful: list[Item] = field(default_factory=list)  # failed alone; the question's fault once another succeeds
+
+    def ask_all(self, examples: Sequence[Example]) -> Iterator[list[Item]]:
+        """Items as their batches finish. Charts of one size come together, large ones first, so that a batch that
+        does not fit shows early; questions about one chart stay together, because the engine looks at it once."""
+        if self.engine is None:
+            yield [_item(one) for one in examples]
+            return
+        sizes = {one.chart: one.image_size() for one in examples}
+        queue = deque(sorted(examples, key=lambda one: (-_area(sizes[one.chart]), sizes[one.chart], one.chart)))
+        while queue and not self.stop.is_set():
+            batch = _whole_charts(queue, self._batch_size())
+            charts = {one.chart: one for one in batch}
+            with ThreadPoolExecutor(READERS) as readers:
+                pictures = dict(zip(charts, readers.map(_picture, charts.values()), strict=True))
+            read = [(one, pictures[one.chart]) for one in batch]
+            broken = [_item(one, error=str(why)) for one, why in read if isinstance(why, Exception)]
+            if broken:
+                yield broken
+            yield from self._ask([(one, image) for one, image in read if isinstance(image, Image.Image)])
+        if self.doubtful and not self.stop.is_set():
+            yield self.doubtful
+
+    def _batch_size(self) -> int:
+        each = self.batch.per_question_s
+        if self.chunk_s is None or each is None:
+            return self.batch.size
+        return max(1, min(self.batch.size, int(self.chunk_s / max(each, 1e-9))))
+
+    def _ask(self, loaded: Sequence[tuple[Example, Image.Image]]) -> Iterator[list[Item]]:
+        if not loaded or self.stop.is_set() or self.engine is None:
+            return
+        began = time.monotonic()
+        try:
+            answers = self.engine.answer_many([(image, one.question) for one, image in loaded], self.arms, self.options)
+        except EngineError as error:
+            if isinstance(error, OutOfMemory):
+                self.batch.did_not_fit(len(loaded))
+            if len(loaded) == 1:
+                self._doubt(loaded[0][0], error)
+                return
+            half = len(loaded) // 2
+            yield from self._ask(loaded[:half])
+            yield from self._ask(loaded[half:])
+            return
+        seconds = time.monotonic() - began
+        self.batch.worked(len(loaded), seconds)
+        doubtful, self.doubtful = self.doubtful, []
+        answered = [_item(one, given, seconds / len(loaded)) for (one, _), given in zip(loaded, answers, strict=True)]
+        yield doubtful + answered
+
+    def _doubt(self, example: Example, error: EngineError) -> None:
+        """A question failed alone. When many do in a row the model (its server, a used-up quota) is at fault, and
+        none of them is recorded, so that they are asked when the evaluation goes on."""
+        self.doubtful.append(_item(example, error=str(error)))
+        if len(self.doubtful) >= GIVE_UP_AFTER:
+            raise EvaluationError(f"{GIVE_UP_AFTER} questions in a row failed, the last one with: {error}")
+
+
+def _whole_charts(queue: deque[Example], size: int) -> list[Example]:
+    """At most `size` questions from the front, ending where a chart ends: a chart in two batches is read twice."""
+    picked: list[Example] = []
+    while queue and len(picked) < size:
+        chart = list(takewhile(lambda one: one.chart == queue[0].chart, queue))
+        if picked and len(picked) + len(chart) > size:
+            break
+        picked += [queue.popleft() for _ in chart[: size - len(picked)]]
+    return picked
+
+
+def _picture(example: Example) -> Image.Image | Exception:
     try:
-        settings = settings_from(flags)
-        _evaluate(flags, settings)
-    except (SettingsError, DatasetError, EngineError, EvaluationError, ResultsError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nStopped. The same command resumes.", file=sys.stderr)
-        return 130
-    return 0
+        return example.load_image()
+    except (ChartError, OSError) as error:
+        return error
 
 
-def _evaluate(flags: argparse.Namespace, settings: Settings) -> None:
-    recorded = [read_predictions(argument) for argument in flags.predictions]
-    wanted = _wanted_arms(flags.arms)
-    if flags.limit is not None and flags.limit < 1:
-        raise EvaluationError(f"--limit is {flags.limit}; it has to be at least 1.")
-    if wanted == [] and not recorded:
-        raise EvaluationError("--arms none needs --predictions: there is nothing else to score.")
-    if wanted == []:  # the files bring their own questions
-        engine, arms, dataset, split = None, [], recorded[0].file_name, "recorded"
-        questions = recorded[0].examples()
-    else:
-        dataset, split = settings.dataset, settings.split
-        questions = open_split(dataset, split)
-        engine = load_engine(settings)
-        served = [arm for arm in engine.arms if not arm.adapter or engine.adapter is not None]
-        arms = served if wanted is None else [arm for arm in engine.arms if arm.key in wanted]
-    examples = draw_examples(questions, flags.limit, flags.seed, flags.kind)
-    if not examples:
-        raise EvaluationError(f"{display_name(dataset)} {split} has no question of the kind {flags.kind or 'any'}.")
-    about = {
-        "dataset": display_name(dataset),
-        "split": split,
-        "kind": flags.kind,
-        "limit": flags.limit,
-        "seed": flags.seed,
-    }
-    name = output_name(
-        engine, arms, Path(dataset).stem if engine is None else dataset, split, flags.limit, flags.seed, flags.kind
+def _item(example: Example, answers: Answers = (), seconds: float | None = None, error: str | None = None) -> Item:
+    return Item(
+        id=example.id,
+        chart=example.chart,
+        question=example.question,
+        gold=example.gold,
+        kind=example.kind,
+        source=example.source,
+        answers={answer.arm: answer.text for answer in answers if answer.error is None},
+        tokens={answer.arm: answer.tokens for answer in answers if answer.error is None},
+        failures={answer.arm: answer.error for answer in answers if answer.error is not None},
+        error=error,
+        seconds=seconds,
     )
-    path = record_path(flags.output or Path(settings.results_dir) / f"{name}.jsonl")
-    if flags.restart:
-        path.unlink(missing_ok=True)
-    options = Options(max_new_tokens=settings.max_new_tokens)
-    results = measure(engine, examples, arms, options, path, about=about, recorded=recorded)
-    titles = {key: arm["title"] for key, arm in results.settings["arms"].items()}
-    for rule in RULES:
-        print("\n" + table(results, rule, lambda key: titles[key]))
-    for item in results.errors:
-        print(f"not asked: {item.id}: {item.error}")
-    print(f"\nAnswers: {path}\nScores:  {path.with_suffix('.json')}")
 
 
-def _wanted_arms(text: str | None) -> list[str] | None:
-    """The arm keys asked for; None where nothing was said."""
-    if text is None:
-        return None
-    wanted = [] if text == "none" else [key.strip() for key in text.split(",")]
-    known = [arm.key for arm in ARMS]
-    for key in wanted:
-        if key not in known:
-            raise EvaluationError(f"There is no arm “{key}”; the arms are {', '.join(known)}, or none.")
-    return wanted
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m chartqa_demo.evaluate",
-        description="Compare the arms on a split: scores with intervals, paired tests, every answer on file. "
-        "The same command resumes.",
-    )
-    add = parser.add_argument
-    add("--limit", type=int, help="how many questions to draw from the split; default: all")
-    add("--seed", type=int, default=0, help="seed of the draw and of the bootstrap; default: 0")
-    add("--kind", choices=KINDS, help="only questions written by a human, or by a machine")
-    add("--arms", help="arms to ask, by comma, or none; default: all that the model can answer as")
-    add(
-        "--predictions",
-        action="append",
-        default=[],
-        metavar="NAME=FILE",
-        help="recorded predictions as a further arm; can be given several times. With --arms none the file's own "
-        "questions are scored and no model is loaded",
-    )
-    add("--output", type=Path, help="the JSONL file; default: named by the settings, in --results-dir")
-    add("--restart", action="store_true", help="delete that file first instead of resuming")
-    add_engine_flags(parser)
-    return parser
+def _area(size: tuple[int, int]) -> int:
+    return size[0] * size[1]

@@ -1,7 +1,7 @@
 """Intervals and paired tests for arms that answered the same questions.
 
 Questions about one chart are not independent, so the interval of a difference resamples whole charts; McNemar's exact
-test takes questions one by one. A difference counts as seen only when both agree. scipy and statsmodels take more than
+test takes questions one by one. A difference counts only when both agree. scipy and statsmodels take more than
 a second to import, so functions do it when they are called.
 """
 
@@ -50,7 +50,7 @@ class Comparison:
     questions_needed: int | None
 
     @property
-    def seen(self) -> bool:
+    def significant(self) -> bool:
         """Whether test and interval both say that the arms differ."""
         if self.low is None or self.high is None:
             return False
@@ -162,7 +162,7 @@ def in_words(comparison: Comparison, first: str | None = None, second: str | Non
         return f"{one} and {other} have no question in common yet"
     if comparison.only_first == comparison.only_second == 0:
         return f"{one} and {other} are right on exactly the same questions, n = {comparison.asked:,}"
-    if comparison.seen:
+    if comparison.significant:
         return f"{one} beats {other} by {figures}"
     needed = comparison.questions_needed
     more = "" if needed is None else f"; about {needed:,} questions would show a difference of this size"

@@ -21,7 +21,7 @@ from chartqa_demo.adapters.contract import Contract
 from chartqa_demo.arms import ADAPTER, ARMS, PRETRAINED, PROMPTED
 from chartqa_demo.engines import Answer, Answers, EngineError, Options, endpoint, load_engine
 from chartqa_demo.engines.endpoint import ITEMS, NO_ADAPTER, EndpointEngine
-from chartqa_demo.evaluate import run as evaluate
+from chartqa_demo.evaluate.__main__ import main
 from chartqa_demo.images import fit_canvas, shrink
 from chartqa_demo.settings import Settings
 from chartqa_demo.ui.compare.answers import answer_card
@@ -359,7 +359,7 @@ def test_the_evaluation_command_asks_a_server(
 ) -> None:
     record = tmp_path / "run.jsonl"
     names = ["--endpoint", server.url, "--base-name", "base", "--adapter-name", "tuned"]
-    assert evaluate.main([*names, "--limit", "6", "--output", str(record)]) == 0
+    assert main([*names, "--limit", "6", "--output", str(record)]) == 0
     assert len(server.requests) == 18
     rows = [json.loads(line) for line in record.read_text(encoding="utf-8").splitlines()]
     answers = [row["answers"] for row in rows if "answers" in row]

@@ -3,8 +3,7 @@
 import pytest
 from knowing_engine import KnowingEngine, finish, make_examples
 
-from chartqa_demo.evaluate import disagreements
-from chartqa_demo.evaluate.disagreements import filters, select
+from chartqa_demo.evaluate.record import filters, select, sources
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +35,7 @@ def test_kind_and_source_narrow_the_list(results):
     assert {item.kind for item in select(results, "canonical", kind="machine")} == {"machine"}
     assert len(select(results, "canonical", kind="machine", source="bars")) == 3
     assert select(results, "canonical", source="pies") == []
-    assert disagreements.sources(results) == ["bars"]
+    assert sources(results) == ["bars"]
 
 
 def test_the_order_is_by_id_or_seeded_and_never_depends_on_the_filter(results):

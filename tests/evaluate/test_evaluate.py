@@ -11,8 +11,10 @@ from chartqa_demo.arms import ADAPTER, ARMS, PRETRAINED, PROMPTED
 from chartqa_demo.data.splits import Example
 from chartqa_demo.engines import Answer, EngineError
 from chartqa_demo.evaluate import run as evaluate
-from chartqa_demo.evaluate.batches import GIVE_UP_AFTER, LARGEST_BATCH, Batch, EvaluationError
-from chartqa_demo.evaluate.record import read_results, table
+from chartqa_demo.evaluate.__main__ import main
+from chartqa_demo.evaluate.record import read_results
+from chartqa_demo.evaluate.run import GIVE_UP_AFTER, LARGEST_BATCH, Batch, EvaluationError
+from chartqa_demo.evaluate.tables import figures_of, rule_as_text
 
 
 def test_every_question_is_asked_once_and_scored_under_every_rule(tmp_path):
@@ -177,7 +179,7 @@ def test_a_chunk_never_takes_longer_than_its_limit_once_the_speed_is_known(tmp_p
 
     engine = Clocked()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("chartqa_demo.evaluate.batches.time.monotonic", lambda: next(seconds))
+        patch.setattr("chartqa_demo.evaluate.run.time.monotonic", lambda: next(seconds))
         finish(engine, make_examples(40, per_chart=1), tmp_path / "run.jsonl", chunk_s=3)
     assert [len(batch) for batch in engine.batches][:2] == [16, 3]
 
@@ -193,7 +195,7 @@ def test_a_chunk_never_takes_longer_than_its_limit_once_the_speed_is_known(tmp_p
     ],
 )
 def test_what_cannot_be_evaluated_is_one_sentence_and_exit_code_2(command, sentence, capsys):
-    assert evaluate.main(command) == 2
+    assert main(command) == 2
     printed = capsys.readouterr().err
     assert printed.startswith("error: ") and sentence in printed and printed.count("\n") == 1
 
@@ -211,7 +213,7 @@ def test_the_file_is_named_by_what_was_measured():
 
 def test_the_table_names_its_rule_and_the_tests_are_in_words(tmp_path):
     results = finish(KnowingEngine(), make_examples(40), tmp_path / "run.jsonl").results
-    printed = table(results, "canonical", {arm.key: arm.title for arm in ARMS}.__getitem__)
+    printed = rule_as_text(figures_of(results), "canonical")
     assert printed.splitlines()[0] == "canonical relaxed accuracy in %, 95 % Wilson interval"
     assert "Adapter     100.00 [88.65, 100.00] (30)" in printed
     assert "Adapter beats Prompted by 100.0 points [100.0, 100.0], p < 0.0001, n = 40" in printed

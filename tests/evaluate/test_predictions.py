@@ -8,7 +8,7 @@ import pytest
 from knowing_engine import KnowingEngine, finish, make_examples
 from scipy.stats import binomtest
 
-from chartqa_demo.evaluate import run as evaluate
+from chartqa_demo.evaluate.__main__ import main
 from chartqa_demo.evaluate.predictions import read_predictions
 from chartqa_demo.evaluate.record import ResultsError
 
@@ -38,7 +38,7 @@ def crafted(tmp_path, name, verdicts):
 def test_crafted_arms_get_the_mcnemar_p_of_scipy(tmp_path):
     first = crafted(tmp_path, "first", [True] * 60 + [True] * 19 + [False] * 7 + [False] * 14)
     second = crafted(tmp_path, "second", [True] * 60 + [False] * 19 + [True] * 7 + [False] * 14)
-    last = finish(None, first.examples(), tmp_path / "run.jsonl", arms=(), recorded=[first, second])
+    last = finish(None, first.examples(), tmp_path / "run.jsonl", arms=(), predictions=[first, second])
     found = last.results.compare("first", "second", "canonical")
     assert (found.only_first, found.only_second, found.asked) == (19, 7, 100)
     assert found.p == pytest.approx(binomtest(19, 26, 0.5).pvalue, rel=1e-9)
@@ -49,19 +49,19 @@ def test_predictions_join_the_engines_arms_by_picture_and_question(tmp_path):
         {"image": f"{number}.png", "query": f"What is {number}?", "label": "x", "prediction": "0", "split": "human"}
         for number in range(1, 4)
     ]
-    recorded = read_predictions(f"theirs={write_predictions(tmp_path / 'p.jsonl', rows)}")
-    last = finish(KnowingEngine(), make_examples(5), tmp_path / "run.jsonl", recorded=[recorded])
+    theirs = read_predictions(f"theirs={write_predictions(tmp_path / 'p.jsonl', rows)}")
+    last = finish(KnowingEngine(), make_examples(5), tmp_path / "run.jsonl", predictions=[theirs])
     assert last.results.arms == ("pretrained", "prompted", "adapter", "theirs")
     assert last.results.score("theirs", "canonical").asked == 3
     assert last.results.compare("adapter", "theirs", "canonical").only_first == 3
 
 
 def test_predictions_for_other_charts_are_refused(tmp_path):
-    recorded = crafted(tmp_path, "theirs", [True])
+    theirs = crafted(tmp_path, "theirs", [True])
     with pytest.raises(
         ResultsError, match=r"no prediction for any of the 3 questions; it names charts such as “0.png”"
     ):
-        finish(KnowingEngine(), make_examples(3), tmp_path / "run.jsonl", recorded=[recorded])
+        finish(KnowingEngine(), make_examples(3), tmp_path / "run.jsonl", predictions=[theirs])
 
 
 def test_a_line_that_is_no_prediction_is_named(tmp_path):
@@ -76,7 +76,7 @@ def test_a_line_that_is_no_prediction_is_named(tmp_path):
 def test_published_predictions_print_the_known_scores_with_wilson_intervals(tmp_path, capsys):
     file = CHARTQA / "published_predictions.jsonl"
     command = ["--arms", "none", "--predictions", f"Published={file}", "--results-dir", str(tmp_path)]
-    assert evaluate.main(command) == 0
+    assert main(command) == 0
     printed = capsys.readouterr().out
     assert "80.72 [78.44, 82.81] (1,250)  94.96 [93.60, 96.04] (1,250)  87.84 [86.50, 89.06] (2,500)" in printed
     assert "86.44 [" in printed and "78.92 [" in printed

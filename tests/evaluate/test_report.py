@@ -28,7 +28,10 @@ def test_the_block_is_replaced_and_the_rest_is_kept(folder):
     assert command(folder) == 0
     text = (folder / "README.md").read_text(encoding="utf-8")
     assert text.startswith("# Title\n") and text.endswith("\n\nrest\n") and "old" not in text
-    assert "**A knowing engine with the bundled adapter on ChartQA test, all questions** (n = 30, 1 of them" in text
+    assert (
+        "**A knowing engine with the bundled adapter on a 30-question sample of ChartQA's test split** "
+        "(n = 30, 1 of them" in text
+    )
     assert "| Adapter | 100.0 [" in text
     assert "| Prompted | 0.0 [0.0, " in text and "| 0.0 | 0.0 | 100.0 |" in text
     assert "Canonical: Prompted and Pretrained are right on exactly the same questions, n = 29; Adapter beats" in text
@@ -62,7 +65,7 @@ def test_a_readme_without_the_marks_is_refused(folder, capsys):
 def test_the_page_gets_the_same_in_one_sentence(folder):
     line = measured_line(folder / "results", "a knowing engine", "bundled")
     assert line is not None
-    assert line.startswith("Measured on ChartQA test, all questions: Pretrained 0.0 [0.0, ")
+    assert line.startswith("Measured on a 30-question sample of ChartQA's test split: Pretrained 0.0 [0.0, ")
     assert "Adapter 100.0 [" in line
     assert measured_line(folder / "results", "another model", "bundled") is None
     assert measured_line(folder / "results", "a knowing engine", "another adapter") is None

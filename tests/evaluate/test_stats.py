@@ -123,7 +123,7 @@ def test_a_difference_without_noise_needs_the_fewest_too():
 
 def test_one_chart_gives_no_interval():
     found = compare(("a", "b"), [True] * 9, [False] * 9, ["same"] * 9)
-    assert (found.low, found.high, found.seen) == (None, None, False)
+    assert (found.low, found.high, found.significant) == (None, None, False)
     assert "one chart, no interval" in in_words(found)
 
 

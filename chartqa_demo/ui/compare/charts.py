@@ -7,6 +7,7 @@ from gradio.processing_utils import save_pil_to_cache
 from gradio.utils import get_upload_folder
 from PIL import Image
 
+from chartqa_demo.data import names
 from chartqa_demo.data.splits import Example, Split
 from chartqa_demo.images import ChartError, load_chart
 
@@ -74,7 +75,4 @@ def gallery_of(split: Split) -> list[tuple[Example, Image.Image]]:
 
 def split_title(split: Split) -> str:
     """The name of a split in a sentence."""
-    if split.dataset == "bundled":
-        return "the bundled charts"
-    folder = Path(split.dataset)
-    return f"{folder.name if folder.is_dir() else split.dataset} {split.name}"
+    return names.split_title(split.dataset, split.name, names.is_chartqa(split.dataset, split))

@@ -10,8 +10,8 @@ from chartqa_demo.arms import Arm
 from chartqa_demo.data.splits import DatasetError, Example, Kind, Split, draw_examples, open_split, split_names
 from chartqa_demo.engines import Engine
 from chartqa_demo.evaluate import run as evaluate
-from chartqa_demo.evaluate.batches import EvaluationError
 from chartqa_demo.evaluate.record import Item, Results
+from chartqa_demo.evaluate.run import EvaluationError
 from chartqa_demo.settings import Settings
 from chartqa_demo.ui.compare.charts import split_title
 

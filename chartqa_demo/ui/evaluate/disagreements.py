@@ -6,8 +6,7 @@ from typing import Any, Literal
 import gradio as gr
 
 from chartqa_demo.data.splits import Example, Split
-from chartqa_demo.evaluate.disagreements import ANY, filters, select, sources
-from chartqa_demo.evaluate.record import Item, Results
+from chartqa_demo.evaluate.record import ANY, Item, Results, filters, select, sources
 from chartqa_demo.evaluate.rules import RULES
 from chartqa_demo.images import ChartError
 from chartqa_demo.ui.compare import answers as cards

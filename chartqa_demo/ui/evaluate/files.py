@@ -14,10 +14,10 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from chartqa_demo.evaluate.record import Results, ResultsError, heading, read_results
+from chartqa_demo.evaluate.record import Results, ResultsError, read_results
 from chartqa_demo.evaluate.rules import RULES
+from chartqa_demo.evaluate.tables import Figures, figures_of, figures_of_summary, heading
 from chartqa_demo.ui.compare.history import spreadsheet_cell
-from chartqa_demo.ui.evaluate import scores as measured
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class Kept:
             log.warning("%s cannot be shown: %s", path, error)
             return None
 
-    def figures(self, name: str | None, rule: str) -> measured.Figures | None:
+    def figures(self, name: str | None, rule: str) -> Figures | None:
         """The figures of an evaluation, from its scores where these are up to date, else from the answers."""
         path = self.path(name)
         if path is None:
@@ -67,11 +67,11 @@ class Kept:
         scores = path.with_suffix(".json")
         if scores.exists() and (path == scores or scores.stat().st_mtime_ns >= path.stat().st_mtime_ns):
             try:
-                return measured.figures_of_summary(json.loads(scores.read_text(encoding="utf-8")))
+                return figures_of_summary(json.loads(scores.read_text(encoding="utf-8")))
             except (ValueError, KeyError, TypeError) as error:
                 log.warning("%s is not a file of scores, the answers are used: %s", scores, error)
         results = self.results(name)
-        return None if results is None else measured.figures_of(results, rule)
+        return None if results is None else figures_of(results, [rule])
 
     def seconds_per_question(self, model: str) -> float | None:
         """How long `model` took per question in its newest evaluation here."""

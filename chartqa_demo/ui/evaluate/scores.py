@@ -4,53 +4,15 @@ Every text passes `escape` here, once; figures and signs say in words what their
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from html import escape
-from typing import Any
 
-from chartqa_demo.evaluate import statistics as stats
-from chartqa_demo.evaluate.record import ALL, GROUPS, Item, Results, heading
+from chartqa_demo.evaluate.record import ALL, GROUPS, Item
 from chartqa_demo.evaluate.rules import RULE_NOTES, RULES, best_verdict
+from chartqa_demo.evaluate.statistics import Score
+from chartqa_demo.evaluate.tables import Column, Figures, accuracy_table, as_html, heading
 from chartqa_demo.ui.compare.answers import CHECK, CROSS, icon
 
 GROUP_TITLES = {"human": "Human questions", "machine": "Machine questions", ALL: "All questions"}
-
-
-@dataclass(frozen=True)
-class Figures:
-    """What is shown of one evaluation: settings, scores by rule, arm and group, and the tests by rule; a rule without
-    tests has not been tested yet (the evaluation goes on)."""
-
-    settings: Mapping[str, Any]
-    asked: int
-    planned: int
-    errors: int
-    scores: Mapping[str, Mapping[str, Mapping[str, stats.Score]]]
-    tests: Mapping[str, Sequence[stats.Comparison]]
-
-    def title_of(self, arm: str) -> str:
-        """The arm's name for a reader."""
-        return str(self.settings["arms"][arm]["title"])
-
-
-def figures_of(results: Results, rule: str | None = None) -> Figures:
-    """The figures of an evaluation from its answers; the tests of `rule` only, none while it is None."""
-    scores = {
-        name: {arm: {group: results.score(arm, name, group) for group in GROUPS} for arm in results.arms}
-        for name in RULES
-    }
-    tests = {} if rule is None else {rule: results.comparisons(rule)}
-    return Figures(results.settings, len(results.items), results.planned, len(results.errors), scores, tests)
-
-
-def figures_of_summary(summary: Mapping[str, Any]) -> Figures:
-    """The figures of an evaluation from its results.json. Raises KeyError or TypeError for another file."""
-    scores = {
-        rule: {arm: {group: stats.Score(**score) for group, score in groups.items()} for arm, groups in arms.items()}
-        for rule, arms in summary["scores"].items()
-    }
-    tests = {rule: [stats.Comparison(**one) for one in pairs] for rule, pairs in summary["comparisons"].items()}
-    return Figures(summary, summary["asked"], summary["planned"], len(summary["errors"]), scores, tests)
 
 
 def scores_section(figures: Figures | None, rule: str) -> str:
@@ -131,7 +93,7 @@ def _bars(figures: Figures, rule: str) -> str:
     return f'<table class="bars"><thead><tr><th scope="col">Arm</th>{head}</tr></thead><tbody>{rows}</tbody></table>'
 
 
-def _bar(score: stats.Score, group: str) -> str:
+def _bar(score: Score, group: str) -> str:
     if score.accuracy is None or score.low is None or score.high is None:
         return f'<td data-group="{group}"><span class="none">no question</span></td>'
     accuracy, low, high = (100 * value for value in (score.accuracy, score.low, score.high))
@@ -145,36 +107,14 @@ def _bar(score: stats.Score, group: str) -> str:
 
 
 def _rules(figures: Figures, rule: str) -> str:
-    head = "".join(f'<th scope="col"{_current(name, rule)}>{escape(name)}</th>' for name in RULES)
-    rows = "".join(
-        f'<tr><th scope="row">{escape(figures.title_of(arm))}</th>'
-        + "".join(
-            f"<td{_current(name, rule)}>{_percent(figures.scores[name][arm][ALL].accuracy)}</td>" for name in RULES
-        )
-        + "</tr>"
-        for arm in figures.scores[rule]
-    )
-    return (
-        f'<table class="rules"><caption>All questions under every scorer, in %</caption>'
-        f'<thead><tr><th scope="col">Arm</th>{head}</tr></thead><tbody>{rows}</tbody></table>'
-    )
-
-
-def _current(name: str, rule: str) -> str:
-    return ' aria-current="true"' if name == rule else ""
-
-
-def _percent(accuracy: float | None) -> str:
-    return "–" if accuracy is None else f"{100 * accuracy:.1f}"
+    table = accuracy_table(figures, [Column(name, name) for name in RULES], "Arm")
+    return as_html(table, "rules", "All questions under every scorer, in %", rule)
 
 
 def _tests(figures: Figures, rule: str) -> str:
-    if rule not in figures.tests:
+    if rule not in figures.comparisons:
         return '<p class="tests">The arms are tested against each other when the evaluation ends or is stopped.</p>'
-    told = "".join(
-        f"<li>{escape(stats.in_words(one, figures.title_of(one.first), figures.title_of(one.second)))}.</li>"
-        for one in figures.tests[rule]
-    )
+    told = "".join(f"<li>{escape(one)}.</li>" for one in figures.in_words(rule))
     return f'<ul class="tests">{told}</ul>' if told else ""
 
 

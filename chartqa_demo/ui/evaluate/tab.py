@@ -17,9 +17,10 @@ import gradio as gr
 from chartqa_demo.data.splits import DatasetError, Split
 from chartqa_demo.engines import Engine, EngineError, Options
 from chartqa_demo.evaluate import run as evaluate
-from chartqa_demo.evaluate.batches import EvaluationError
 from chartqa_demo.evaluate.record import ResultsError
 from chartqa_demo.evaluate.rules import RULES
+from chartqa_demo.evaluate.run import EvaluationError
+from chartqa_demo.evaluate.tables import figures_of
 from chartqa_demo.settings import Settings
 from chartqa_demo.ui.compare import answers as cards
 from chartqa_demo.ui.compare.tab import CompareTab, Updates
@@ -210,7 +211,7 @@ class EvaluateTab:
             done = state.done
             yield {
                 self.progress: measured.progress_bar(_told(state, stop), done, total),
-                self.scores: measured.scores_section(measured.figures_of(state.results), rule),
+                self.scores: measured.scores_section(figures_of(state.results, ()), rule),
             }
         told = f"Done: {done:,} questions."
         if done < total:

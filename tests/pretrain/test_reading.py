@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench import reading
-from bench.held_out import (
+from chartqa_demo.data.splits import Example
+from chartqa_demo.evaluate.record import Item, Results
+from train.pretrain.reading import command as reading
+from train.pretrain.reading.held_out import (
     BARS,
     Drawn,
     Facts,
@@ -24,9 +26,7 @@ from bench.held_out import (
     name_counts,
     on_page,
 )
-from bench.reading_text import FILES, card_text, markdown, verdict
-from chartqa_demo.data.splits import Example
-from chartqa_demo.evaluate.record import Item, Results
+from train.pretrain.reading.text import FILES, card_text, markdown, verdict
 from train.pretrain.scene import Question
 
 

@@ -26,7 +26,15 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from bench.held_out import (
+from chartqa_demo.arms import ADAPTER, ARMS, PROMPTED
+from chartqa_demo.data.splits import DatasetError, Example, chart_id, draw_examples, open_split
+from chartqa_demo.engines import EngineError, Options, load_engine
+from chartqa_demo.evaluate import statistics as stats
+from chartqa_demo.evaluate.record import GROUPS, Item, Results, ResultsError
+from chartqa_demo.evaluate.run import EvaluationError, display_name, measure, record_path
+from chartqa_demo.images import Size
+from chartqa_demo.settings import BUNDLED_ADAPTER, BUNDLED_BASE, Settings, SettingsError
+from train.pretrain.reading.held_out import (
     all_scores,
     bar_rows,
     deranged,
@@ -39,17 +47,9 @@ from bench.held_out import (
     on_page,
     scored,
 )
-from bench.reading_text import AS_DRAWN, FILES, card_text, printed
-from chartqa_demo.arms import ADAPTER, ARMS, PROMPTED
-from chartqa_demo.data.splits import DatasetError, Example, chart_id, draw_examples, open_split
-from chartqa_demo.engines import EngineError, Options, load_engine
-from chartqa_demo.evaluate import statistics as stats
-from chartqa_demo.evaluate.record import GROUPS, Item, Results, ResultsError
-from chartqa_demo.evaluate.run import EvaluationError, display_name, measure, record_path
-from chartqa_demo.images import Size
-from chartqa_demo.settings import BUNDLED_ADAPTER, BUNDLED_BASE, Settings, SettingsError
+from train.pretrain.reading.text import AS_DRAWN, FILES, card_text, printed
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 FOLDER = Path("bench/results")
 # Held-out seeds used elsewhere: from 10 and 20 million on in `train.data`, from 2 billion on in `train.pretrain`.
 HELD_OUT_SEED, SIZES_SEED, COST_SEED = 30_000_000, 31_000_000, 32_000_000

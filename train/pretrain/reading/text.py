@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.held_out import MEASURES
 from chartqa_demo.arms import ADAPTER
 from chartqa_demo.evaluate import statistics as stats
+from train.pretrain.reading.held_out import MEASURES
 
 FILES = {part: f"reading_{part}.json" for part in ("held_out", "blind", "sizes", "cost")}
 AS_DRAWN = "as drawn"

@@ -23,10 +23,10 @@ from typing import Any
 import torch
 from PIL import Image
 
-from bench.ceilings import ceilings, floor_s
-from bench.logits import logit_spread, replay_ms
-from bench.random_model import SIZES, build, save_adapter
-from bench.ways import (
+from bench.parts.ceilings import ceilings, floor_s
+from bench.parts.logits import logit_spread, replay_ms
+from bench.parts.random_model import SIZES, build, save_adapter
+from bench.parts.ways import (
     CHART,
     LENGTHS,
     QUESTIONS,

@@ -176,7 +176,7 @@ def curves(found: dict[str, dict[str, Any]]) -> str:
 
 def build_model(flags: argparse.Namespace) -> None:
     """Save the random model where every mode will load it from, as from the Hub's cache."""
-    from bench.random_model import build
+    from bench.parts.random_model import build
 
     on_gpu = torch.cuda.is_available()
     device = torch.device("cuda" if on_gpu else "cpu")

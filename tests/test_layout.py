@@ -35,8 +35,6 @@ LONG_FILES = {
     "train/pretrain/charts/questions/wordings.py",
 }
 FULL_FOLDERS = {
-    "bench",
-    "bench/results",
     "chartqa_demo/bundled/charts",
     "chartqa_demo/evaluate",
     "train",

@@ -50,7 +50,7 @@ from train.pretrain.reading.held_out import (
 from train.pretrain.reading.text import AS_DRAWN, FILES, card_text, printed
 
 ROOT = Path(__file__).parents[3]
-FOLDER = Path("bench/results")
+FOLDER = Path("bench/results/reading")
 # Held-out seeds used elsewhere: from 10 and 20 million on in `train.data`, from 2 billion on in `train.pretrain`.
 HELD_OUT_SEED, SIZES_SEED, COST_SEED = 30_000_000, 31_000_000, 32_000_000
 PAGES: tuple[Size, ...] = ((400, 300), (800, 557), (1600, 1200), (600, 800))

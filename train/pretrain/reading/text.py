@@ -9,7 +9,7 @@ from chartqa_demo.arms import ADAPTER
 from chartqa_demo.evaluate import statistics as stats
 from train.pretrain.reading.held_out import MEASURES
 
-FILES = {part: f"reading_{part}.json" for part in ("held_out", "blind", "sizes", "cost")}
+FILES = {part: f"{part}.json" for part in ("held_out", "blind", "sizes", "cost")}
 AS_DRAWN = "as drawn"
 
 

@@ -5,7 +5,6 @@ is looked at once before training starts: a row that cannot be used is cheap to 
 after an hour.
 """
 
-import random
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from chartqa_demo.arms import ADAPTER, training_row
 from chartqa_demo.data.names import is_chartqa
 from chartqa_demo.data.splits import Example, Split, chart_id, draw_examples, open_split
 from chartqa_demo.images import ChartError, Size, fit_canvas, shrink
-from train.pretrain.scene import Chart, Question
+from train import pretrain
 from train.recipe import GENERATED, Recipe
 
 Canvases = Sequence[Size] | None
@@ -146,7 +145,7 @@ def generated_rows(
     """The same of our own charts, one question of each."""
 
     def row(seed: int) -> dict[str, Any]:
-        chart, question = _generated(seed, held_out)
+        chart, question = pretrain.draw(seed, held_out)  # lessons keep it spelling: most of their names are coined
         return _row(chart.image, question.text, question.gold, canvases, shrink_to, fold_system)
 
     return _lazily(seeds, row)
@@ -156,7 +155,7 @@ def generated_examples(seeds: Sequence[int]) -> list[Example]:
     """Held-out charts of our own, one question of each, to be measured on; kept encoded, about 30 KB each."""
     examples = []
     for seed in tqdm(seeds, desc="Drawing held-out charts", leave=False):
-        chart, question = _generated(seed, held_out=True)
+        chart, question = pretrain.draw(seed, held_out=True)
         png = BytesIO()
         chart.image.save(png, "PNG")
         examples.append(
@@ -171,13 +170,6 @@ def generated_examples(seeds: Sequence[int]) -> list[Example]:
             )
         )
     return examples
-
-
-def _generated(seed: int, held_out: bool) -> tuple[Chart, Question]:
-    from train.pretrain.charts import make_chart  # drawing libraries, which ChartQA's own charts do not need
-
-    chart = make_chart(seed, held_out=held_out)  # lessons keep it spelling: most of their names are coined
-    return chart, random.Random(seed).choice(chart.questions)
 
 
 def _row(

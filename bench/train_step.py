@@ -47,8 +47,7 @@ MODES = {
 
 def train_mode(flags: argparse.Namespace) -> dict[str, Any]:
     """Train in one mode, in this process: losses, seconds per step, peak memory."""
-    from trl.trainer.sft_trainer import SFTTrainer
-    from trl.trainer.utils import get_peft_config
+    from trl import SFTTrainer, get_peft_config
 
     from chartqa_demo.data.splits import open_split
     from train import base as bases

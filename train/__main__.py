@@ -17,10 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
-from trl.scripts.utils import TrlParser
-from trl.trainer.model_config import ModelConfig
-from trl.trainer.sft_config import SFTConfig
-from trl.trainer.utils import get_peft_config
+from trl import ModelConfig, SFTConfig, TrlParser, get_peft_config
 
 from chartqa_demo.adapters.contract import Contract
 from chartqa_demo.arms import ADAPTER, ARMS

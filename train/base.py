@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from transformers import AutoModelForImageTextToText, AutoProcessor, BitsAndBytesConfig, PreTrainedModel
-from trl.trainer.model_config import ModelConfig
-from trl.trainer.utils import get_quantization_config
+from trl import ModelConfig, get_quantization_config
 
 from chartqa_demo.arms import folds_system
 from chartqa_demo.engines.loading import Choice, base_folder, counts_pixels, set_pixel_limits
@@ -24,7 +23,7 @@ class Base:
     """name: what the adapter says it stands on, never a path; revision: commit on the Hub, None for a folder;
     canvases: (width, height) in pixels of the only shapes it reads, None for a model that reads all; min_pixels,
     max_pixels: the limits of its charts, None for none; shrink_to: the larger one again, where the processor does not
-    keep it by itself; folds_system: see `chat.folds_system`."""
+    keep it by itself; folds_system: see `arms.folds_system`."""
 
     model: PreTrainedModel
     processor: Any
@@ -43,8 +42,8 @@ def load(recipe: Recipe, model_args: ModelConfig) -> Base:
     Raises HubError when it cannot be fetched, EngineError for a model with code of its own, RunError when it cannot be
     loaded.
     """
-    wanted = str(model_args.model_name_or_path)
-    source = str(BUNDLED_BASE) if wanted == BUNDLED else wanted
+    asked_for = str(model_args.model_name_or_path)
+    source = str(BUNDLED_BASE) if asked_for == BUNDLED else asked_for
     revision = None if model_args.model_revision == "main" else model_args.model_revision
     folder = base_folder(source, revision)
     from_hub = not Path(source).expanduser().is_dir()
@@ -57,13 +56,13 @@ def load(recipe: Recipe, model_args: ModelConfig) -> Base:
         )
         processor = AutoProcessor.from_pretrained(folder)
     except (OSError, ValueError, ImportError) as error:
-        raise RunError(f"The base model {wanted} could not be loaded: {error}") from error
+        raise RunError(f"The base model {asked_for} could not be loaded: {error}") from error
     shrink_to = set_pixel_limits(processor, pixel_limits(recipe), None)
     size = dict(processor.image_processor.size) if counts_pixels(processor) else {}
     return Base(
         model=model,
         processor=processor,
-        name=recipe.base_id or (wanted if from_hub or wanted == BUNDLED else folder.name),
+        name=recipe.base_id or (asked_for if from_hub or asked_for == BUNDLED else folder.name),
         revision=folder.name if from_hub else None,  # the folder of a snapshot is named by its commit
         canvases=getattr(model.config, "chart_canvases", None),
         min_pixels=size.get("shortest_edge"),

@@ -125,7 +125,7 @@ def chart_rows(
     """Examples as the trainer wants them: images, prompt, completion.
 
     canvases: (width, height) in pixels where the base model reads charts on fixed canvases only; shrink_to: most
-    pixels, where its processor knows no such limit; fold_system: see `chat.folds_system`.
+    pixels, where its processor knows no such limit; fold_system: see `arms.folds_system`.
     """
 
     def row(number: int) -> dict[str, Any]:

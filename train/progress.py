@@ -16,6 +16,7 @@ import torch
 from transformers import TrainerState
 
 from chartqa_demo.adapters.contract import CONTRACT_FILE
+from chartqa_demo.adapters.runs import store
 from train.publish import WEIGHTS
 
 RUN_FILE = "run.json"
@@ -52,12 +53,12 @@ def trained(output: Path) -> bool:
     return (output / CONTRACT_FILE).is_file() and (output / WEIGHTS).is_file()
 
 
-def run_name(output: Path, arguments: Sequence[str], wanted: str | None, resume: bool) -> str:
-    """The run's name in trackio: the one in run.json when it is continued, else `wanted`, else folder and time."""
+def run_name(output: Path, arguments: Sequence[str], chosen: str | None, resume: bool) -> str:
+    """The run's name in trackio: the one in run.json when it is continued, else `chosen`, else folder and time."""
     path = output / RUN_FILE
     if resume and path.is_file():
         return str(json.loads(path.read_text(encoding="utf-8"))["name"])
-    name = wanted or f"{output.name}-{datetime.now(timezone.utc):%Y%m%d-%H%M%S}"
+    name = chosen or f"{output.name}-{datetime.now(timezone.utc):%Y%m%d-%H%M%S}"
     output.mkdir(parents=True, exist_ok=True)
     record = {"name": name, "command": public_command(arguments)}
     path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
@@ -81,9 +82,7 @@ def forget_after(project: str, run: str, step: int) -> int:
 
     The continued run does those steps again and would show them twice. Returns the number of rows taken out.
     """
-    from trackio.sqlite_storage import SQLiteStorage
-
-    path = SQLiteStorage.get_project_db_path(project)
+    path = store().get_project_db_path(project)
     if not path.exists():
         return 0
     connection = sqlite3.connect(path, timeout=30)

@@ -22,7 +22,7 @@ class Recipe:
             f"'{GENERATED}': charts drawn by train/pretrain/charts."
         },
     )
-    train_split: str = field(default="train", metadata={"help": "Split to train on, slices allowed: train[:10%]."})
+    train_split: str = field(default="train", metadata={"help": "Split to train on, slices allowed: train[:10%%]."})
     val_split: str = field(default="val", metadata={"help": "Split for the loss and the accuracy during training."})
     test_split: str = field(default="test", metadata={"help": "Held-out split for the final comparison."})
     train_charts: int = field(default=1000, metadata={"help": "Generated charts to train on, one question each."})

@@ -55,8 +55,8 @@ def accuracy(
     starts = range(0, len(share), batch_size)
     for start in tqdm(starts, desc="Answering", leave=False, disable=not state.is_main_process):
         part: list[Any] = [rows[number] for number in share[start : start + batch_size]]
-        asking = [(row["images"][0], row["prompt"][-1]["content"][-1]["text"]) for row in part]
-        answers = engine.answer_many(asking, asked, options)
+        questions = [(row["images"][0], row["prompt"][-1]["content"][-1]["text"]) for row in part]
+        answers = engine.answer_many(questions, asked, options)
         for row, given in zip(part, answers, strict=True):
             gold = row["completion"][0]["content"][0]["text"]
             hits.append([is_correct(answer.text, gold) for answer in given])

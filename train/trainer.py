@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from accelerate.data_loader import DataLoaderShard, SeedableRandomSampler
 from torch import nn
-from transformers.trainer_pt_utils import BatchRebalanceSampler
-from trl.trainer.sft_trainer import SFTTrainer
+from transformers.trainer_pt_utils import BatchRebalanceSampler  # nowhere else (transformers 5.23.0)
+from trl import SFTTrainer
 
 from chartqa_demo.arms import ARMS
 from train.progress import RunError
@@ -73,8 +73,8 @@ class ChartTrainer(SFTTrainer):
         self.sizes = sizes
         self.measure: Measure | None = None
         collator: Any = self.data_collator
-        seen = _seen_by_answers(collator, collator.processor.image_token_id)
-        self.data_collator = _in_dtype_of_vision(seen, self.model)
+        with_mask = _mask_for_answers(collator, collator.processor.image_token_id)
+        self.data_collator = _in_dtype_of_vision(with_mask, self.model)
         collator.processor = _AnswersAsText(collator.processor)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
@@ -101,13 +101,14 @@ class ChartTrainer(SFTTrainer):
             loader.device = None
         return loader
 
+    # Private, checked with transformers 5.23.0: `train_sampling_strategy` has no room for a sampler of one's own.
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         return LikeSizes(self.sizes, self.args) if self.sizes else super()._get_train_sampler(train_dataset)
 
     def supervised_texts(self, rows: list[dict[str, Any]]) -> list[str]:
         """What the loss is taken on in each of `rows`, decoded: the answer and its end token, if all is well."""
         batch = self.data_collator(rows)
-        tokenizer: Any = self._tokenizer
+        tokenizer: Any = self.processing_class.tokenizer  # pyright: ignore[reportAttributeAccessIssue] (a processor)
         return [repr(tokenizer.decode(labels[labels != -100])) for labels in batch["labels"]]
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
@@ -188,7 +189,8 @@ def keep_embeddings_on_host(model: Any) -> None:
     device, look_up = table.weight.device, table.forward
     table.to("cpu")
     table.forward = lambda ids: look_up(ids.cpu()).to(device)
-    table._apply = lambda *_, **__: table  # where the model is moved as a whole, this stays
+    # Private, checked with torch 2.14.1: `to`, `cuda` and `half` of a whole model go through it, and this part stays.
+    table._apply = lambda *_, **__: table
 
 
 def _vision_parts(model: Any) -> list[tuple[str, Any]]:
@@ -218,7 +220,7 @@ def _in_dtype_of_vision(collate: Collator, model: Any) -> Collator:
     return collated
 
 
-def _seen_by_answers(collate: Collator, image_token: int) -> Collator:
+def _mask_for_answers(collate: Collator, image_token: int) -> Collator:
     """The collator, with mllama's cross-attention mask for the whole row.
 
     TRL lays the answer behind the prompt and moves both to the left, and leaves this mask, (rows, tokens, images,

@@ -54,24 +54,28 @@ class FinishedAdapter:
         return f"{self.folder.name}, for {self.contract.base}: {measured or 'not measured yet'}"
 
 
-def run_names() -> list[tuple[str, str]]:
-    """(project, run) of every run in trackio's local store, the newest first."""
+def store() -> Any:
+    """trackio's local store, the class itself. Its module is not documented; checked with trackio 0.43.0."""
     from trackio.sqlite_storage import SQLiteStorage
 
+    return SQLiteStorage
+
+
+def run_names() -> list[tuple[str, str]]:
+    """(project, run) of every run in trackio's local store, the newest first."""
+    runs = store()
     found = [
         (str(record["created_at"] or ""), project, str(record["name"]))
-        for project in SQLiteStorage.get_projects()
-        for record in SQLiteStorage.get_run_records(project)
+        for project in runs.get_projects()
+        for record in runs.get_run_records(project)
     ]
     return [(project, name) for _, project, name in sorted(found, reverse=True)]
 
 
 def read_run(project: str, name: str) -> TrainingRun:
     """What a run has logged so far; a step that was logged twice counts with its last value."""
-    from trackio.sqlite_storage import SQLiteStorage
-
-    logs = SQLiteStorage.get_logs(project, run=name)
-    config = SQLiteStorage.get_run_config(project, run=name) or {}
+    logs = store().get_logs(project, run=name)
+    config = store().get_run_config(project, run=name) or {}
     steps = [int(row[STEP]) for row in logs if STEP in row]
     epochs = config.get("num_train_epochs") if int(config.get("max_steps") or -1) <= 0 else None
     return TrainingRun(

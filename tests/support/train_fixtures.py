@@ -12,7 +12,7 @@ from datasets import Sequence as ListOf
 from PIL import Image as Pictures
 from PIL import ImageDraw
 from transformers import AutoModelForImageTextToText, AutoProcessor
-from trl.trainer.utils import get_peft_config
+from trl import get_peft_config
 
 from chartqa_demo.data.splits import Example
 from train.__main__ import parse

@@ -13,7 +13,7 @@ import torch
 from datasets import Dataset
 from safetensors.torch import load_file
 from train_fixtures import ROOT, write_config
-from trl.trainer.sft_config import SFTConfig
+from trl import SFTConfig
 
 from chartqa_demo.adapters.contract import read_contract
 from train.__main__ import main, parse

@@ -108,8 +108,8 @@ class ChartTrainer(SFTTrainer):
     def supervised_texts(self, rows: list[dict[str, Any]]) -> list[str]:
         """What the loss is taken on in each of `rows`, decoded: the answer and its end token, if all is well."""
         batch = self.data_collator(rows)
-        tokenizer: Any = self.processing_class.tokenizer  # pyright: ignore[reportAttributeAccessIssue] (a processor)
-        return [repr(tokenizer.decode(labels[labels != -100])) for labels in batch["labels"]]
+        processor: Any = self.processing_class
+        return [repr(processor.tokenizer.decode(labels[labels != -100])) for labels in batch["labels"]]
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Save as ever, with an adapter_config.json that names no path of this machine and is alike in every run."""

@@ -1,4 +1,6 @@
-"""The splits and their examples: ChartQA, the bundled charts, folders of one's own.
+"""Charts with questions and gold answers: `splits` reads ChartQA, the bundled charts and folders as `Example`s,
+`names` says what they are called. `open_split` is the one door: another kind of source is one more function behind it
+that returns a `Split`.
 
-Imports the package's own files (settings, arms, images) only; no torch, no gradio.
+Imports settings and images, and the Hub's client of `space` where a data set lies on the Hub; no torch, no gradio.
 """

@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from chartqa_demo.engines import Answers, EngineError
+from chartqa_demo.space.gradio_internals import questions_waiting
 
 SECONDS = (0.05, 0.1, 0.2, 0.5, 1, 2, 3, 5, 8, 13, 20, 30, 60, 120)
 
@@ -62,7 +63,7 @@ def routes(page: gr.Blocks) -> list[Route]:
         return JSONResponse({"status": "ok"})
 
     async def metrics(request: Request) -> Response:
-        WAITING.set(len(page._queue))
+        WAITING.set(questions_waiting(page))
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
     return [Route("/healthz", healthz), Route("/metrics", metrics)]

@@ -20,6 +20,7 @@ from playwright.sync_api import Browser, expect
 
 from chartqa_demo.engines.scripted import ScriptedEngine
 from chartqa_demo.settings import HUB_ADAPTER, HUB_BASE, Settings
+from chartqa_demo.space.gradio_internals import questions_waiting
 from chartqa_demo.ui import build_app, launch_options
 
 pytest_plugins = ("page_fixtures",)
@@ -152,7 +153,7 @@ def test_a_full_queue_is_a_sentence_and_the_page_stays_as_it_is(browser: Browser
         page.goto(url)
         tab.pick_example()
         question = page.get_by_label("Question", exact=True).input_value()
-        while not len(app._queue):
+        while not questions_waiting(app):
             asked[1].status()
         with pytest.raises(QueueError, match="Queue is full"):
             clients[2].submit(handle_file(chart_file), "Me too?", api_name="/ask").result(60)

@@ -3,13 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from gradio.processing_utils import save_pil_to_cache
-from gradio.utils import get_upload_folder
 from PIL import Image
 
 from chartqa_demo.data import names
 from chartqa_demo.data.splits import Example, Split
 from chartqa_demo.images import ChartError, load_chart
+from chartqa_demo.space.gradio_internals import save_chart
 
 MAX_SUGGESTIONS = 5
 GENERAL_QUESTIONS = (
@@ -44,7 +43,7 @@ class Chart:
 
 def chart_of(example: Example, split: Split) -> Chart:
     """The chart of an example, this example's question first, in a file the page can show. Raises ChartError."""
-    file = save_pil_to_cache(example.load_image(), get_upload_folder(), name="chart", format="png")
+    file = save_chart(example.load_image())
     others = (one for one in split.questions_of(example.chart) if one.id != example.id)
     title = split_title(split)
     return Chart(file, f"{title}, {example.id}", title, (example, *others))

@@ -12,12 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gradio.utils import get_upload_folder
-
 from chartqa_demo.arms import Arm
 from chartqa_demo.engines import Answers, Engine, EngineError, Options
 from chartqa_demo.evaluate.rules import Verdict, best_verdict
 from chartqa_demo.images import ChartError, load_chart
+from chartqa_demo.space.gradio_internals import upload_folder
 from chartqa_demo.space.operations import counted
 
 MAX_QUESTION = 2_000
@@ -58,7 +57,7 @@ def chart_path(payload: Mapping[str, Any] | None) -> Path | None:
     if not payload or not payload.get("path"):
         return None
     path = Path(payload["path"]).resolve()
-    if not path.is_relative_to(Path(get_upload_folder()).resolve()) or not path.is_file():
+    if not path.is_relative_to(upload_folder().resolve()) or not path.is_file():
         raise QuestionError("This chart is not among the uploads, or no longer. Upload it again.")
     return path
 

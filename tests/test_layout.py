@@ -30,7 +30,6 @@ COMMANDS = {f"chartqa_demo.{name}" for name in ("__main__", "report", "deploy", 
 LONG_FILES = {
     "chartqa_demo/engines/endpoint.py",
     "chartqa_demo/engines/local.py",
-    "chartqa_demo/ui/compare/tab.py",
     "train/pretrain/charts/drawing/styles.py",
     "train/pretrain/charts/questions/wordings.py",
 }

@@ -1,4 +1,9 @@
-"""The page: `build_app` makes it, `launch_options` holds what Gradio 6 wants from `launch()` instead."""
+"""The page: `build_app` puts the tabs together, `launch_options` holds what Gradio 6 wants from `launch()` instead.
+
+By what a visitor sees: `compare`, `evaluate` and `training` are the tabs, `adapters` the choice of one for the third
+arm, `theme` and the style sheets what it looks like; `markup`, `events` and `spreadsheet` are what the tabs share.
+Imports every room but `train`, and never torch.
+"""
 
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,9 +18,10 @@ from chartqa_demo.evaluate.run import display_name, model_name
 from chartqa_demo.images import MAX_BYTES
 from chartqa_demo.settings import HUB_BASE, Settings
 from chartqa_demo.ui.adapters import build_adapter_choice
-from chartqa_demo.ui.compare import answers as cards
 from chartqa_demo.ui.compare.tab import CompareTab
 from chartqa_demo.ui.evaluate.tab import EvaluateTab
+from chartqa_demo.ui.events import QUICK
+from chartqa_demo.ui.markup import banner
 from chartqa_demo.ui.theme import CSS_FILES, page_theme
 from chartqa_demo.ui.training.tab import build_training_tab
 
@@ -36,9 +42,7 @@ def build_app(engine: Engine, settings: Settings, examples: Split) -> gr.Blocks:
     gallery = examples if examples.dataset == "bundled" else open_split("bundled")
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 86400)) as page:
         gr.HTML(f'<header class="page-head"><h1>{TITLE}</h1><p>{ABOUT}</p></header>', apply_default_css=False)
-        banner = gr.HTML(
-            cards.banner(engine.title, _notes(engine, settings)), elem_id="banner", apply_default_css=False
-        )
+        model = gr.HTML(_banner(engine, settings), elem_id="banner", apply_default_css=False)
         with gr.Tabs() as tabs:
             with gr.Tab("Compare", id="compare"):
                 compare = CompareTab(page, engine, settings, examples, gallery)
@@ -49,25 +53,20 @@ def build_app(engine: Engine, settings: Settings, examples: Split) -> gr.Blocks:
         for in_use in (chosen, trained):
             if in_use is not None:
                 in_use.change(
-                    lambda: cards.banner(engine.title, _notes(engine, settings)),
+                    lambda: _banner(engine, settings),
                     None,
-                    banner,
-                    queue=False,
-                    show_progress="hidden",
-                    api_visibility="private",
+                    model,
+                    **QUICK,
                 )
     return page
 
 
-def _notes(engine: Engine, settings: Settings) -> tuple[str, ...]:
+def _banner(engine: Engine, settings: Settings) -> str:
     """What a visitor has to know about the model, and how well it answers where that was measured."""
     adapter = display_name(engine.adapter) if engine.adapter else None
     measured = measured_line(Path(settings.results_dir), model_name(engine), adapter)
-    return (
-        *((BUNDLED_NOTE,) if engine.bundled else ()),
-        *engine.notes,
-        *((measured,) if measured else ()),
-    )
+    bundled = (BUNDLED_NOTE,) if engine.bundled else ()
+    return banner(engine.title, (*bundled, *engine.notes, *((measured,) if measured else ())))
 
 
 def launch_options() -> dict[str, Any]:

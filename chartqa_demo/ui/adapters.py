@@ -1,11 +1,10 @@
 """Choosing the adapter of the third arm in the page, by Hub id or folder, where the operator allows it.
 
 The choice is one for all visitors: the model is shared. What would not do is refused before anything is downloaded,
-see `chartqa_demo/adapters.py`; the adapters used last stay in memory, so going back to one costs nothing.
+see `chartqa_demo/adapters`; the adapters used last stay in memory, so going back to one costs nothing.
 """
 
 import threading
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import gradio as gr
 from chartqa_demo.engines import Engine, EngineError
 from chartqa_demo.settings import BUNDLED_ADAPTER, Settings
 from chartqa_demo.space.hub import HUB_ID
-from chartqa_demo.ui.compare.answers import notice
+from chartqa_demo.ui.markup import done, notice
 
 MAX_NAME = 200
 OFFERED = 8
@@ -41,30 +40,33 @@ def build_adapter_choice(engine: Engine, settings: Settings) -> gr.State | None:
         load = gr.Button("Load this adapter", elem_id="adapter-load", size="sm")
         outcome = gr.HTML(elem_id="adapter-outcome", apply_default_css=False)
 
-    def load_adapter(wanted: object) -> tuple[str, Any, Any]:
+    def load_adapter(typed: object) -> tuple[str, Any, Any]:
         try:
-            wanted = _checked(wanted, settings, engine)
+            adapter = _checked(typed, settings, engine)
         except EngineError as error:
             return notice(str(error)), gr.skip(), gr.skip()
         if not loading.acquire(blocking=False):
             return notice("Another adapter is being loaded. Wait until it has, then try again."), gr.skip(), gr.skip()
         try:
-            engine.use_adapter(str(BUNDLED_ADAPTER) if wanted == "bundled" else wanted)
+            engine.use_adapter(str(BUNDLED_ADAPTER) if adapter == "bundled" else adapter)
         except EngineError as error:
             return notice(str(error)), gr.skip(), gr.skip()
         finally:
             loading.release()
-        used[:] = [wanted, *(one for one in used if one != wanted)][:OFFERED]
-        done = f'<p class="done" role="status">The third arm now answers with {escape(wanted)}.</p>'
-        return done, engine.adapter, gr.update(choices=list(used), value=wanted)
+        used[:] = [adapter, *(one for one in used if one != adapter)][:OFFERED]
+        return (
+            done(f"The third arm now answers with {adapter}."),
+            engine.adapter,
+            gr.update(choices=list(used), value=adapter),
+        )
 
     load.click(load_adapter, name, [outcome, in_use, name], show_progress_on=outcome, api_visibility="private")
     return in_use
 
 
-def _checked(wanted: object, settings: Settings, engine: Engine) -> str:
+def _checked(typed: object, settings: Settings, engine: Engine) -> str:
     """The name of an adapter that a visitor may ask for. Raises EngineError."""
-    name = wanted.strip() if isinstance(wanted, str) else ""
+    name = typed.strip() if isinstance(typed, str) else ""
     if not name:
         raise EngineError("Type the id of an adapter first, such as owner/name.")
     if len(name) > MAX_NAME:

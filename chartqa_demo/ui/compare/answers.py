@@ -1,9 +1,4 @@
-"""The HTML of the page: answer cards, chips, thumbnails, notices. Every text passes `escape` here, once.
-
-Gradio's own templates are not used for texts: it renders `{{value}}` with Handlebars and then evaluates the outcome as
-a JavaScript template, so an answer holding `${...}` would run in the visitor's browser. Strings that were escaped in
-Python and are handed to `gr.HTML` whole are not evaluated.
-"""
+"""The HTML of the Compare tab: answer cards, chips, thumbnails. As in `ui.markup`, every text is escaped once."""
 
 import base64
 from collections.abc import Sequence
@@ -16,11 +11,9 @@ from PIL import Image
 from chartqa_demo.arms import Arm
 from chartqa_demo.engines import Answer
 from chartqa_demo.evaluate.rules import Verdict
+from chartqa_demo.ui.markup import verdict
 
 Phase = Literal["idle", "waiting", "running", "stopped", "done"]
-
-CHECK = "M13.5 4.5 6.5 11.5 2.5 7.5"
-CROSS = "M4 4 12 12M12 4 4 12"
 
 # One listener on the element that stays, since Gradio replaces what is inside it.
 COPY_JS = """
@@ -36,12 +29,6 @@ element.addEventListener("click", async (event) => {
   }
   button.textContent = "Copied";
   setTimeout(() => { button.textContent = "Copy"; }, 1500);
-});
-"""
-PICK_JS = """
-element.addEventListener("click", (event) => {
-  const button = event.target.closest("button[data-index]");
-  if (button) trigger("select", { index: Number(button.dataset.index) });
 });
 """
 
@@ -88,16 +75,6 @@ def asked_line(question: str = "", gold: Sequence[str] = (), gold_from: str = ""
     return f'<div class="asked"><h2>Answers</h2>{asked}{told}</div>'
 
 
-def status(told: str) -> str:
-    """What a screen reader says when it changes."""
-    return f'<p role="status">{escape(told)}</p>'
-
-
-def notice(sentence: str) -> str:
-    """What the visitor has to know now; empty without a sentence."""
-    return f'<p class="notice" role="alert">{escape(sentence)}</p>' if sentence else ""
-
-
 def chips(questions: Sequence[str]) -> str:
     """Questions that are asked with one click."""
     return (
@@ -123,17 +100,6 @@ def thumbnails(charts: Sequence[tuple[Image.Image, str]]) -> str:
     )
 
 
-def banner(title: str, notes: Sequence[str]) -> str:
-    """Which model answers and what a visitor has to know about it."""
-    told = " ".join(f"<span>{escape(note)}</span>" for note in notes)
-    return f'<div class="banner"><p>Model: <strong>{escape(title)}</strong></p><p>{told}</p></div>'
-
-
-def icon(path: str) -> str:
-    """A small drawn sign; the words beside it say the same."""
-    return f'<svg viewBox="0 0 16 16" aria-hidden="true" focusable="false"><path d="{path}"/></svg>'
-
-
 def _state(answer: Answer | None, phase: Phase) -> tuple[str, str]:
     if answer and answer.error:
         return "failed", "Failed"
@@ -153,18 +119,11 @@ def _state(answer: Answer | None, phase: Phase) -> tuple[str, str]:
 def _verdicts(judged: Verdict | None) -> str:
     if judged is None:
         return ""
-    lines = _verdict("Correct" if judged.correct else "Not correct", judged.correct, judged.reason)
+    lines = verdict("Correct" if judged.correct else "Not correct", judged.correct, judged.reason)
     if judged.tolerant_reason is not None:
         name = "Correct when format is forgiven" if judged.tolerant else "Not correct under the tolerant rule"
-        lines += _verdict(name, judged.tolerant, judged.tolerant_reason)
+        lines += verdict(name, judged.tolerant, judged.tolerant_reason)
     return lines
-
-
-def _verdict(name: str, good: bool, reason: str) -> str:
-    return (
-        f'<p class="verdict {"good" if good else "bad"}">{icon(CHECK if good else CROSS)}'
-        f"<span><strong>{name}</strong> {escape(reason)}</span></p>"
-    )
 
 
 def _figures(answer: Answer | None) -> str:

@@ -8,11 +8,7 @@ import gradio as gr
 from chartqa_demo.engines import Engine, EngineError
 from chartqa_demo.images import ChartError
 from chartqa_demo.ui.compare.question import QuestionError, chart_path, read_question, records, stream_answers
-
-
-def at_once(engine: Engine) -> dict[str, Any]:
-    """Listener options under which page and API together ask as many questions at once as the engine answers."""
-    return {"concurrency_id": "gpu", "concurrency_limit": engine.parallel}
+from chartqa_demo.ui.events import at_once
 
 
 def add_ask_endpoint(engine: Engine, inputs: list[Any]) -> None:

@@ -4,19 +4,18 @@ The browser's storage can hold anything, an older version's entries or a visitor
 form of an entry is dropped when it is read.
 """
 
-import csv
 import json
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from html import escape
-from io import StringIO
 from typing import Any
 from urllib.parse import quote
 
 from chartqa_demo.arms import Arm
 from chartqa_demo.engines import Answers
-from chartqa_demo.ui.compare.answers import CHECK, CROSS, icon
 from chartqa_demo.ui.compare.question import Question, records
+from chartqa_demo.ui.markup import sign
+from chartqa_demo.ui.spreadsheet import as_csv
 
 MAX_ENTRIES = 20
 QUESTION_COLUMNS = ("asked_at", "chart", "question", "gold")
@@ -62,11 +61,8 @@ def history_list(entries: Sequence[Entry]) -> str:
     """The entries for reading, with links that download them."""
     if not entries:
         return '<div class="history"><h2>Your questions</h2><p class="empty">Nothing asked yet.</p></div>'
-    links = (
-        f'<a class="download" download="chartqa-answers.json" href="{_link("application/json", as_json(entries))}">'
-        "Download JSON</a>"
-        f'<a class="download" download="chartqa-answers.csv" href="{_link("text/csv", as_csv(entries))}">'
-        "Download CSV</a>"
+    links = _download("Download JSON", "chartqa-answers.json", "application/json", history_json(entries)) + _download(
+        "Download CSV", "chartqa-answers.csv", "text/csv", history_csv(entries)
     )
     return (
         f'<div class="history"><h2>Your questions</h2><p class="downloads">{links}</p><ol>'
@@ -75,34 +71,18 @@ def history_list(entries: Sequence[Entry]) -> str:
     )
 
 
-def as_json(entries: Sequence[Entry]) -> str:
+def history_json(entries: Sequence[Entry]) -> str:
     """The entries as they are."""
     return json.dumps(list(entries), ensure_ascii=False, indent=2)
 
 
-def as_csv(entries: Sequence[Entry]) -> str:
+def history_csv(entries: Sequence[Entry]) -> str:
     """One row per answer."""
-    buffer = StringIO()
-    rows = csv.writer(buffer)
-    rows.writerow([*QUESTION_COLUMNS, *ANSWER_COLUMNS])
+    rows = []
     for one in entries:
-        told = [one["asked_at"], one["chart"], one["question"], " or ".join(one["gold"])]
-        for answer in one["answers"]:
-            rows.writerow(
-                [spreadsheet_cell(value) for value in (*told, *(answer.get(name) for name in ANSWER_COLUMNS))]
-            )
-    return buffer.getvalue()
-
-
-def spreadsheet_cell(value: Any) -> Any:
-    """Spreadsheets run cells that begin like a formula; a number with a sign is left alone."""
-    if not isinstance(value, str) or not value.startswith(("=", "+", "-", "@", "\t", "\r")):
-        return value
-    try:
-        float(value)
-    except ValueError:
-        return "'" + value
-    return value
+        asked = [one["asked_at"], one["chart"], one["question"], " or ".join(one["gold"])]
+        rows += [[*asked, *(answer.get(name) for name in ANSWER_COLUMNS)] for answer in one["answers"]]
+    return as_csv([*QUESTION_COLUMNS, *ANSWER_COLUMNS], rows)
 
 
 def _is_entry(one: object) -> bool:
@@ -130,13 +110,12 @@ def _entry(one: Entry) -> str:
 
 def _answer(answer: dict[str, Any]) -> str:
     correct = answer.get("correct")
-    sign = ""
+    verdict = ""
     if isinstance(correct, bool):
-        name, look, path = ("Correct", "good", CHECK) if correct else ("Not correct", "bad", CROSS)
-        sign = f' <span class="verdict {look}">{icon(path)}<span>{name}</span></span>'
+        verdict = " " + sign("Correct" if correct else "Not correct", correct, "verdict")
     text = f"Failed: {answer['error']}" if isinstance(answer.get("error"), str) else answer["text"]
-    return f'<div><dt>{escape(answer["title"])}</dt><dd><span dir="auto">{escape(text)}</span>{sign}</dd></div>'
+    return f'<div><dt>{escape(answer["title"])}</dt><dd><span dir="auto">{escape(text)}</span>{verdict}</dd></div>'
 
 
-def _link(mime: str, text: str) -> str:
-    return f"data:{mime};charset=utf-8,{quote(text)}"
+def _download(told: str, file: str, mime: str, text: str) -> str:
+    return f'<a class="download" download="{file}" href="data:{mime};charset=utf-8,{quote(text)}">{told}</a>'

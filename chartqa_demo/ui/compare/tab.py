@@ -12,18 +12,16 @@ from typing import Any
 
 import gradio as gr
 
-from chartqa_demo.arms import PROMPTED
 from chartqa_demo.data.splits import DatasetError, Example, Kind, Split
 from chartqa_demo.engines import Answers, Engine, EngineError
 from chartqa_demo.images import ChartError
 from chartqa_demo.settings import Settings
-from chartqa_demo.ui.compare import answers as cards
-from chartqa_demo.ui.compare.api import add_ask_endpoint, at_once
+from chartqa_demo.ui.compare.answers import COPY_JS, Phase, answer_card, asked_line, chips, thumbnails
+from chartqa_demo.ui.compare.api import add_ask_endpoint
 from chartqa_demo.ui.compare.charts import GENERAL_QUESTIONS, Chart, chart_of, gallery_of, picture_to_show, split_title
+from chartqa_demo.ui.compare.details import Details
 from chartqa_demo.ui.compare.history import entry, history_list, read_entries, with_entry
 from chartqa_demo.ui.compare.question import (
-    MAX_TEMPERATURE,
-    MAX_TOKENS,
     Question,
     QuestionError,
     chart_path,
@@ -31,10 +29,8 @@ from chartqa_demo.ui.compare.question import (
     stream_answers,
     verdicts,
 )
-
-PIXEL_LIMITS = (100_352, 200_704, 401_408, 802_816, 1_003_520)  # 128 to 1,280 image tokens of 784 pixels
-
-Updates = dict[Any, Any]  # component -> its new value, as Gradio takes it
+from chartqa_demo.ui.events import PRIVATE, QUICK, Updates, at_once
+from chartqa_demo.ui.markup import PICK_JS, notice, status
 
 # On a phone the answers come to the top; on a wide screen as much of the chart stays in view as can.
 SCROLL_TO_ANSWERS = """
@@ -54,7 +50,7 @@ class Run:
 
     question: Question | None = None
     answers: Answers = ()
-    phase: cards.Phase = "idle"
+    phase: Phase = "idle"
 
 
 class CompareTab:
@@ -75,7 +71,7 @@ class CompareTab:
             with gr.Column(scale=5, min_width=300):
                 self.lay_out_question()
         self.lay_out_answers()
-        self.lay_out_details(settings)
+        self.details = Details(engine, settings)
         self.lay_out_history()
         self.connect(page)
 
@@ -97,8 +93,8 @@ class CompareTab:
         )
         self.chart_notice = gr.HTML(elem_id="chart-notice", apply_default_css=False)
         self.strip = gr.HTML(
-            cards.thumbnails([(picture, example.question) for example, picture in self.thumbnails]),
-            js_on_load=cards.PICK_JS,
+            thumbnails([(picture, example.question) for example, picture in self.thumbnails]),
+            js_on_load=PICK_JS,
             elem_id="examples",
             apply_default_css=False,
         )
@@ -122,9 +118,7 @@ class CompareTab:
             elem_id="question",
             elem_classes="plain",
         )
-        self.chips = gr.HTML(
-            cards.chips(GENERAL_QUESTIONS), js_on_load=cards.PICK_JS, elem_id="chips", apply_default_css=False
-        )
+        self.chips = gr.HTML(chips(GENERAL_QUESTIONS), js_on_load=PICK_JS, elem_id="chips", apply_default_css=False)
         self.gold = gr.Textbox(
             label="Gold answer (optional)",
             info="With it each answer gets a verdict. The questions of sampled charts bring their own.",
@@ -140,67 +134,19 @@ class CompareTab:
     def lay_out_answers(self) -> None:
         """The question with its gold answer, and one card per arm."""
         with gr.Column(elem_id="answers"):
-            self.asked_line = gr.HTML(cards.asked_line("", (), ""), elem_id="asked", apply_default_css=False)
+            self.asked_line = gr.HTML(asked_line("", (), ""), elem_id="asked", apply_default_css=False)
             with gr.Row(elem_id="cards", equal_height=True):
                 self.columns = []
                 for arm in self.engine.arms:
                     with gr.Column(min_width=200):
                         card = gr.HTML(
-                            cards.answer_card(arm, None, "idle"),
-                            js_on_load=cards.COPY_JS,
+                            answer_card(arm, None, "idle"),
+                            js_on_load=COPY_JS,
                             elem_id=f"card-{arm.key}",
                             apply_default_css=False,
                         )
                         self.columns.append(card)
-            self.status = gr.HTML(cards.status(""), elem_id="status", apply_default_css=False)
-
-    def lay_out_details(self, settings: Settings) -> None:
-        """What each arm was told, and what can be changed."""
-        with gr.Accordion("The exact prompt of each arm", open=False, elem_id="prompts"):
-            self.prompts = [
-                gr.Textbox(
-                    label=arm.title,
-                    value="Ask a question, and the exact text that this arm received appears here.",
-                    lines=3,
-                    max_lines=30,
-                    interactive=False,
-                    buttons=["copy"],
-                    elem_id=f"prompt-{arm.key}",
-                    elem_classes="prompt",
-                )
-                for arm in self.engine.arms
-            ]
-        with gr.Accordion("System message of the prompted arm", open=False, elem_id="system-settings"):
-            self.system = gr.Textbox(
-                value=PROMPTED.system,
-                label="System message",
-                info="It changes the prompted arm alone: the adapter keeps the message it was trained with, and the "
-                "pretrained arm has none of ours. Empty leaves the default of the model's chat template.",
-                lines=3,
-                max_lines=10,
-                elem_id="system",
-            )
-            self.reset_button = gr.Button("Reset", elem_id="reset-system", size="sm")
-        with gr.Accordion("Generation settings", open=False, elem_id="generation"), gr.Row():
-            self.max_new_tokens = gr.Slider(
-                1,
-                MAX_TOKENS,
-                value=settings.max_new_tokens,
-                step=1,
-                label="Max new tokens",
-                info="longest answer",
-                elem_id="max-new-tokens",
-            )
-            self.temperature = gr.Slider(
-                0, MAX_TEMPERATURE, value=0, step=0.1, label="Temperature", info="0 is greedy", elem_id="temperature"
-            )
-            self.max_pixels = gr.Dropdown(
-                [("As the model is served", 0), *((f"{pixels:,} pixels", pixels) for pixels in PIXEL_LIMITS)],
-                value=0,
-                label="Pixel limit",
-                info="larger charts are shrunk to it",
-                elem_id="max-pixels",
-            )
+            self.status = gr.HTML(status(""), elem_id="status", apply_default_css=False)
 
     def lay_out_history(self) -> None:
         """This visitor's questions."""
@@ -224,20 +170,14 @@ class CompareTab:
         ]
         ask_outputs = [
             *(self.question, self.gold, self.notice, self.chart_notice, self.asked),
-            *self.prompts,
+            *self.details.prompts,
             *self.run_outputs,
         ]
-        settings = [self.max_new_tokens, self.temperature, self.max_pixels, self.system]
 
         # First, since the names of private listeners count too: after `self.ask` this one would be called ask_1.
-        add_ask_endpoint(self.engine, [self.image, self.question, self.gold, *settings])
-        private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-        quick: dict[str, Any] = {"queue": False, **private}
+        add_ask_endpoint(self.engine, [self.image, self.question, self.gold, *self.details.settings])
         # Without preprocessing the picture arrives as the file it is; only queued events notice a changed state.
-        asking: dict[str, Any] = {
-            **{"preprocess": False, "trigger_mode": "multiple", "concurrency_limit": None},
-            **private,
-        }
+        asking = {"preprocess": False, "trigger_mode": "multiple", "concurrency_limit": None, **PRIVATE}
 
         # Gradio handles the listeners of one event one after the other: ending the old stream comes first.
         self.answering = self.asked.change(
@@ -246,18 +186,18 @@ class CompareTab:
             [*self.run_outputs, self.notice, self.history, self.history_list],
             trigger_mode="multiple",
             **at_once(self.engine),
-            **private,
+            **PRIVATE,
         )
         asks = [self.ask_button.click, self.question.submit, self.gold.submit]
         charts = [self.image.input, self.image.clear, self.strip.select, self.random_button.click]
-        gr.on([*asks, self.chips.select, *charts, self.stop_button.click], None, cancels=[self.answering], **private)
-        typed = [self.question, self.chart, self.image, self.gold, *settings]
+        gr.on([*asks, self.chips.select, *charts, self.stop_button.click], None, cancels=[self.answering], **PRIVATE)
+        typed = [self.question, self.chart, self.image, self.gold, *self.details.settings]
         for event in (
             gr.on(asks, self.ask, typed, ask_outputs, **asking),
             self.chips.select(self.ask_suggestion, typed, ask_outputs, **asking),
         ):
-            event.then(None, js=SCROLL_TO_ANSWERS, **quick)
-        self.stop_button.click(self.stop, self.run, self.run_outputs, **quick)
+            event.then(None, js=SCROLL_TO_ANSWERS, **QUICK)
+        self.stop_button.click(self.stop, self.run, self.run_outputs, **QUICK)
 
         # A visitor's own picture empties the cards in the browser: an answer of the server could come after a new
         # question. Gradio drops a second event while the first is handled, unless told otherwise.
@@ -273,15 +213,15 @@ class CompareTab:
             [self.image, self.chart, self.chips, self.chart_notice],
             preprocess=False,
             trigger_mode="always_last",
-            **quick,
+            **QUICK,
         )
-        self.image.clear(self.forget, None, [self.chart, self.chips], trigger_mode="multiple", **quick)
-        self.strip.select(self.open_thumbnail, None, self.chart_outputs, trigger_mode="multiple", **quick)
-        self.random_button.click(self.open_random, self.kind, self.chart_outputs, trigger_mode="multiple", **quick)
+        self.image.clear(self.forget, None, [self.chart, self.chips], trigger_mode="multiple", **QUICK)
+        self.strip.select(self.open_thumbnail, None, self.chart_outputs, trigger_mode="multiple", **QUICK)
+        self.random_button.click(self.open_random, self.kind, self.chart_outputs, trigger_mode="multiple", **QUICK)
 
-        self.reset_button.click(lambda: PROMPTED.system, None, self.system, **quick)
-        self.clear_button.click(lambda: ([], history_list([])), None, [self.history, self.history_list], **quick)
-        page.load(lambda kept: history_list(read_entries(kept)), self.history, self.history_list, **quick)
+        self.details.connect()
+        self.clear_button.click(lambda: ([], history_list([])), None, [self.history, self.history_list], **QUICK)
+        page.load(lambda stored: history_list(read_entries(stored)), self.history, self.history_list, **QUICK)
 
     def ask(self, text: object, chart: Chart, payload: dict[str, Any] | None, *values: object) -> Updates:
         """Check the question and hand it to `answer`; `values` are the gold answer and the settings."""
@@ -293,13 +233,13 @@ class CompareTab:
                 path, text, *values, known_golds=chart.golds, source=chart.source, chart_name=chart.name
             )
         except QuestionError as error:
-            return {self.notice: cards.notice(str(error))}
+            return {self.notice: notice(str(error))}
         told = [self.engine.prompt_text(arm, asked.text, asked.options) for arm in self.engine.arms]
         return {
-            self.notice: cards.notice(""),
-            self.chart_notice: cards.notice(""),
+            self.notice: notice(""),
+            self.chart_notice: notice(""),
             self.asked: asked,
-            **dict(zip(self.prompts, told, strict=True)),
+            **dict(zip(self.details.prompts, told, strict=True)),
             **self.show(Run(asked, (), "waiting"), "Waiting for the model."),
         }
 
@@ -310,7 +250,7 @@ class CompareTab:
         chosen = dict(enumerate(chart.suggestions)).get(event.index, text)
         return {self.question: chosen, self.gold: "", **self.ask(chosen, chart, payload, None, *values[1:])}
 
-    def answer(self, asked: Question | None, kept: object) -> Iterator[Updates]:
+    def answer(self, asked: Question | None, stored: object) -> Iterator[Updates]:
         """Stream the answers into the cards, then note them in the history."""
         if asked is None:
             return
@@ -322,9 +262,9 @@ class CompareTab:
                 yield self.show(run, "Answering.")
         except (ChartError, EngineError) as error:
             failed = self.show(replace(run, phase="stopped"), "The question failed.")
-            yield {self.notice: cards.notice(str(error)), **failed}
+            yield {self.notice: notice(str(error)), **failed}
             return
-        entries = with_entry(kept, entry(self.engine.arms, asked, run.answers))
+        entries = with_entry(stored, entry(self.engine.arms, asked, run.answers))
         yield {
             self.history: entries,
             self.history_list: history_list(entries),
@@ -344,41 +284,41 @@ class CompareTab:
             path = chart_path(payload)
             picture = picture_to_show(path) if path else None
         except (QuestionError, ChartError) as error:
-            return {**self.forget(), self.image: None, self.chart_notice: cards.notice(str(error))}
+            return {**self.forget(), self.image: None, self.chart_notice: notice(str(error))}
         return {**self.forget(), self.image: picture or gr.skip()}
 
     def forget(self) -> Updates:
         """No chart of a split any more."""
-        return {self.chart: Chart(), self.chips: cards.chips(GENERAL_QUESTIONS)}
+        return {self.chart: Chart(), self.chips: chips(GENERAL_QUESTIONS)}
 
     def open_thumbnail(self, event: gr.EventData) -> Updates:
         """Show one of the gallery's charts."""
         if event.index not in range(len(self.thumbnails)):
-            return {self.chart_notice: cards.notice("There is no such example chart.")}
+            return {self.chart_notice: notice("There is no such example chart.")}
         return self.open_example(self.thumbnails[event.index][0], self.gallery)
 
-    def open_random(self, wanted: str) -> Updates:
+    def open_random(self, asked_by: str) -> Updates:
         """Show a random chart of the loaded split."""
         kinds: dict[str, Kind] = {"human": "human", "machine": "machine"}
         try:
-            return self.open_example(self.examples.random_example(kinds.get(wanted)), self.examples)
+            return self.open_example(self.examples.random_example(kinds.get(asked_by)), self.examples)
         except DatasetError as error:
-            return {self.chart_notice: cards.notice(str(error))}
+            return {self.chart_notice: notice(str(error))}
 
     def open_example(self, example: Example, split: Split) -> Updates:
-        """Show a split's chart with the example's question typed in, and empty cards."""
+        """Show a split's chart with the example's question typed in, and empty"""
         try:
             chart = chart_of(example, split)
         except ChartError as error:
-            return {self.chart_notice: cards.notice(f"{example.id} cannot be shown. {error}")}
+            return {self.chart_notice: notice(f"{example.id} cannot be shown. {error}")}
         return {
             self.image: chart.file,
             self.chart: chart,
             self.question: example.question,
-            self.chips: cards.chips(chart.suggestions),
+            self.chips: chips(chart.suggestions),
             self.gold: "",
-            self.chart_notice: cards.notice(""),
-            self.notice: cards.notice(""),
+            self.chart_notice: notice(""),
+            self.notice: notice(""),
             **self.show(Run()),
         }
 
@@ -390,11 +330,11 @@ class CompareTab:
         judged = verdicts(run.answers, gold) or [None] * len(arms)
         return {
             self.run: run,
-            self.asked_line: cards.asked_line(asked.text, gold, asked.gold_from) if asked else cards.asked_line(),
-            self.status: cards.status(told),
+            self.asked_line: asked_line(asked.text, gold, asked.gold_from) if asked else asked_line(),
+            self.status: status(told),
             self.stop_button: gr.update(interactive=run.phase in ("waiting", "running")),
             **{
-                column: cards.answer_card(arm, answer, run.phase, verdict)
+                column: answer_card(arm, answer, run.phase, verdict)
                 for column, arm, answer, verdict in zip(self.columns, arms, answers, judged, strict=True)
             },
         }

@@ -1,4 +1,4 @@
-"""What a visitor wants to measure: charts, number of questions, seed and arms, checked before anything is asked."""
+"""What a visitor chose to measure: charts, number of questions, seed and arms, checked before anything is asked."""
 
 import logging
 from collections.abc import Sequence
@@ -9,9 +9,8 @@ from typing import Any
 from chartqa_demo.arms import Arm
 from chartqa_demo.data.splits import DatasetError, Example, Kind, Split, draw_examples, open_split, split_names
 from chartqa_demo.engines import Engine
-from chartqa_demo.evaluate import run as evaluate
 from chartqa_demo.evaluate.record import Item, Results
-from chartqa_demo.evaluate.run import EvaluationError
+from chartqa_demo.evaluate.run import EvaluationError, display_name, output_name
 from chartqa_demo.settings import Settings
 from chartqa_demo.ui.compare.charts import split_title
 
@@ -22,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Choice:
     """One evaluation to run. limit None takes every question of the kind; examples are the questions drawn."""
 
     split: Split
@@ -35,7 +34,7 @@ class Wanted:
     def about(self) -> dict[str, Any]:
         """The settings that `evaluate.run` records."""
         return {
-            "dataset": evaluate.display_name(self.split.dataset),
+            "dataset": display_name(self.split.dataset),
             "split": self.split.name,
             "kind": self.kind,
             "limit": self.limit,
@@ -45,7 +44,7 @@ class Wanted:
     def file_name(self, engine: Engine) -> str:
         """The record of this evaluation, the same one for the same settings."""
         drawn = (self.split.dataset, self.split.name, self.limit, self.seed, self.kind)
-        return evaluate.output_name(engine, self.arms, *drawn) + ".jsonl"
+        return output_name(engine, self.arms, *drawn) + ".jsonl"
 
 
 class Choices:
@@ -70,7 +69,7 @@ class Choices:
         """Whether the engine can answer as this arm now; the adapter may be loaded later."""
         return not arm.adapter or self.engine.adapter is not None
 
-    def read(self, charts: object, size: object, kind: object, seed: object, arms: Sequence[str]) -> Wanted:
+    def read(self, charts: object, size: object, kind: object, seed: object, arms: Sequence[str]) -> Choice:
         """The visitor's choice. Raises EvaluationError and DatasetError with a sentence."""
         if not isinstance(charts, int) or charts not in range(len(self.charts)):
             raise EvaluationError("Choose the charts to measure on.")
@@ -90,8 +89,8 @@ class Choices:
             raise EvaluationError(f"There is no {by or ''} question among {split_title(split)}.")
         # Asking for more questions than there are is asking for all: one name for one evaluation.
         if size == 0 or size >= len(everything):
-            return Wanted(split, None, by, 0, chosen, tuple(everything))
-        return Wanted(split, size, by, int(seed), chosen, tuple(draw_examples(split, size, int(seed), by)))
+            return Choice(split, None, by, 0, chosen, tuple(everything))
+        return Choice(split, size, by, int(seed), chosen, tuple(draw_examples(split, size, int(seed), by)))
 
     def open(self, charts: int) -> Split:
         """One of `charts`. Raises DatasetError."""
@@ -104,7 +103,7 @@ class Choices:
         data set has another chart in this place."""
         made_from = (results.settings.get("dataset"), results.settings.get("split"))
         for index, (dataset, name) in enumerate(self.charts):
-            if (evaluate.display_name(dataset), name) == made_from:
+            if (display_name(dataset), name) == made_from:
                 try:
                     split = self.open(index)
                     example = split.by_id(item.id)

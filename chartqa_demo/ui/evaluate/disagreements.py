@@ -9,10 +9,11 @@ from chartqa_demo.data.splits import Example, Split
 from chartqa_demo.evaluate.record import ANY, Item, Results, filters, select, sources
 from chartqa_demo.evaluate.rules import RULES
 from chartqa_demo.images import ChartError
-from chartqa_demo.ui.compare import answers as cards
-from chartqa_demo.ui.compare.tab import CompareTab, Updates
-from chartqa_demo.ui.evaluate import scores as measured
-from chartqa_demo.ui.evaluate.files import Kept
+from chartqa_demo.ui.compare.tab import CompareTab
+from chartqa_demo.ui.evaluate.files import ResultsFolder
+from chartqa_demo.ui.evaluate.scores import item_detail, item_list, no_answers_kept
+from chartqa_demo.ui.events import QUICK, Updates
+from chartqa_demo.ui.markup import PICK_JS
 
 PAGE = 10
 EVERY = "every"  # a filter that lets everything through
@@ -36,8 +37,8 @@ class Disagreements:
     example_of: the example an item was made from and its split, None where this page cannot open its data set.
     """
 
-    def __init__(self, kept: Kept, compare: CompareTab, tabs: gr.Tabs, example_of: FindExample) -> None:
-        self.kept = kept
+    def __init__(self, folder: ResultsFolder, compare: CompareTab, tabs: gr.Tabs, example_of: FindExample) -> None:
+        self.folder = folder
         self.compare = compare
         self.tabs = tabs
         self.example_of = example_of
@@ -69,7 +70,7 @@ class Disagreements:
             )
         with gr.Row():
             with gr.Column(scale=6, min_width=300):
-                self.items = gr.HTML(js_on_load=cards.PICK_JS, elem_id="evaluation-items", apply_default_css=False)
+                self.items = gr.HTML(js_on_load=PICK_JS, elem_id="evaluation-items", apply_default_css=False)
                 with gr.Row():
                     self.earlier = gr.Button("Earlier", elem_id="items-earlier", size="sm", min_width=100)
                     self.later = gr.Button("Later", elem_id="items-later", size="sm", min_width=100)
@@ -94,24 +95,24 @@ class Disagreements:
         self.detail_outputs = [self.picked, self.chart, self.detail, self.open_button]
         self.outputs = [self.who, self.source, *self.list_outputs, *self.detail_outputs]
 
-    def connect(self, shown: gr.Dropdown, rule: gr.Radio, seed: gr.Number, quick: dict[str, Any]) -> None:
-        """The events. `shown` names the evaluation; `quick` holds what all unqueued private events have."""
+    def connect(self, shown: gr.Dropdown, rule: gr.Radio, seed: gr.Number) -> None:
+        """The events. `shown` names the evaluation."""
         self.filtered = [shown, rule, self.who, self.kind, self.source, self.order, seed]
         chosen = [one.input for one in (self.who, self.kind, self.source, self.order)]
-        gr.on(chosen, self.browse, self.filtered, self.list_outputs, **quick)
+        gr.on(chosen, self.browse, self.filtered, self.list_outputs, **QUICK)
         paging = [self.first, *self.filtered]
-        self.earlier.click(lambda *now: self.turn(-PAGE, *now), paging, self.list_outputs, **quick)
-        self.later.click(lambda *now: self.turn(PAGE, *now), paging, self.list_outputs, **quick)
-        picking = self.items.select(self.pick, [shown, rule, self.listed], self.detail_outputs, **quick)
-        picking.then(None, js=SCROLL_TO_ITEM, **quick)
+        self.earlier.click(lambda *now: self.turn(-PAGE, *now), paging, self.list_outputs, **QUICK)
+        self.later.click(lambda *now: self.turn(PAGE, *now), paging, self.list_outputs, **QUICK)
+        picking = self.items.select(self.pick, [shown, rule, self.listed], self.detail_outputs, **QUICK)
+        picking.then(None, js=SCROLL_TO_ITEM, **QUICK)
         opened = [self.detail, *self.compare.chart_outputs, self.tabs]
         # An answer that still streams in Compare belongs to another chart: it ends, as with any new chart there.
-        self.open_button.click(None, cancels=[self.compare.answering], **quick)
-        self.open_button.click(self.open_in_compare, [shown, self.picked], opened, **quick)
+        self.open_button.click(None, cancels=[self.compare.answering], **QUICK)
+        self.open_button.click(self.open_in_compare, [shown, self.picked], opened, **QUICK)
 
     def show(self, name: str | None, rule: str, seed: float) -> Updates:
         """Another evaluation: its filters, its first questions, none of them chosen."""
-        results = self.kept.results(name)
+        results = self.folder.results(name)
         who = filters(results) if results else [("All questions", ANY)]
         known = sources(results) if results else []
         return {
@@ -133,16 +134,16 @@ class Disagreements:
         first: int = 0,
     ) -> Updates:
         """One page of the questions that pass the filters, from number `first` on."""
-        results = self.kept.results(name)
+        results = self.folder.results(name)
         found: list[Item] = []
         if results is not None:
             found = select(results, rule, who, _chosen(kind), _chosen(source), order, int(seed or 0))
         first = min(max(0, first), max(0, (len(found) - 1) // PAGE * PAGE))
         page = found[first : first + PAGE]
         if results is None and name is not None:
-            shown = measured.no_answers_kept()
+            shown = no_answers_kept()
         else:
-            shown = measured.item_list(page, first + 1, len(found), rule, titles(results))
+            shown = item_list(page, first + 1, len(found), rule, titles(results))
         return {
             self.first: first,
             self.listed: tuple(item.id for item in page),
@@ -157,13 +158,13 @@ class Disagreements:
 
     def rescore(self, picked: str, name: str | None, rule: str, *filtered: Any) -> Updates:
         """List and question under another rule."""
-        results = self.kept.results(name)
-        detail = measured.item_detail(_item(results, picked), rule, titles(results))
+        results = self.folder.results(name)
+        detail = item_detail(_item(results, picked), rule, titles(results))
         return {**self.browse(name, rule, *filtered), self.detail: detail}
 
     def pick(self, name: str | None, rule: str, listed: tuple[str, ...], event: gr.EventData) -> Updates:
         """One question whole, with its chart."""
-        results = self.kept.results(name)
+        results = self.folder.results(name)
         item = _item(results, dict(enumerate(listed)).get(event.index, ""))
         if item is None or results is None:
             return self.no_item()
@@ -175,7 +176,7 @@ class Disagreements:
         return {
             self.picked: item.id,
             self.chart: gr.Image(picture, visible=picture is not None),
-            self.detail: measured.item_detail(item, rule, titles(results), chart_shown=picture is not None),
+            self.detail: item_detail(item, rule, titles(results), chart_shown=picture is not None),
             self.open_button: gr.Button(interactive=picture is not None),
         }
 
@@ -184,13 +185,13 @@ class Disagreements:
         return {
             self.picked: "",
             self.chart: gr.Image(None, visible=False),
-            self.detail: measured.item_detail(None, RULES[0], {}),
+            self.detail: item_detail(None, RULES[0], {}),
             self.open_button: gr.Button(interactive=False),
         }
 
     def open_in_compare(self, name: str | None, picked: str) -> Updates:
         """The chosen question's chart in the Compare tab, with the question typed in."""
-        results = self.kept.results(name)
+        results = self.folder.results(name)
         item = _item(results, picked)
         found = self.example_of(results, item) if results and item else None
         if found is None:

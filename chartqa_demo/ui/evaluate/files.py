@@ -4,35 +4,33 @@ A name that comes from a browser is only used when the folder holds such a file.
 not be passed on, only the scores are there.
 """
 
-import csv
 import json
 import logging
 import tempfile
 from dataclasses import asdict
 from functools import lru_cache
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from chartqa_demo.evaluate.record import Results, ResultsError, read_results
 from chartqa_demo.evaluate.rules import RULES
 from chartqa_demo.evaluate.tables import Figures, figures_of, figures_of_summary, heading
-from chartqa_demo.ui.compare.history import spreadsheet_cell
+from chartqa_demo.ui.spreadsheet import as_csv
 
 log = logging.getLogger(__name__)
 
 
-class Kept:
-    """The evaluations in `folder`, by the file name of their record, or of their scores where that is all."""
+class ResultsFolder:
+    """The evaluations in `root`, by the file name of their record, or of their scores where that is all."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, root: Path) -> None:
+        self.root = root
         self.downloads = Path(tempfile.mkdtemp(prefix="chartqa-results-"))
 
     def names(self) -> list[tuple[str, str]]:
         """(what a reader sees, file name) of every evaluation, the newest first."""
         found: dict[str, tuple[float, str, str]] = {}
-        for path in [*self.folder.glob("*.json"), *self.folder.glob("*.jsonl")]:
+        for path in [*self.root.glob("*.json"), *self.root.glob("*.jsonl")]:
             try:
                 settings, asked = _settings_of(path)
                 title = f"{heading(settings)} ({asked:,} asked, {settings.get('date')})"
@@ -45,7 +43,7 @@ class Kept:
         """The file of that name, None where the folder holds none."""
         if not isinstance(name, str) or Path(name).name != name or Path(name).suffix not in (".json", ".jsonl"):
             return None
-        path = self.folder / name
+        path = self.root / name
         return path if path.is_file() else None
 
     def results(self, name: str | None) -> Results | None:
@@ -89,25 +87,23 @@ class Kept:
         if name is None or results is None:
             return None, None
         csv_file, json_file = (self.downloads / f"{Path(name).stem}.{ending}" for ending in ("csv", "json"))
-        csv_file.write_text(as_csv(results), encoding="utf-8")
+        csv_file.write_text(answers_csv(results), encoding="utf-8")
         everything = {"settings": results.settings, "items": [asdict(item) for item in results.items]}
         json_file.write_text(json.dumps(everything, ensure_ascii=False, indent=1), encoding="utf-8")
         return str(csv_file), str(json_file)
 
 
-def as_csv(results: Results) -> str:
+def answers_csv(results: Results) -> str:
     """One row per question: the answers of every arm and whether they are right under every rule."""
-    buffer = StringIO()
-    rows = csv.writer(buffer)
     columns = ["id", "chart", "kind", "source", "question", "gold"]
     columns += [f"{arm} {what}" for arm in results.arms for what in ("answer", *RULES)]
-    rows.writerow([*columns, "error"])
+    rows = []
     for item in results.items:
         row: list[Any] = [item.id, item.chart, item.kind, item.source, item.question, " or ".join(item.gold)]
         for arm in results.arms:
             row += [item.answers.get(arm, ""), *(item.correct(arm, rule) for rule in RULES)]
-        rows.writerow([spreadsheet_cell(value) for value in (*row, item.error)])
-    return buffer.getvalue()
+        rows.append([*row, item.error])
+    return as_csv([*columns, "error"], rows)
 
 
 def _settings_of(path: Path) -> tuple[dict[str, Any], int]:

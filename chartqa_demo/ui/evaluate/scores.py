@@ -10,7 +10,7 @@ from chartqa_demo.evaluate.record import ALL, GROUPS, Item
 from chartqa_demo.evaluate.rules import RULE_NOTES, RULES, best_verdict
 from chartqa_demo.evaluate.statistics import Score
 from chartqa_demo.evaluate.tables import Column, Figures, accuracy_table, as_html, heading
-from chartqa_demo.ui.compare.answers import CHECK, CROSS, icon
+from chartqa_demo.ui.markup import sign, verdict
 
 GROUP_TITLES = {"human": "Human questions", "machine": "Machine questions", ALL: "All questions"}
 
@@ -24,16 +24,6 @@ def scores_section(figures: Figures | None, rule: str) -> str:
         f'<p class="meta">{_counted(figures)}</p>'
         f'<p class="rule"><strong>{escape(rule)}</strong> {escape(RULE_NOTES[rule])}</p>'
         f"{_bars(figures, rule)}{_tests(figures, rule)}{_rules(figures, rule)}</div>"
-    )
-
-
-def progress_bar(told: str, done: int, total: int) -> str:
-    """How far an evaluation is, in words and as a bar."""
-    share = 100 * done / total if total else 0
-    return (
-        f'<div class="progress"><div role="progressbar" aria-label="Questions asked" aria-valuemin="0" '
-        f'aria-valuemax="{total}" aria-valuenow="{done}"><span style="width:{share:.1f}%"></span></div>'
-        f'<p role="status">{escape(told)}</p></div>'
     )
 
 
@@ -131,8 +121,7 @@ def _short_answers(item: Item, rule: str, titles: Mapping[str, str]) -> str:
 def _sign(good: bool | None) -> str:
     if good is None:
         return '<span class="none">no answer</span>'
-    look, word, path = ("good", "right", CHECK) if good else ("bad", "wrong", CROSS)
-    return f'<span class="sign {look}">{icon(path)}<span>{word}</span></span>'
+    return sign("right" if good else "wrong", good)
 
 
 def _whole_answer(item: Item, arm: str, title: str, rule: str) -> str:
@@ -151,11 +140,7 @@ def _whole_answer(item: Item, arm: str, title: str, rule: str) -> str:
 
 
 def _verdict(rule: str, good: bool, reason: str) -> str:
-    word = "Correct" if good else "Not correct"
-    return (
-        f'<p class="verdict {"good" if good else "bad"}">{icon(CHECK if good else CROSS)}'
-        f"<span><strong>{word} ({escape(rule)})</strong> {escape(reason)}</span></p>"
-    )
+    return verdict(f"{'Correct' if good else 'Not correct'} ({rule})", good, reason)
 
 
 def _cut(text: str, limit: int = 90) -> str:

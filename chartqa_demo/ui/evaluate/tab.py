@@ -16,20 +16,19 @@ import gradio as gr
 
 from chartqa_demo.data.splits import DatasetError, Split
 from chartqa_demo.engines import Engine, EngineError, Options
-from chartqa_demo.evaluate import run as evaluate
 from chartqa_demo.evaluate.record import ResultsError
 from chartqa_demo.evaluate.rules import RULES
-from chartqa_demo.evaluate.run import EvaluationError
+from chartqa_demo.evaluate.run import EvaluationError, Progress, model_name, run
 from chartqa_demo.evaluate.tables import figures_of
 from chartqa_demo.settings import Settings
-from chartqa_demo.ui.compare import answers as cards
-from chartqa_demo.ui.compare.tab import CompareTab, Updates
-from chartqa_demo.ui.evaluate import scores as measured
-from chartqa_demo.ui.evaluate.choices import SIZES, Choices, Wanted
+from chartqa_demo.ui.compare.tab import CompareTab
+from chartqa_demo.ui.evaluate.choices import SIZES, Choice, Choices
 from chartqa_demo.ui.evaluate.disagreements import Disagreements
-from chartqa_demo.ui.evaluate.files import Kept
+from chartqa_demo.ui.evaluate.files import ResultsFolder
+from chartqa_demo.ui.evaluate.scores import scores_section
+from chartqa_demo.ui.events import PRIVATE, QUICK, Updates
+from chartqa_demo.ui.markup import notice, progress_bar
 
-CSS_FILE = Path(__file__).with_name("evaluate.css")
 CHUNK_S = 20.0  # seconds of the model per batch: what ZeroGPU lends at once, and what a visitor of Compare waits
 
 log = logging.getLogger(__name__)
@@ -53,13 +52,13 @@ class EvaluateTab:
         self.engine = engine
         self.options = Options(max_new_tokens=settings.max_new_tokens)
         self.choices = Choices(engine, settings, examples)
-        self.kept = Kept(Path(settings.results_dir))
+        self.folder = ResultsFolder(Path(settings.results_dir))
         self.running = threading.Lock()  # one evaluation at a time: two would halve each other's speed
         self.stops: dict[str, threading.Event] = {}  # by visitor
 
         self.lay_out_settings()
         self.lay_out_scores()
-        self.disagreements = Disagreements(self.kept, compare, tabs, self.choices.example_of)
+        self.disagreements = Disagreements(self.folder, compare, tabs, self.choices.example_of)
         self.connect(page)
 
     # What the visitor sees, in the order of reading.
@@ -127,52 +126,50 @@ class EvaluateTab:
 
     def connect(self, page: gr.Blocks) -> None:
         """The events. What belongs to one visitor is in states; what all share is on disk."""
-        wanted = [self.charts, self.size, self.kind, self.seed, self.arms]
+        chosen = [self.charts, self.size, self.kind, self.seed, self.arms]
         browser = self.disagreements
         shown = [self.shown, self.scores, self.csv_button, self.json_button, *browser.outputs]
-        private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-        quick: dict[str, Any] = {"queue": False, **private}
 
         # Not in the queue of Compare: the engine's own lock lets a visitor's question pass between two batches.
         self.start_button.click(
             self.start,
-            [*wanted, self.rule],
+            [*chosen, self.rule],
             [self.notice, self.progress, self.start_button, self.stop_button, self.cost, *shown],
             concurrency_limit=None,
-            **private,
+            **PRIVATE,
         )
-        self.stop_button.click(self.stop, None, self.stop_button, **quick)
-        changes = [one.change for one in wanted]
-        gr.on(changes, self.estimate, wanted, self.cost, trigger_mode="always_last", **quick)
-        self.shown.input(self.show, [self.shown, self.rule, self.seed], shown, **quick)
-        browser.connect(self.shown, self.rule, self.seed, quick)
+        self.stop_button.click(self.stop, None, self.stop_button, **QUICK)
+        changes = [one.change for one in chosen]
+        gr.on(changes, self.estimate, chosen, self.cost, trigger_mode="always_last", **QUICK)
+        self.shown.input(self.show, [self.shown, self.rule, self.seed], shown, **QUICK)
+        browser.connect(self.shown, self.rule, self.seed)
         self.rule.input(
             self.rescore,
             [browser.picked, *browser.filtered],
             [self.scores, *browser.list_outputs, browser.detail],
-            **quick,
+            **QUICK,
         )
-        opening = page.load(self.greet, self.rule, shown, **quick)
-        opening.then(self.estimate, wanted, self.cost, **quick)  # of what is chosen by then
+        opening = page.load(self.greet, self.rule, shown, **QUICK)
+        opening.then(self.estimate, chosen, self.cost, **QUICK)  # of what is chosen by then
 
     def start(
         self, charts: int, size: int, kind: str, seed: float, arms: list[str], rule: str, request: gr.Request
     ) -> Iterator[Updates]:
         """Run or go on, and show the scores after every batch, until it ends, Stop is pressed, or the tab closes."""
         try:
-            wanted = self.choices.read(charts, size, kind, seed, arms)
+            choice = self.choices.read(charts, size, kind, seed, arms)
         except (EvaluationError, DatasetError) as error:
-            yield {self.notice: cards.notice(str(error))}
+            yield {self.notice: notice(str(error))}
             return
         if not self.running.acquire(blocking=False):
             busy = "Another evaluation is running. Wait until it ends; its answers are kept and can be looked at below."
-            yield {self.notice: cards.notice(busy)}
+            yield {self.notice: notice(busy)}
             return
         visitor = str(request.session_hash)
         self.stops[visitor] = threading.Event()
         failed = ""
         try:
-            yield from self.measure(wanted, rule, self.stops[visitor])
+            yield from self.measure(choice, rule, self.stops[visitor])
         except (EvaluationError, ResultsError, EngineError) as error:
             failed = str(error)
         except OSError as error:
@@ -185,40 +182,40 @@ class EvaluateTab:
             self.start_button: gr.Button(interactive=True),
             self.stop_button: gr.Button(interactive=False),
             self.cost: self.estimate(charts, size, kind, seed, arms),
-            **({self.notice: cards.notice(failed), self.progress: ""} if failed else {}),
+            **({self.notice: notice(failed), self.progress: ""} if failed else {}),
         }
 
-    def measure(self, wanted: Wanted, rule: str, stop: threading.Event) -> Iterator[Updates]:
+    def measure(self, choice: Choice, rule: str, stop: threading.Event) -> Iterator[Updates]:
         """The updates of one run; the caller holds `running`. Raises what `evaluate.run` does."""
         yield {
-            self.notice: cards.notice(""),
-            self.progress: measured.progress_bar("Opening the charts.", 0, len(wanted.examples)),
+            self.notice: notice(""),
+            self.progress: progress_bar("Opening the charts.", 0, len(choice.examples)),
             self.start_button: gr.Button(interactive=False),
             self.stop_button: gr.Button(interactive=True),
         }
-        path = self.kept.folder / wanted.file_name(self.engine)
-        done, total = 0, len(wanted.examples)
-        for state in evaluate.run(
+        path = self.folder.root / choice.file_name(self.engine)
+        done, total = 0, len(choice.examples)
+        for state in run(
             self.engine,
-            wanted.examples,
-            wanted.arms,
+            choice.examples,
+            choice.arms,
             self.options,
             path,
             stop,
-            about=wanted.about(),
+            about=choice.about(),
             chunk_s=CHUNK_S,
         ):
             done = state.done
             yield {
-                self.progress: measured.progress_bar(_told(state, stop), done, total),
-                self.scores: measured.scores_section(figures_of(state.results, ()), rule),
+                self.progress: progress_bar(_told(state, stop), done, total),
+                self.scores: scores_section(figures_of(state.results, ()), rule),
             }
         told = f"Done: {done:,} questions."
         if done < total:
             told = f"Stopped after {done:,} of {total:,} questions. Start with the same settings goes on."
         yield {
-            self.progress: measured.progress_bar(told, done, total),
-            **self.show(path.name, rule, wanted.seed),
+            self.progress: progress_bar(told, done, total),
+            **self.show(path.name, rule, choice.seed),
         }
 
     def stop(self, request: gr.Request) -> gr.Button:
@@ -230,14 +227,14 @@ class EvaluateTab:
     def estimate(self, charts: int, size: int, kind: str, seed: float, arms: list[str]) -> str:
         """What a run with these settings asks and costs, before it starts."""
         try:
-            wanted = self.choices.read(charts, size, kind, seed, arms)
+            choice = self.choices.read(charts, size, kind, seed, arms)
         except (EvaluationError, DatasetError) as error:
             return f'<p class="cost">{escape(str(error))}</p>'
-        record = self.kept.results(wanted.file_name(self.engine))
-        done, count = len(record.items) if record else 0, len(wanted.examples)
-        told = f"{count:,} questions to {len(wanted.arms)} {'arm' if len(wanted.arms) == 1 else 'arms'}"
+        record = self.folder.results(choice.file_name(self.engine))
+        done, count = len(record.items) if record else 0, len(choice.examples)
+        told = f"{count:,} questions to {len(choice.arms)} {'arm' if len(choice.arms) == 1 else 'arms'}"
         told += f", {done:,} of them asked already" if done else ""
-        each = self.kept.seconds_per_question(evaluate.model_name(self.engine))
+        each = self.folder.seconds_per_question(model_name(self.engine))
         if done >= count:
             told += "."
         elif each is None:
@@ -253,16 +250,16 @@ class EvaluateTab:
 
     def greet(self, rule: str) -> Updates:
         """The newest results on this machine, when the page opens."""
-        names = self.kept.names()
+        names = self.folder.names()
         return self.show(names[0][1] if names else None, rule, 0)
 
     def show(self, name: str | None, rule: str, seed: float | None) -> Updates:
         """The scores, downloads and questions of one evaluation on disk."""
-        name = name if self.kept.path(name) else None
-        csv_file, json_file = self.kept.write_downloads(name)
+        name = name if self.folder.path(name) else None
+        csv_file, json_file = self.folder.write_downloads(name)
         return {
-            self.shown: gr.Dropdown(self.kept.names(), value=name),
-            self.scores: measured.scores_section(self.kept.figures(name, rule), rule),
+            self.shown: gr.Dropdown(self.folder.names(), value=name),
+            self.scores: scores_section(self.folder.figures(name, rule), rule),
             self.csv_button: gr.DownloadButton(value=csv_file, interactive=csv_file is not None),
             self.json_button: gr.DownloadButton(value=json_file, interactive=json_file is not None),
             **self.disagreements.show(name, rule, seed or 0),
@@ -271,12 +268,12 @@ class EvaluateTab:
     def rescore(self, picked: str, name: str | None, rule: str, *filtered: Any) -> Updates:
         """The same answers under another rule."""
         return {
-            self.scores: measured.scores_section(self.kept.figures(name, rule), rule),
+            self.scores: scores_section(self.folder.figures(name, rule), rule),
             **self.disagreements.rescore(picked, name, rule, *filtered),
         }
 
 
-def _told(state: evaluate.Progress, stop: threading.Event) -> str:
+def _told(state: Progress, stop: threading.Event) -> str:
     told = f"{state.done:,} of {state.total:,} questions"
     if state.results.errors:
         told += f", {len(state.results.errors):,} of them failed"

@@ -13,6 +13,8 @@ import gradio as gr
 from chartqa_demo.adapters.runs import TrainingRun, finished_adapters, read_run, run_names
 from chartqa_demo.engines import Engine, EngineError
 from chartqa_demo.settings import Settings
+from chartqa_demo.ui.events import PRIVATE, QUICK
+from chartqa_demo.ui.markup import done, hint, notice
 from chartqa_demo.ui.training.curves import curve_chart
 
 RUNS = Path("runs")  # where the configs of `train/configs/` leave their runs
@@ -20,7 +22,7 @@ REFRESH_S = 3.0
 
 NO_RUNS = (
     "No training run has been logged on this machine yet. Start one with "
-    "<code>python -m train --config train/configs/bundled.yaml</code>; it appears here while it runs."
+    "`python -m train --config train/configs/bundled.yaml`; it appears here while it runs."
 )
 NO_ADAPTERS = "No finished adapter yet. A run leaves one when it has ended and has been measured."
 
@@ -29,35 +31,35 @@ def build_training_tab(engine: Engine, settings: Settings) -> gr.State:
     """Build the tab; call it inside `gr.Tabs`. Returns the state that holds the adapter put to use, for the banner."""
     runs = RUNS
     with gr.Tab("Training", id="training") as tab:  # states too: beside a tab, Gradio 6 shows the tab twice
-        in_use, seen = gr.State(engine.adapter), gr.State(None)
+        in_use, shown_now = gr.State(engine.adapter), gr.State(None)
         gr.HTML("<h2>Training runs</h2>", apply_default_css=False)
         run = gr.Dropdown([], label="Run", info="kept by trackio on this machine", elem_id="training-run")
-        curves = gr.HTML(notice(NO_RUNS), elem_id="training-curves", apply_default_css=False)
+        curves = gr.HTML(hint(NO_RUNS), elem_id="training-curves", apply_default_css=False)
         gr.HTML("<h2>Finished adapters</h2>", apply_default_css=False)
         adapter = gr.Radio([], label="Adapter", show_label=False, elem_id="training-adapter", visible="hidden")
         use = gr.Button("Use this adapter", elem_id="training-use", visible="hidden")
-        outcome = gr.HTML(notice(NO_ADAPTERS), elem_id="training-outcome", apply_default_css=False)
+        outcome = gr.HTML(hint(NO_ADAPTERS), elem_id="training-outcome", apply_default_css=False)
         timer = gr.Timer(REFRESH_S, active=False)
 
-    def look(chosen: str | None, ticked: str | None, before: Any) -> tuple[Any, ...]:
+    def refresh(chosen: str | None, ticked: str | None, before: Any) -> tuple[Any, ...]:
         """Runs, curves and adapters as they are now; where nothing changed, the page is left alone."""
         names = {f"{project}/{name}": (project, name) for project, name in run_names()}
         shown = chosen if chosen in names else next(iter(names), None)
-        html = run_html(read_run(*names[shown])) if shown else notice(NO_RUNS)
+        html = run_html(read_run(*names[shown])) if shown else hint(NO_RUNS)
         adapters = finished_adapters(runs)
         now = (tuple(names), shown, html, tuple(one.title for one in adapters))
         if now == before:
             return gr.skip(), gr.skip(), gr.skip(), gr.skip(), gr.skip(), before
         folders = [str(one.folder) for one in adapters]
         titles = [(one.title, str(one.folder)) for one in adapters]
-        kept = ticked if ticked in folders else next(iter(folders), None)
+        selected = ticked if ticked in folders else next(iter(folders), None)
         first = bool(folders) and (before is None or not before[3])
         return (
             gr.update(choices=[(run_title(*name), key) for key, name in names.items()], value=shown),
             html,
-            gr.update(choices=titles, value=kept, visible=True if folders else "hidden"),
+            gr.update(choices=titles, value=selected, visible=True if folders else "hidden"),
             gr.update(visible=True if folders else "hidden"),
-            "" if first else gr.skip() if folders else notice(NO_ADAPTERS),
+            "" if first else gr.skip() if folders else hint(NO_ADAPTERS),
             now,
         )
 
@@ -68,15 +70,14 @@ def build_training_tab(engine: Engine, settings: Settings) -> gr.State:
             engine.use_adapter(folder)
         except EngineError as error:
             return notice(str(error)), gr.skip()
-        said = f"The third arm now answers with {escape(Path(folder).name)}, for every visitor of this page."
-        return f'<p class="done" role="status">{said}</p>', engine.adapter
+        said = f"The third arm now answers with {Path(folder).name}, for every visitor of this page."
+        return done(said), engine.adapter
 
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    parts = [run, curves, adapter, use, outcome, seen]
-    tab.select(lambda: gr.Timer(active=True), outputs=timer, queue=False, **quiet)
+    parts = [run, curves, adapter, use, outcome, shown_now]
+    tab.select(lambda: gr.Timer(active=True), outputs=timer, **QUICK)
     for event in (tab.select, timer.tick, run.input):
-        event(look, [run, adapter, seen], parts, queue=False, **quiet)
-    use.click(use_adapter, adapter, [outcome, in_use], concurrency_limit=1, **quiet)
+        event(refresh, [run, adapter, shown_now], parts, **QUICK)
+    use.click(use_adapter, adapter, [outcome, in_use], concurrency_limit=1, **PRIVATE)
     return in_use
 
 
@@ -89,7 +90,7 @@ def run_html(run: TrainingRun) -> str:
     """Where a run stands, and its curves."""
     charts = "".join(curve_chart(title, lines) for title, lines in run.curves.items() if lines)
     if not charts:
-        charts = notice("This run has not logged a loss, an accuracy or a learning rate yet.")
+        charts = hint("This run has not logged a loss, an accuracy or a learning rate yet.")
     return f'<p class="standing">{escape(standing(run))}</p><div class="curves">{charts}</div>'
 
 
@@ -102,11 +103,6 @@ def standing(run: TrainingRun) -> str:
         text += f", last entry {run.updated.astimezone(timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
         text += " (ended or stopped)" if _quiet_for(run.updated) > 600 else ""
     return text + "."
-
-
-def notice(text: str) -> str:
-    """A sentence for the visitor; `text` is HTML of ours, or escaped by the caller."""
-    return f'<p class="notice">{text}</p>'
 
 
 def _quiet_for(moment: datetime) -> float:

@@ -32,7 +32,7 @@ MAY_IMPORT = {
         "engines",
         "evaluate",
         "pretrain",
-    },  # asks the app's own engine about drawn charts
+    },  # asks the app about drawn charts
 }
 COMMANDS = {f"chartqa_demo.{name}" for name in ("__main__", "report", "deploy", "recorded")}  # start what a room holds
 # Larger than 400 lines, or more than nine files: what is still to be divided, and data.

@@ -8,13 +8,13 @@ from PIL import Image, ImageDraw
 from train.pretrain.legs.rows import Codec
 from train.pretrain.model.network import Sizes
 from train.pretrain.model.tokenizer import build_tokenizer
-from train.pretrain.scene import Chart, Mark, Question, Text
+from train.pretrain.scene import GeneratedChart, GeneratedQuestion, Mark, Text
 
 TINY = Sizes(vocabulary=700, text_width=128, text_layers=2, text_ffn=192, key_heads=1, vision_width=64, vision_layers=2)
 NAMES = ["Brazil", "Costa Rica", "Mali", "2015", "2016", "Very satisfied"]
 
 
-def bar_chart(seed: int) -> Chart:
+def bar_chart(seed: int) -> GeneratedChart:
     """A chart with labelled bars; every third one is in portrait."""
     rng = random.Random(seed)
     width, height = (300, 450) if seed % 3 == 2 else (400, 300)
@@ -24,7 +24,7 @@ def bar_chart(seed: int) -> Chart:
     draw = ImageDraw.Draw(image)
     table = "Category | Sales\n" + "\n".join(f"{name} | {value}%" for name, value in zip(names, values, strict=True))
     numbers: list[list[float | None]] = [[float(value) for value in values]]
-    chart = Chart(image, "bar", "plain", "Sales", names, ["Sales"], numbers, table, True)
+    chart = GeneratedChart(image, "bar", "plain", "Sales", names, ["Sales"], numbers, table, True)
 
     def write(x: float, y: float, text: str, role: str) -> None:
         places = [(x + 6 * k + 3, y + 6) for k in range(len(text))]
@@ -42,11 +42,11 @@ def bar_chart(seed: int) -> Chart:
         box = (left, top, left + 30, height - 30)
         chart.marks.append(Mark(k, 0, value, f"{value}%", box, (left + 15, top), value / 100))
         text, sentence = f"What is the value of {name}?", f"The value of {name} is {value}%."
-        chart.questions.append(Question("value", text, str(value), f"{value}%", sentence, marks=((k, 0),)))
+        chart.questions.append(GeneratedQuestion("value", text, str(value), f"{value}%", sentence, marks=((k, 0),)))
     best = max(range(4), key=lambda k: values[k])
     name = names[best]
     chart.questions.append(
-        Question("argmax", "Which is highest?", name, name, f"{name} is highest.", marks=((best, 0),))
+        GeneratedQuestion("argmax", "Which is highest?", name, name, f"{name} is highest.", marks=((best, 0),))
     )
     return chart
 

@@ -9,13 +9,13 @@ from collections import Counter
 import pytest
 
 from train.pretrain.charts import KINDS, make_chart
-from train.pretrain.charts.drawing import styles as looks
+from train.pretrain.charts.drawing import styles
 from train.pretrain.charts.questions.naming import KIND_NAMES
 from train.pretrain.charts.tables import measures
 from train.pretrain.charts.words import coining
 from train.pretrain.charts.words.lists import FOLDER, is_held_out, words
 from train.pretrain.examples import FOLDER as BUNDLED
-from train.pretrain.scene import Chart, Question, Text
+from train.pretrain.scene import GeneratedChart, GeneratedQuestion, Text
 
 SEEDS = range(340)
 CLOSED = {
@@ -34,27 +34,27 @@ LISTED = {word.lower() for path in FOLDER.glob("*.txt") for word in path.read_te
 
 
 @pytest.fixture(scope="module")
-def charts() -> list[Chart]:
+def charts() -> list[GeneratedChart]:
     return [make_chart(seed, density=1.0) for seed in SEEDS]
 
 
 @pytest.fixture(scope="module")
-def held_out_charts() -> list[Chart]:
+def held_out_charts() -> list[GeneratedChart]:
     return [make_chart(seed, held_out=True, density=0.5) for seed in range(200)]
 
 
-def names_of(chart: Chart) -> set[str]:
+def names_of(chart: GeneratedChart) -> set[str]:
     names = set(chart.categories)
     return names | set(chart.series) if len(chart.series) > 1 and chart.kind != "scatter" else names
 
 
-def asked(charts: list[Chart], *kinds: str) -> list[tuple[Chart, Question]]:
+def asked(charts: list[GeneratedChart], *kinds: str) -> list[tuple[GeneratedChart, GeneratedQuestion]]:
     found = [(chart, question) for chart in charts for question in chart.questions if question.kind in kinds]
     assert len(found) > 20, f"too few questions of kind {kinds} to judge"
     return found
 
 
-def cell(chart: Chart, place: tuple[int, int]) -> float:
+def cell(chart: GeneratedChart, place: tuple[int, int]) -> float:
     value = chart.values[place[1]][place[0]]
     assert value is not None
     return value
@@ -81,7 +81,9 @@ def test_density_changes_the_sharpness_and_nothing_else() -> None:
             assert small.anchor == pytest.approx([place * 0.75 / 2.0 for place in large.anchor], abs=0.01)
 
 
-def test_training_and_held_out_charts_share_no_open_word(charts: list[Chart], held_out_charts: list[Chart]) -> None:
+def test_training_and_held_out_charts_share_no_open_word(
+    charts: list[GeneratedChart], held_out_charts: list[GeneratedChart]
+) -> None:
     for path in FOLDER.glob("*.txt"):
         assert not set(words(path.stem, True)) & set(words(path.stem, False))
     for chart in charts:
@@ -90,7 +92,7 @@ def test_training_and_held_out_charts_share_no_open_word(charts: list[Chart], he
         assert not [name for name in names_of(chart) if name.lower() in LISTED and not is_held_out(name)]
 
 
-def test_most_names_of_a_lesson_are_in_no_list(charts: list[Chart]) -> None:
+def test_most_names_of_a_lesson_are_in_no_list(charts: list[GeneratedChart]) -> None:
     """Years, ranges and answer scales are common to all charts; of the other names most have to be spelt."""
     names = [name.lower() for chart in charts for name in names_of(chart) if name[0].isalpha()]
     names = [
@@ -132,7 +134,7 @@ def test_a_name_with_a_held_out_word_inside_is_not_free() -> None:
 
 
 def test_half_of_the_held_out_names_are_new_and_no_table_is_shared(
-    charts: list[Chart], held_out_charts: list[Chart]
+    charts: list[GeneratedChart], held_out_charts: list[GeneratedChart]
 ) -> None:
     seen = {name.lower() for chart in charts for name in names_of(chart)}
     names = [name.lower() for chart in held_out_charts for name in names_of(chart)]
@@ -140,22 +142,22 @@ def test_half_of_the_held_out_names_are_new_and_no_table_is_shared(
     assert not {chart.table for chart in charts} & {chart.table for chart in held_out_charts}
 
 
-def test_every_kind_and_look_occurs(charts: list[Chart]) -> None:
+def test_every_kind_and_look_occurs(charts: list[GeneratedChart]) -> None:
     assert {chart.kind for chart in charts} == set(KINDS)
-    assert {chart.look for chart in charts} == set(looks.LOOKS)
+    assert {chart.look for chart in charts} == set(styles.STYLES)
     labelled = statistics.mean(chart.labelled for chart in charts)
     assert 0.5 < labelled < 0.7
     assert 0.12 < statistics.mean(chart.image.height > chart.image.width for chart in charts) < 0.4
 
 
-def test_charts_fit_the_canvases_of_the_model(charts: list[Chart]) -> None:
+def test_charts_fit_the_canvases_of_the_model(charts: list[GeneratedChart]) -> None:
     for chart in charts:
         width, height = chart.image.size
         assert (width <= 560 and height <= 420) or (width <= 420 and height <= 560)
         assert 1 / 1.7 < width / height < 2.3
 
 
-def test_questions_are_many_and_have_one_answer_each(charts: list[Chart]) -> None:
+def test_questions_are_many_and_have_one_answer_each(charts: list[GeneratedChart]) -> None:
     counts = [len(chart.questions) for chart in charts]
     assert 12 <= statistics.median(counts) <= 25 and max(counts) <= 26
     for chart in charts:
@@ -167,7 +169,7 @@ def test_questions_are_many_and_have_one_answer_each(charts: list[Chart]) -> Non
         assert not [text for text, golds in answers.items() if len(golds) > 1]
 
 
-def test_lookups_give_the_cell_as_it_is_printed(charts: list[Chart]) -> None:
+def test_lookups_give_the_cell_as_it_is_printed(charts: list[GeneratedChart]) -> None:
     for chart, question in asked(charts, "value", "value_by_colour", "max", "min"):
         (place,) = question.marks
         assert float(question.gold) == cell(chart, place)
@@ -179,14 +181,14 @@ def test_lookups_give_the_cell_as_it_is_printed(charts: list[Chart]) -> None:
             assert question.axis_only
 
 
-def test_inverse_lookups_have_no_second_category(charts: list[Chart]) -> None:
+def test_inverse_lookups_have_no_second_category(charts: list[GeneratedChart]) -> None:
     for chart, question in asked(charts, "inverse"):
         (place,) = question.marks
         assert question.gold == chart.categories[place[0]].rstrip("*")
         assert chart.values[place[1]].count(cell(chart, place)) == 1
 
 
-def test_extremes_are_extreme_and_untied(charts: list[Chart]) -> None:
+def test_extremes_are_extreme_and_untied(charts: list[GeneratedChart]) -> None:
     for chart, question in asked(charts, "argmax", "argmin"):
         row = [value for value in chart.values[question.marks[0][1]] if value is not None]
         best = max(row) if question.kind == "argmax" else min(row)
@@ -194,7 +196,7 @@ def test_extremes_are_extreme_and_untied(charts: list[Chart]) -> None:
         assert chart.categories[chart.values[question.marks[0][1]].index(best)].rstrip("*") == question.gold
 
 
-def test_arithmetic_is_right(charts: list[Chart]) -> None:
+def test_arithmetic_is_right(charts: list[GeneratedChart]) -> None:
     for chart, question in asked(charts, "difference", "sum", "ratio", "average", "range", "total"):
         values = [cell(chart, place) for place in question.marks]
         expected = {
@@ -208,7 +210,7 @@ def test_arithmetic_is_right(charts: list[Chart]) -> None:
         assert float(question.gold) == pytest.approx(expected, abs=0.0051), question
 
 
-def test_counts_and_comparisons_are_right(charts: list[Chart]) -> None:
+def test_counts_and_comparisons_are_right(charts: list[GeneratedChart]) -> None:
     for chart, question in asked(charts, "count"):
         assert int(question.gold) in (len(chart.categories), len(chart.marks))
     for chart, question in asked(charts, "compare"):
@@ -220,11 +222,11 @@ def test_counts_and_comparisons_are_right(charts: list[Chart]) -> None:
         assert question.gold == ("Yes" if (first > second) == more else "No")
 
 
-def test_every_lesson_is_asked_to_be_counted(charts: list[Chart]) -> None:
+def test_every_lesson_is_asked_to_be_counted(charts: list[GeneratedChart]) -> None:
     assert all(any(question.kind == "count" for question in chart.questions) for chart in charts)
 
 
-def test_answers_follow_the_conventions_of_chartqa(charts: list[Chart]) -> None:
+def test_answers_follow_the_conventions_of_chartqa(charts: list[GeneratedChart]) -> None:
     for chart in charts:
         for question in chart.questions:
             if question.kind in ("value", "difference", "sum", "average", "max"):
@@ -235,7 +237,7 @@ def test_answers_follow_the_conventions_of_chartqa(charts: list[Chart]) -> None:
                 assert question.gold[0] == "[" and question.gold[-1] == "]"
 
 
-def test_marks_and_texts_lie_inside_the_picture(charts: list[Chart]) -> None:
+def test_marks_and_texts_lie_inside_the_picture(charts: list[GeneratedChart]) -> None:
     outside = 0
     for chart in charts:
         width, height = chart.image.size
@@ -248,7 +250,7 @@ def test_marks_and_texts_lie_inside_the_picture(charts: list[Chart]) -> None:
     assert outside <= 3
 
 
-def test_printed_labels_stand_at_their_marks(charts: list[Chart]) -> None:
+def test_printed_labels_stand_at_their_marks(charts: list[GeneratedChart]) -> None:
     far = labels = 0
     for chart in charts:
         by_text: dict[str, list[Text]] = {}
@@ -278,7 +280,7 @@ def overlap(first: Text, second: Text) -> bool:
     return any((x - u) ** 2 + (y - v) ** 2 < 12 for x, y in first.centres for u, v in second.centres)
 
 
-def test_texts_do_not_cover_each_other(charts: list[Chart]) -> None:
+def test_texts_do_not_cover_each_other(charts: list[GeneratedChart]) -> None:
     covered = [
         chart
         for chart in charts
@@ -287,7 +289,7 @@ def test_texts_do_not_cover_each_other(charts: list[Chart]) -> None:
     assert len(covered) <= 0.02 * len(charts)
 
 
-def test_glyphs_are_drawn_where_the_truth_says(charts: list[Chart]) -> None:
+def test_glyphs_are_drawn_where_the_truth_says(charts: list[GeneratedChart]) -> None:
     """The pixels around a value label's characters are not one flat colour."""
     blank = total = 0
     for chart in charts[:120]:
@@ -301,13 +303,13 @@ def test_glyphs_are_drawn_where_the_truth_says(charts: list[Chart]) -> None:
     assert blank <= 0.002 * total
 
 
-def test_a_pie_of_percentages_adds_up(charts: list[Chart]) -> None:
+def test_a_pie_of_percentages_adds_up(charts: list[GeneratedChart]) -> None:
     wholes = [chart for chart in charts if chart.kind in ("pie", "donut")]
     sums = [sum(value or 0 for value in chart.values[0]) for chart in wholes]
     assert sum(total == pytest.approx(100, abs=1e-6) for total in sums) > 0.7 * len(wholes)
 
 
-def test_the_kinds_of_questions_are_many(charts: list[Chart]) -> None:
+def test_the_kinds_of_questions_are_many(charts: list[GeneratedChart]) -> None:
     kinds = Counter(question.kind for chart in charts for question in chart.questions)
     assert len(kinds) >= 30
     everything = sum(kinds.values())
@@ -322,7 +324,7 @@ def test_the_bundled_charts_are_varied_small_and_asked_about() -> None:
     assert len(per_chart) >= 24 and min(per_chart.values()) >= 3
     assert {path.name for path in BUNDLED.glob("*.png")} == set(per_chart)
     assert {row["kind"] for row in rows} == set(KIND_NAMES.values())
-    assert {row["look"] for row in rows} == set(looks.LOOKS)
+    assert {row["look"] for row in rows} == set(styles.STYLES)
     assert {row["human_or_machine"] for row in rows} == {0, 1}
     assert all(len(row["label"]) == 1 and row["label"][0] for row in rows)
     assert len({row["id"] for row in rows}) == len(rows)

@@ -15,7 +15,7 @@ from chartqa_demo.images import fit_canvas
 from train.pretrain.exam import exam, report
 from train.pretrain.layout import CANVASES
 from train.pretrain.legs import rows
-from train.pretrain.legs.grounding import Seen
+from train.pretrain.legs.grounding import Grounding
 from train.pretrain.legs.rows import ChartRows, Mix
 from train.pretrain.model import export
 from train.pretrain.model.network import Reader, block_mask, dense_mask, initial, shapes
@@ -62,9 +62,9 @@ def inputs_of(processor, chart, conversation, canvases):
 @pytest.mark.parametrize("system", [None, SYSTEM_MESSAGE], ids=["default", "ours"])
 def test_packed_questions_get_the_logits_of_plain_transformers(seed, system):
     chart = bar_chart(seed)
-    seen = Seen(chart)
-    row = rows.pack(codec(), seen, chart.questions, system, Mix())
-    batch = rows.collate([row | {"pixels": seen.pixels, "portrait": np.array(seen.portrait)}])
+    grounding = Grounding(chart)
+    row = rows.pack(codec(), grounding, chart.questions, system, Mix())
+    batch = rows.collate([row | {"pixels": grounding.pixels, "portrait": np.array(grounding.portrait)}])
     layout, p = codec().layout, weights()
     with torch.no_grad():
         mask = dense_mask(layout, batch["segments"], batch["pads"])

@@ -19,20 +19,20 @@ from train.pretrain.legs import losses
 from train.pretrain.legs.optimise import Rates
 from train.pretrain.legs.ranks import Ranks
 from train.pretrain.legs.rows import ChartRows, Mix
-from train.pretrain.legs.training import Settings, Training
+from train.pretrain.legs.training import PretrainConfig, Training
 from train.pretrain.model import checkpoint
-from train.pretrain.scene import Chart
+from train.pretrain.scene import GeneratedChart
 
 
 def test_no_leg_draws_a_seed_that_another_worker_or_an_earlier_leg_drew(tmp_path, monkeypatch):
     """A worker has begun at most three batches more than have been trained."""
     workers, trained, drawn = 14, 1, []
 
-    def make(seed: int) -> Chart:
+    def make(seed: int) -> GeneratedChart:
         drawn.append(seed)
         return bar_chart(0)
 
-    settings = Settings(
+    settings = PretrainConfig(
         sizes=TINY,
         weights=losses.Weights(mark_layer=0, copy_layer=1),
         batch=1,
@@ -55,7 +55,7 @@ def test_no_leg_draws_a_seed_that_another_worker_or_an_earlier_leg_drew(tmp_path
 
 def test_a_leg_resumes_from_its_checkpoint(tmp_path):
     """Weights come back as bfloat16, charts are not seen twice, and training goes on."""
-    settings = Settings(sizes=TINY, weights=losses.Weights(mark_layer=0, copy_layer=1), batch=2, row_tokens=640)
+    settings = PretrainConfig(sizes=TINY, weights=losses.Weights(mark_layer=0, copy_layer=1), batch=2, row_tokens=640)
     batches = iter(ChartRows(codec, bar_chart, 2, Mix()))
     first = Training(settings, codec(), "cpu", tmp_path, None)
     for _ in range(2):
@@ -76,7 +76,9 @@ def test_the_log_says_which_share_of_the_time_no_batch_was_ready(tmp_path, monke
     """Batches take three seconds and steps one."""
     clock = SimpleNamespace(now=0.0)
     monkeypatch.setattr("train.pretrain.legs.training.time", SimpleNamespace(monotonic=lambda: clock.now))
-    settings = Settings(sizes=TINY, weights=losses.Weights(mark_layer=0, copy_layer=1), row_tokens=640, log_every=2)
+    settings = PretrainConfig(
+        sizes=TINY, weights=losses.Weights(mark_layer=0, copy_layer=1), row_tokens=640, log_every=2
+    )
     training = Training(settings, codec(), "cpu", tmp_path, None)
     made, step = next(iter(ChartRows(codec, bar_chart, 2, Mix()))), training.step
 
@@ -103,11 +105,11 @@ def one_of_two(rank: int, port: int, folder: Path) -> None:
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", **address)
     ranks, drawn = Ranks(), []
 
-    def make(seed: int) -> Chart:
+    def make(seed: int) -> GeneratedChart:
         drawn.append(seed)
         return bar_chart(seed)
 
-    settings = Settings(sizes=TINY, weights=losses.Weights(mark_layer=0, copy_layer=1), batch=1, row_tokens=640)
+    settings = PretrainConfig(sizes=TINY, weights=losses.Weights(mark_layer=0, copy_layer=1), batch=1, row_tokens=640)
     batches = iter(ChartRows(codec, make, 1, Mix(), 0, ranks.rank, ranks.count))
     ranks.join()
     training = Training(settings, codec(), "cpu", folder / str(rank), None, ranks)
@@ -156,6 +158,6 @@ def test_rates_settle_and_decay_by_the_clock():
 
 def test_settings_that_cannot_work_are_refused_in_a_sentence(capsys):
     with pytest.raises(ValueError, match="does not know 'batsch'"):
-        settings_of(Settings, {"batsch": 3})
+        settings_of(PretrainConfig, {"batsch": 3})
     assert main(["--resume", "nowhere", "--export", "nowhere"]) == 2
     assert "no checkpoint in nowhere" in capsys.readouterr().err

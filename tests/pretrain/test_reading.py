@@ -27,7 +27,7 @@ from train.pretrain.reading.held_out import (
     on_page,
 )
 from train.pretrain.reading.text import FILES, card_text, markdown, verdict
-from train.pretrain.scene import Question
+from train.pretrain.scene import GeneratedQuestion
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +120,8 @@ def test_every_question_has_its_facts_and_its_picture(charts):
 
 def test_only_a_number_that_is_no_name_can_be_near():
     questions = tuple(
-        Question("value", f"{n}?", gold, gold, gold) for n, gold in enumerate(("12.5", "2015", "Brazil", "[1, 2]"))
+        GeneratedQuestion("value", f"{n}?", gold, gold, gold)
+        for n, gold in enumerate(("12.5", "2015", "Brazil", "[1, 2]"))
     )
     chart = Drawn(7, "line", b"", ("2014", "2015*"), frozenset(("2014", "2015")), questions)
     facts = facts_of([chart])

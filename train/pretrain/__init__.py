@@ -9,10 +9,10 @@ import random
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from train.pretrain.scene import Chart, Question
+    from train.pretrain.scene import GeneratedChart, GeneratedQuestion
 
 
-def draw(seed: int, held_out: bool = False) -> "tuple[Chart, Question]":
+def draw(seed: int, held_out: bool = False) -> "tuple[GeneratedChart, GeneratedQuestion]":
     """The chart of a seed, as `charts.make_chart` draws it, and one of its questions; the same seed gives the same.
 
     held_out: names come from word lists that no other chart uses.

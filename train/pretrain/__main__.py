@@ -106,14 +106,14 @@ def _run(options: argparse.Namespace, started: float) -> int:
         report(options.model, options.charts, 8, options.exam)
         write_card(options.model / "README.md", options.exam)
         return 0
-    from train.pretrain.legs.training import Settings
+    from train.pretrain.legs.training import PretrainConfig
 
     if options.smoke:
         from train.pretrain.legs.smoke import smoke
 
         smoke()
         return 0
-    settings = settings_of(Settings, yaml.safe_load(options.config.read_text(encoding="utf-8")) or {})
+    settings = settings_of(PretrainConfig, yaml.safe_load(options.config.read_text(encoding="utf-8")) or {})
     if options.export:
         if options.resume is None:
             raise ValueError("--export needs --resume: the checkpoint to export, for example runs/pretrain/final.")

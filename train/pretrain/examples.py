@@ -11,9 +11,9 @@ from collections import Counter
 from pathlib import Path
 
 from train.pretrain.charts import make_chart
-from train.pretrain.charts.drawing.styles import LOOKS
+from train.pretrain.charts.drawing.styles import STYLES
 from train.pretrain.charts.questions.naming import KIND_NAMES
-from train.pretrain.scene import Chart, Question
+from train.pretrain.scene import GeneratedChart, GeneratedQuestion
 
 FOLDER = Path(__file__).parents[2] / "chartqa_demo" / "bundled" / "charts"
 FIRST_SEED = 7_000_000
@@ -71,7 +71,7 @@ Licence: Apache-2.0. Nothing of ChartQA is in here.
 """
 
 
-def fair(chart: Chart, question: Question) -> bool:
+def fair(chart: GeneratedChart, question: GeneratedQuestion) -> bool:
     """Whether a person can answer within 5 %: values off an axis only from high marks, and nothing computed of them."""
     if not question.axis_only or question.kind in (*GROUPS[2], "argmax", "argmin", "rank", "top_series", "compare"):
         return True
@@ -79,7 +79,7 @@ def fair(chart: Chart, question: Question) -> bool:
     return question.kind in (*GROUPS[0], "max", "inverse") and all(heights[cell] > READABLE for cell in question.marks)
 
 
-def pick_questions(rng: random.Random, chart: Chart) -> list[Question]:
+def pick_questions(rng: random.Random, chart: GeneratedChart) -> list[GeneratedQuestion]:
     """At most one question of each of `GROUPS`, three to five in all, of both wordings where the chart has both."""
     picked = []
     for group in GROUPS:
@@ -90,7 +90,7 @@ def pick_questions(rng: random.Random, chart: Chart) -> list[Question]:
     return picked if len(picked) < 5 or rng.random() < 0.5 else picked[:4]
 
 
-def pick_charts() -> list[tuple[int, Chart]]:
+def pick_charts() -> list[tuple[int, GeneratedChart]]:
     """(seed, chart) of the first seeds that fill the quotas, each look at least twice."""
     kinds: Counter[str] = Counter()
     looks: Counter[str] = Counter()
@@ -100,7 +100,7 @@ def pick_charts() -> list[tuple[int, Chart]]:
         chart = make_chart(seed, held_out=True, density=DENSITY)
         free = kinds[chart.kind] < QUOTAS[chart.kind] and looks[chart.look] < MOST_OF_A_LOOK.get(chart.look, 5)
         left = sum(QUOTAS.values()) - len(found)
-        missing = sum(max(0, 2 - looks[look]) for look in LOOKS)
+        missing = sum(max(0, 2 - looks[look]) for look in STYLES)
         useful = missing < left or looks[chart.look] < 2
         if free and useful and len(chart.questions) >= 12 and len(pick_questions(random.Random(seed), chart)) >= 3:
             found.append((seed, chart))

@@ -1,7 +1,7 @@
 """What is known about a generated chart: its pixels, its table, where every text and mark is, and its questions.
 
-Every place is in pixels of `Chart.image` (origin top left), so a caller that resizes the picture scales them all
-by the same factor.
+Every place is in pixels of `GeneratedChart.image` (origin top left), so a caller that resizes the picture scales them
+all by the same factor.
 """
 
 from dataclasses import dataclass, field
@@ -42,7 +42,7 @@ class Mark:
 
 
 @dataclass(slots=True)
-class Question:
+class GeneratedQuestion:
     """One question with its only right answer, in three forms.
 
     kind: value, argmax, inverse, difference ...; text: the question; gold: the answer in ChartQA's conventions (no %
@@ -62,7 +62,7 @@ class Question:
 
 
 @dataclass(slots=True)
-class Chart:
+class GeneratedChart:
     """values[series][category], None where missing; number formats are already applied in `shown` and in questions.
     table: the table as text, the target of "Extract the data table."; labelled: value labels are printed."""
 
@@ -79,4 +79,4 @@ class Chart:
     labelled: bool
     texts: list[Text] = field(default_factory=list)
     marks: list[Mark] = field(default_factory=list)
-    questions: list[Question] = field(default_factory=list)
+    questions: list[GeneratedQuestion] = field(default_factory=list)

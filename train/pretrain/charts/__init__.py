@@ -5,7 +5,7 @@ from typing import Literal, cast, get_args
 
 from train.pretrain.charts.drawing.canvas import Canvas, Colour
 from train.pretrain.charts.drawing.frames import Plot, draw_header, draw_legend, draw_notes
-from train.pretrain.charts.drawing.styles import Look, choose_look
+from train.pretrain.charts.drawing.styles import Style, choose_style
 from train.pretrain.charts.kinds.bars import draw_rows
 from train.pretrain.charts.kinds.columns import draw_columns
 from train.pretrain.charts.kinds.lines import draw_lines, draw_scatter
@@ -16,7 +16,7 @@ from train.pretrain.charts.tables.topics import make_table
 from train.pretrain.charts.words.coining import Vocabulary
 from train.pretrain.charts.words.headlines import write_headline
 from train.pretrain.layout import CANVASES
-from train.pretrain.scene import Chart
+from train.pretrain.scene import GeneratedChart
 
 Kind = Literal["bar", "hbar", "grouped", "grouped_h", "stacked", "stacked_h", "line", "area", "pie", "donut", "scatter"]
 KINDS = dict(zip(get_args(Kind), (18, 18, 12, 6, 6, 9, 18, 2, 7, 2, 2), strict=True))
@@ -26,7 +26,7 @@ COINED = (0.3, 0.7, 0.9, 1.0, 1.0)  # shares of the names of a lesson that are c
 SHARP = CANVASES[0][0] / 560  # pixels per logical pixel at which a chart of full width is not resampled on its canvas
 
 
-def make_chart(seed: int, held_out: bool = False, density: float | None = None, lesson: bool = True) -> Chart:
+def make_chart(seed: int, held_out: bool = False, density: float | None = None, lesson: bool = True) -> GeneratedChart:
     """The chart of a seed; the same arguments give the same chart.
 
     held_out: names come from word lists that no other chart uses, and the seed is drawn from another space. lesson:
@@ -45,7 +45,7 @@ def make_chart(seed: int, held_out: bool = False, density: float | None = None, 
         if rng.random() < (0.11 if lesson else 0.34)
         else SHARP
     )
-    look = choose_look(rng, kind)
+    look = choose_style(rng, kind)
     drawn = max(drawn, 7 / look.size)  # smaller text than 7 px nobody can read
     vocabulary = Vocabulary(held_out, random.Random(space + " names").choice(COINED) if lesson else 0.0)
     table = make_table(random.Random(space + " table"), kind, look, vocabulary, lesson)
@@ -53,7 +53,7 @@ def make_chart(seed: int, held_out: bool = False, density: float | None = None, 
     write_headline(random.Random(space + " words"), table, look, vocabulary)
     plot = draw_chart(random.Random(space + " drawing"), table, look, drawn if density is None else density)
     questions = write_questions(random.Random(space + " questions"), plot, lesson)
-    return Chart(
+    return GeneratedChart(
         plot.canvas.finish(),
         cast(Kind, kind),
         look.name,
@@ -69,7 +69,7 @@ def make_chart(seed: int, held_out: bool = False, density: float | None = None, 
     )
 
 
-def fit_height(rng: random.Random, table: Table, look: Look) -> None:
+def fit_height(rng: random.Random, table: Table, look: Style) -> None:
     """Most charts of level bars are as tall as their rows need; a pie is not much taller than wide."""
     rows = len(table.categories) * (len(table.series) if table.kind == "grouped_h" else 1)
     if table.kind in ("hbar", "grouped_h", "stacked_h") and rng.random() < (
@@ -82,7 +82,7 @@ def fit_height(rng: random.Random, table: Table, look: Look) -> None:
         look.height = min(look.height, round(look.width * rng.uniform(0.75, 1.15)))
 
 
-def choose_colours(rng: random.Random, table: Table, look: Look) -> tuple[list[tuple[Colour, str]], str]:
+def choose_colours(rng: random.Random, table: Table, look: Style) -> tuple[list[tuple[Colour, str]], str]:
     """The colours in order of use, and whether they tell the series or the categories apart."""
     if table.kind in ("pie", "donut") or (
         len(table.series) == 1 and table.kind in ("bar", "hbar") and look.each_colour
@@ -95,7 +95,7 @@ def choose_colours(rng: random.Random, table: Table, look: Look) -> tuple[list[t
     return look.colours, "series"
 
 
-def draw_chart(rng: random.Random, table: Table, look: Look, density: float) -> Plot:
+def draw_chart(rng: random.Random, table: Table, look: Style, density: float) -> Plot:
     """Draws everything but the texts, which `Canvas.finish` adds."""
     smooth = 2 if density < 1.5 and table.kind in ("line", "area", "pie", "donut", "scatter") else 1
     canvas = Canvas(look.width, look.height, look.background, density, smooth)

@@ -19,10 +19,10 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from chartqa_demo.arms import SYSTEM_MESSAGE
-from train.pretrain.legs.grounding import Seen
+from train.pretrain.legs.grounding import Grounding
 from train.pretrain.legs.rows import Codec
 from train.pretrain.model.network import Parameters, Reader
-from train.pretrain.scene import Chart, Question
+from train.pretrain.scene import GeneratedChart, GeneratedQuestion
 
 MOST_TOKENS = 28
 CHARTS_AT_ONCE = 128
@@ -38,10 +38,10 @@ class Sheet:
     kind: str
     look: str
     names: frozenset[str]
-    questions: tuple[Question, ...]
+    questions: tuple[GeneratedQuestion, ...]
 
 
-def sheet(chart: Chart, most: int, seed: int) -> Sheet:
+def sheet(chart: GeneratedChart, most: int, seed: int) -> Sheet:
     """A chart's exam: at most `most` of its questions, one of each kind before a second of any."""
     order = np.random.default_rng(seed).permutation(len(chart.questions))
     taken: defaultdict[str, int] = defaultdict(int)
@@ -51,9 +51,9 @@ def sheet(chart: Chart, most: int, seed: int) -> Sheet:
         ranked.append((taken[question.kind], len(ranked), question))
         taken[question.kind] += 1
     questions = tuple(question for _, _, question in sorted(ranked, key=lambda x: x[:2])[:most])
-    seen = Seen(chart)
+    grounding = Grounding(chart)
     names = frozenset((*chart.categories, *chart.series))
-    return Sheet(seen.pixels, seen.portrait, chart.kind, chart.look, names, questions)
+    return Sheet(grounding.pixels, grounding.portrait, chart.kind, chart.look, names, questions)
 
 
 def sheets(make: Callable[[int], Sheet], seeds: Sequence[int], workers: int) -> list[Sheet]:

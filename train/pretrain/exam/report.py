@@ -12,7 +12,7 @@ import torch
 from train.pretrain.charts import make_chart
 from train.pretrain.exam import exam
 from train.pretrain.legs.rows import Codec
-from train.pretrain.legs.training import Settings
+from train.pretrain.legs.training import PretrainConfig
 from train.pretrain.model import export
 from train.pretrain.model.network import Reader, count
 
@@ -32,7 +32,7 @@ def report(folder: Path, charts: int, questions: int, out: Path) -> dict[str, An
     """
     sizes, weights, _, tokenizer = export.from_export(folder)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    codec = Codec(tokenizer, Settings().row_tokens)
+    codec = Codec(tokenizer, PretrainConfig().row_tokens)
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
     reader = Reader(sizes, codec.layout, device, dtype)
     p = {name: value.to(device) for name, value in weights.items()}

@@ -9,21 +9,21 @@ from PIL import Image
 
 from chartqa_demo.images import fit_canvas
 from train.pretrain.layout import CANVASES, cell_of
-from train.pretrain.scene import Chart, Question, Text
+from train.pretrain.scene import GeneratedChart, GeneratedQuestion, Text
 
 Point = tuple[float, float]
 Place = TypeVar("Place")
 
-LOOKS = 4  # cells that one token may point to
+MOST_CELLS = 4  # cells that one token may point to
 FIGURE = frozenset("0123456789.-")
 BICUBIC = Image.Resampling.BICUBIC
 
 
-class Seen:
+class Grounding:
     """A chart on its canvas: where its texts and marks are, in canvas pixels. coarse: below 1, the canvas shows what a
     copy of so many times its width and height would show, enlarged."""
 
-    def __init__(self, chart: Chart, coarse: float = 1.0) -> None:
+    def __init__(self, chart: GeneratedChart, coarse: float = 1.0) -> None:
         self.fitted = fit_canvas(chart.image, CANVASES)
         self.chart = chart
         canvas = self.fitted.image
@@ -108,7 +108,7 @@ class Seen:
             start += len(line) + 1
         return cells
 
-    def rests_on(self, question: Question) -> list[int]:
+    def rests_on(self, question: GeneratedQuestion) -> list[int]:
         """The cells of the marks that an answer is read from: the winner only, where the answer names it."""
         marks = [key for key in question.marks if key in self.points]
         named = [key for key in marks if self.chart.categories[key[0]] == question.short]
@@ -116,14 +116,14 @@ class Seen:
             named = [key for key in marks if self.chart.series[key[1]] == question.short]
         return list(dict.fromkeys(self.cell(self.points[key]) for key in named or marks))
 
-    def named(self, question: Question) -> dict[int, list[int]]:
+    def named(self, question: GeneratedQuestion) -> dict[int, list[int]]:
         """The cells of the marks that a question names, by the index of the character that completes their naming.
 
         With its number fetched at each name, a difference or sum needs no two look-ups at once.
         """
         found: dict[int, list[int]] = {}
         text, several = question.text.lower(), len(self.chart.series) > 1 and self.chart.kind != "scatter"
-        for key in question.marks[:LOOKS]:
+        for key in question.marks[:MOST_CELLS]:
             names = (self.categories[key[0]], self.series[key[1]]) if several else (self.categories[key[0]],)
             ends = [max((span[-1] for span in _spans(text, name)), default=-1) for name in names]
             if key in self.points and min(ends) >= 0:

@@ -17,11 +17,11 @@ from torch import Tensor
 
 from chartqa_demo.arms import SYSTEM_MESSAGE
 from train.pretrain.layout import IMAGE_TOKENS, LONG_SIDE, PATCH, SHORT_SIDE, Layout
-from train.pretrain.legs.grounding import LOOKS, Seen, middle
+from train.pretrain.legs.grounding import MOST_CELLS, Grounding, middle
 from train.pretrain.model.tokenizer import ASCII_WORDS, CONCISE, SPECIAL, TABLE_REQUEST, Prompts, prompts
-from train.pretrain.scene import Chart, Mark, Question
+from train.pretrain.scene import GeneratedChart, GeneratedQuestion, Mark
 
-MakeChart = Callable[[int], Chart]
+MakeChart = Callable[[int], GeneratedChart]
 
 CHARACTER_SLOTS = 4  # a patch of 14 pixels shows at most four characters that can be read
 CHARACTER_CLASSES = 96  # none, the 94 printable ASCII characters, any other
@@ -100,7 +100,7 @@ class Codec:
         return ids[-most:] if text[-1:].isdigit() else ids[:most]
 
 
-def sum_question(rng: random.Random) -> Question:
+def sum_question(rng: random.Random) -> GeneratedQuestion:
     """Reckoning without a chart, so that differences, totals, ratios and averages are learnt on many numbers."""
     decimals = rng.choice([0, 0, 1, 2])
     high = 10 ** rng.randint(1, 4)
@@ -120,13 +120,13 @@ def sum_question(rng: random.Random) -> Question:
         text = f"({text}) / {len(numbers)}"
     answer = f"{result:.{shown}f}"
     answer = answer.rstrip("0").rstrip(".") if "." in answer else answer
-    return Question("sum without a chart", f"What is {text}?", answer, answer, f"{text} = {answer}.")
+    return GeneratedQuestion("sum without a chart", f"What is {text}?", answer, answer, f"{text} = {answer}.")
 
 
-def choose(chart: Chart, mix: Mix, rng: random.Random, early: bool) -> list[Question]:
+def choose(chart: GeneratedChart, mix: Mix, rng: random.Random, early: bool) -> list[GeneratedQuestion]:
     """The chart's questions in the order in which a row takes them until it is full."""
 
-    def key(question: Question) -> float:
+    def key(question: GeneratedQuestion) -> float:
         weight = mix.kinds.get(question.kind, 1.0) * (mix.early.get(question.kind, 1.0) if early else 1.0)
         return rng.random() ** (1 / weight) if weight > 0 else -1.0
 
@@ -136,11 +136,11 @@ def choose(chart: Chart, mix: Mix, rng: random.Random, early: bool) -> list[Ques
         if rng.random() < mix.arithmetic / 2:
             chosen.insert(rng.randint(0, min(4, len(chosen))), sum_question(rng))
     if rng.random() < mix.table:
-        chosen.insert(0, Question("table", TABLE_REQUEST, chart.table, chart.table, chart.table))
+        chosen.insert(0, GeneratedQuestion("table", TABLE_REQUEST, chart.table, chart.table, chart.table))
     return chosen
 
 
-def answer_to(question: Question, system: str | None) -> str:
+def answer_to(question: GeneratedQuestion, system: str | None) -> str:
     """What a row answers under a system message: a sentence where it is the template's own, else as people write it.
 
     Under paraphrases of ours lists stand in brackets: a base model that never wrote one teaches its adapter none.
@@ -151,7 +151,7 @@ def answer_to(question: Question, system: str | None) -> str:
 
 
 def pack(
-    codec: Codec, seen: Seen, questions: Sequence[Question], system: str | None, mix: Mix
+    codec: Codec, grounding: Grounding, questions: Sequence[GeneratedQuestion], system: str | None, mix: Mix
 ) -> dict[str, np.ndarray]:
     """Token ids of a row and, for each packed token: offset, segment, loss weight and cells to look at."""
     size = codec.layout.packed
@@ -161,8 +161,8 @@ def pack(
         "offsets": np.zeros(size, np.int16),
         "segments": np.full(size, -1, np.int16),
         "weights": np.zeros(size, np.float32),
-        "copy": np.full((size, LOOKS), -1, np.int16),
-        "mark": np.full((size, LOOKS), -1, np.int16),
+        "copy": np.full((size, MOST_CELLS), -1, np.int16),
+        "mark": np.full((size, MOST_CELLS), -1, np.int16),
         "pads": np.array(codec.prompts.longest - len(opening), np.int64),
     }
     row["ids"][codec.prompts.longest - len(opening) : codec.prompts.longest] = opening
@@ -184,19 +184,19 @@ def pack(
             row["weights"][start + 1 : start + len(asked)] = mix.question_weight
         row["weights"][first:stop] = mix.table_weight if question.kind == "table" else 1.0
         is_table = question.kind == "table"
-        cells = seen.printed_table(answer[1:]) if is_table else seen.printed(answer[1:], question.marks)
+        cells = grounding.printed_table(answer[1:]) if is_table else grounding.printed(answer[1:], question.marks)
         if any(cell is not None for cell in cells):
             for k, (begin, end) in enumerate(codec.spans(answer), first):
                 shown = [cell for cell in cells[max(0, begin - 1) : end - 1] if cell is not None]
                 if shown:
-                    copied[k * LOOKS] = shown[0]
+                    copied[k * MOST_CELLS] = shown[0]
                     if shown[-1] != shown[0]:
-                        copied[k * LOOKS + 1] = shown[-1]
-        for last, marks in seen.named(question).items():
+                        copied[k * MOST_CELLS + 1] = shown[-1]
+        for last, marks in grounding.named(question).items():
             token = next(k for k, (begin, end) in enumerate(codec.spans(question.text)) if begin <= last < end)
             row["mark"][start + token + 1, : len(marks)] = marks  # scores stand where the token after theirs is
-        marks = seen.rests_on(question)
-        if 0 < len(marks) <= LOOKS:
+        marks = grounding.rests_on(question)
+        if 0 < len(marks) <= MOST_CELLS:
             row["mark"][first:stop, : len(marks)] = marks
         start = stop
         if size - start < 12:
@@ -204,14 +204,14 @@ def pack(
     return row
 
 
-def _characters(seen: Seen) -> np.ndarray:
+def _characters(grounding: Grounding) -> np.ndarray:
     """Which characters each patch shows, from left to right: uint8 [IMAGE_TOKENS, 4 patches x 4 slots]."""
-    columns, rows = (SHORT_SIDE, LONG_SIDE) if seen.portrait else (LONG_SIDE, SHORT_SIDE)
+    columns, rows = (SHORT_SIDE, LONG_SIDE) if grounding.portrait else (LONG_SIDE, SHORT_SIDE)
     out = np.zeros((rows * 2, columns * 2, CHARACTER_SLOTS), np.uint8)
-    points = [point for text in seen.chart.texts for point in text.centres]
-    letters = "".join("".join([text.text for text in seen.chart.texts]).split())
+    points = [point for text in grounding.chart.texts for point in text.centres]
+    letters = "".join("".join([text.text for text in grounding.chart.texts]).split())
     if points and len(points) == len(letters):
-        x, y = np.array([seen.fitted.place(*point) for point in points]).T
+        x, y = np.array([grounding.fitted.place(*point) for point in points]).T
         code = np.frombuffer(letters.encode("utf-32-le"), np.uint32).astype(np.int64)
         code = np.where((code > 32) & (code < 127), code - 32, CHARACTER_CLASSES - 1)
         column, row = (np.clip(v // PATCH, 0, n * 2 - 1).astype(np.int64) for v, n in ((x, columns), (y, rows)))
@@ -235,9 +235,9 @@ def _value_text(mark: Mark) -> str:
     return mark.shown or f"{mark.value:.6g}"
 
 
-def _entities(codec: Codec, seen: Seen, rng: random.Random) -> dict[str, np.ndarray]:
+def _entities(codec: Codec, grounding: Grounding, rng: random.Random) -> dict[str, np.ndarray]:
     """What the named places of a chart say: texts, their category and series, digits, heights and ranks."""
-    chart = seen.chart
+    chart = grounding.chart
     found: list[tuple[int, tuple[str, str, str], str, tuple[int, int, int] | None]] = []
     single = {mark.category: mark for mark in chart.marks} if len(chart.series) <= 1 else {}
     rows = {name: index for index, name in enumerate(chart.categories)}
@@ -248,7 +248,12 @@ def _entities(codec: Codec, seen: Seen, rng: random.Random) -> dict[str, np.ndar
             digits = text.text if text.role == "tick" else _value_text(mark) if mark else ""
             own = "" if text.role == "tick" else text.text
             found.append(
-                (seen.cell(middle(text)), (own, category, text.text if text.role == "series" else ""), digits, None)
+                (
+                    grounding.cell(middle(text)),
+                    (own, category, text.text if text.role == "series" else ""),
+                    digits,
+                    None,
+                )
             )
     in_series: dict[int, list[float]] = {}
     for mark in chart.marks:
@@ -262,7 +267,7 @@ def _entities(codec: Codec, seen: Seen, rng: random.Random) -> dict[str, np.ndar
         series = chart.series[mark.series] if len(chart.series) > 1 else ""
         names = ("", chart.categories[mark.category], series)
         heights = height, min(RANKS - 1, above), min(RANKS - 1, below)
-        found.append((seen.cell(seen.points[mark.category, mark.series]), names, _value_text(mark), heights))
+        found.append((grounding.cell(grounding.points[mark.category, mark.series]), names, _value_text(mark), heights))
     if len(found) > ENTITIES:
         found = rng.sample(found, ENTITIES)
     out = {
@@ -291,18 +296,20 @@ def _entities(codec: Codec, seen: Seen, rng: random.Random) -> dict[str, np.ndar
     return out
 
 
-def build_row(codec: Codec, chart: Chart, mix: Mix, rng: random.Random, early: bool = False) -> dict[str, np.ndarray]:
+def build_row(
+    codec: Codec, chart: GeneratedChart, mix: Mix, rng: random.Random, early: bool = False
+) -> dict[str, np.ndarray]:
     """Everything that training needs to know of a chart."""
-    seen = Seen(chart, coarse=rng.uniform(0.6, 0.95) if rng.random() < mix.coarse else 1.0)
+    grounding = Grounding(chart, coarse=rng.uniform(0.6, 0.95) if rng.random() < mix.coarse else 1.0)
     draw = rng.random()
     ours = SYSTEM_MESSAGE if draw >= mix.default_system + mix.concise else rng.choice(CONCISE)
     system = None if draw < mix.default_system else ours
     return {
-        "pixels": seen.pixels,
-        "portrait": np.array(seen.portrait),
-        "characters": _characters(seen),
-        **_entities(codec, seen, rng),
-        **pack(codec, seen, choose(chart, mix, rng, early), system, mix),
+        "pixels": grounding.pixels,
+        "portrait": np.array(grounding.portrait),
+        "characters": _characters(grounding),
+        **_entities(codec, grounding, rng),
+        **pack(codec, grounding, choose(chart, mix, rng, early), system, mix),
     }
 
 

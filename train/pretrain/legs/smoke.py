@@ -15,7 +15,7 @@ from train.pretrain.charts import make_chart
 from train.pretrain.exam import exam
 from train.pretrain.legs.losses import Weights
 from train.pretrain.legs.rows import ChartRows, Codec, Mix
-from train.pretrain.legs.training import Settings, Training
+from train.pretrain.legs.training import PretrainConfig, Training
 from train.pretrain.model import checkpoint, export
 from train.pretrain.model.network import Sizes, count
 from train.pretrain.model.tokenizer import build_tokenizer
@@ -33,7 +33,9 @@ def smoke(charts: int = 120, steps: int = 50) -> str:
         print(f"{time.monotonic() - begun:5.1f} s  {text}", flush=True)
 
     weights = Weights(mark_layer=0, copy_layer=1)
-    settings = Settings(sizes=TINY, weights=weights, batch=4, row_tokens=640, exam_charts=2, tokenizer_charts=charts)
+    settings = PretrainConfig(
+        sizes=TINY, weights=weights, batch=4, row_tokens=640, exam_charts=2, tokenizer_charts=charts
+    )
     tokenizer = build_tokenizer((make_chart(seed) for seed in range(charts)), TINY.vocabulary)
     say(f"tokenizer of {tokenizer.get_vocab_size()} pieces from {charts} charts")
     codec = Codec(tokenizer, settings.row_tokens)

@@ -28,7 +28,7 @@ from train.pretrain.model.network import Reader, Sizes, block_mask, dense_mask, 
 
 
 @dataclass(frozen=True)
-class Settings:
+class PretrainConfig:
     """The one config (`train/configs/pretrain.yaml`). batch: charts of a step on each GPU; row_tokens: length of a row;
     fade_seconds: over which the training-only losses go from 1 to `faded` of their weights, all legs counted;
     exam_charts, exam_questions: size of the exams during training; workers: processes that draw charts for each GPU."""
@@ -71,7 +71,7 @@ class Training:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: PretrainConfig,
         codec: Codec,
         device: str,
         out: Path,

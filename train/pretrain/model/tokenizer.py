@@ -15,7 +15,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 
 from chartqa_demo.arms import PRETRAINED, PROMPTED, SYSTEM_MESSAGE, messages
 from train.pretrain.layout import IMAGE_TOKENS
-from train.pretrain.scene import Chart
+from train.pretrain.scene import GeneratedChart
 
 SPECIAL = (
     "<|endoftext|>",
@@ -48,7 +48,7 @@ ASCII_WORDS = re.compile(
 MARK = "QUESTION"  # stands for the question while a prompt is cut in two
 
 
-def build_tokenizer(charts: Iterator[Chart], vocabulary: int) -> Tokenizer:
+def build_tokenizer(charts: Iterator[GeneratedChart], vocabulary: int) -> Tokenizer:
     """A byte-level BPE of `vocabulary` pieces learnt from the texts, questions and answers of generated charts.
 
     System messages are repeated until each of their words is one piece.
@@ -74,7 +74,7 @@ def build_tokenizer(charts: Iterator[Chart], vocabulary: int) -> Tokenizer:
     return tokenizer
 
 
-def _corpus(charts: Iterator[Chart]) -> Iterator[str]:
+def _corpus(charts: Iterator[GeneratedChart]) -> Iterator[str]:
     for _ in range(400):
         yield from (SYSTEM_MESSAGE, "You are a helpful assistant.", "system\n", "user\n", "assistant\n", TABLE_REQUEST)
         yield from CONCISE

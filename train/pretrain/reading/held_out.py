@@ -19,7 +19,7 @@ from chartqa_demo.data.splits import Example, chart_id
 from chartqa_demo.evaluate import statistics as stats
 from chartqa_demo.evaluate.record import Results
 from chartqa_demo.images import Size
-from train.pretrain.scene import Question
+from train.pretrain.scene import GeneratedQuestion
 
 MEASURES = ("exact", "within_5", "canonical")
 
@@ -33,7 +33,7 @@ class Drawn:
     png: bytes
     categories: tuple[str, ...]
     names: frozenset[str]
-    questions: tuple[Question, ...]
+    questions: tuple[GeneratedQuestion, ...]
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import random
 from dataclasses import dataclass
 
 from train.pretrain.charts.drawing.canvas import Canvas, Colour, Font
-from train.pretrain.charts.drawing.styles import Look
+from train.pretrain.charts.drawing.styles import Style
 from train.pretrain.charts.tables.table import Table
 from train.pretrain.scene import Box, Mark
 
@@ -19,7 +19,7 @@ class Plot:
 
     canvas: Canvas
     table: Table
-    look: Look
+    look: Style
     rng: random.Random
     colours: list[tuple[Colour, str]]
     coloured: str

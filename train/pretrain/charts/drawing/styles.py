@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from train.pretrain.charts.drawing.canvas import Colour
 from train.pretrain.charts.drawing.palettes import SWATCHES
 
-LOOKS = {"statista": 34, "pew": 15, "owid": 13, "oecd": 8, "matplotlib": 12, "spreadsheet": 13, "slides": 9}
+STYLES = {"statista": 34, "pew": 15, "owid": 13, "oecd": 8, "matplotlib": 12, "spreadsheet": 13, "slides": 9}
 
 
 @dataclass(slots=True)
-class Look:
+class Style:
     """One chart's style. Sizes are logical pixels, colours are bytes.
 
     legend: top, bottom, right, inside or direct (names beside the lines); swatch: square, dot or line; grid: solid,
@@ -86,12 +86,12 @@ def shade(rng: random.Random, low: int, high: int) -> Colour:
     return level, level, level
 
 
-def choose_look(rng: random.Random, kind: str) -> Look:
-    """A style for a chart of `kind` (`truth.Chart.kind`) with every choice made."""
-    name = rng.choices(list(LOOKS), list(LOOKS.values()))[0]
+def choose_style(rng: random.Random, kind: str) -> Style:
+    """A style for a chart of `kind` (`scene.GeneratedChart.kind`) with every choice made."""
+    name = rng.choices(list(STYLES), list(STYLES.values()))[0]
     if (name == "pew" and kind in ("scatter", "area", "donut")) or (name == "oecd" and kind in ("pie", "donut")):
         name = "statista" if rng.random() < 0.5 else "spreadsheet"
-    look = plain_look(rng)
+    look = plain_style(rng)
     look.name = name
     {
         "statista": statista,
@@ -109,12 +109,12 @@ def choose_look(rng: random.Random, kind: str) -> Look:
     return look
 
 
-def plain_look(rng: random.Random) -> Look:
+def plain_style(rng: random.Random) -> Style:
     """What all looks start from; each overrides what makes it."""
     size = rng.choice((7.5, 7.5, 8, 8, 8, 8.5, 9, 9, 9.5, 10, 11, 12))
     family = rng.choice(("HarbourSans", "HarbourSans", "OpenSans", "Roboto", "DejaVuSans", "Meadow", "RobotoCondensed"))
     palette = SWATCHES[rng.choice(list(SWATCHES))]
-    return Look(
+    return Style(
         name="",
         width=560,
         height=420,
@@ -165,7 +165,7 @@ def plain_look(rng: random.Random) -> Look:
     )
 
 
-def shuffled(rng: random.Random, look: Look, *names: str, share: float = 0.6) -> None:
+def shuffled(rng: random.Random, look: Style, *names: str, share: float = 0.6) -> None:
     """Takes one of the palettes, in its own order or (with probability `share`) in another."""
     colours = list(SWATCHES[rng.choice(names)])
     if rng.random() < share:
@@ -173,7 +173,7 @@ def shuffled(rng: random.Random, look: Look, *names: str, share: float = 0.6) ->
     look.colours = colours
 
 
-def statista(rng: random.Random, look: Look, kind: str) -> None:
+def statista(rng: random.Random, look: Style, kind: str) -> None:
     """No title; bold labels at the ends, small gray text, an axis title, a column of icons at the right."""
     look.width, look.height = 560, rng.choice((390, 390, 390, 390, 380, 400, 418, 330))
     if rng.random() < 0.1:
@@ -206,7 +206,7 @@ def statista(rng: random.Random, look: Look, kind: str) -> None:
     look.marker, look.line_width, look.hollow = rng.choice((1.8, 2.2, 2.5)), rng.choice((1.5, 2)), False
 
 
-def pew(rng: random.Random, look: Look, kind: str) -> None:
+def pew(rng: random.Random, look: Style, kind: str) -> None:
     """A narrow picture: bold headline, italic "% who say", labels in or at the bars, no axis, a source below."""
     tall = rng.random() < 0.75
     look.width = rng.randint(290, 420) if tall else rng.randint(380, 560)
@@ -247,7 +247,7 @@ def pew(rng: random.Random, look: Look, kind: str) -> None:
     look.names_left = rng.random() < 0.25
 
 
-def owid(rng: random.Random, look: Look, kind: str) -> None:
+def owid(rng: random.Random, look: Style, kind: str) -> None:
     """A serif headline, a long subtitle, lines named at their right end, dashed grid lines, source and licence."""
     look.width, look.height = 560, rng.choice((395, 395, 395, 380, 410))
     if rng.random() < 0.12:
@@ -294,7 +294,7 @@ def owid(rng: random.Random, look: Look, kind: str) -> None:
     )
 
 
-def oecd(rng: random.Random, look: Look, kind: str) -> None:
+def oecd(rng: random.Random, look: Style, kind: str) -> None:
     """A tinted plot under a bold title with a unit beside it; small text; bars of many colours or thin lines."""
     look.width, look.height = 560, rng.choice((330, 330, 300, 350, 370, 395, 260))
     family = rng.choice(("HarbourSans", "Roboto", "OpenSans", "HarbourSans"))
@@ -325,7 +325,7 @@ def oecd(rng: random.Random, look: Look, kind: str) -> None:
     look.boxed_names = look.legend == "direct" and rng.random() < 0.7
 
 
-def matplotlib(rng: random.Random, look: Look, kind: str) -> None:
+def matplotlib(rng: random.Random, look: Style, kind: str) -> None:
     """The library's default: a black frame, tick marks, centred title; sometimes a seaborn or ggplot style."""
     look.width, look.height = rng.choice(
         ((560, 420), (560, 420), (560, 336), (560, 280), (420, 420), (420, 525), (500, 400))
@@ -364,7 +364,7 @@ def matplotlib(rng: random.Random, look: Look, kind: str) -> None:
     look.bar_fill, look.edge = rng.choice((0.8, 0.8, 0.6, 0.7)), rng.random() < 0.5
 
 
-def spreadsheet(rng: random.Random, look: Look, kind: str) -> None:
+def spreadsheet(rng: random.Random, look: Style, kind: str) -> None:
     """Excel's and Sheets' defaults: gray text, level grid lines, legend below or at the right."""
     look.width, look.height = rng.choice(
         ((560, 336), (560, 350), (480, 288), (560, 400), (420, 420), (560, 260), (420, 540), (500, 380))
@@ -395,7 +395,7 @@ def spreadsheet(rng: random.Random, look: Look, kind: str) -> None:
     look.bar_fill, look.label_inside = rng.choice((0.4, 0.45, 0.6, 0.7, 0.8)), rng.random() < 0.12
 
 
-def slides(rng: random.Random, look: Look, kind: str) -> None:
+def slides(rng: random.Random, look: Style, kind: str) -> None:
     """Large text for a wall, few lines, sometimes a tinted or dark background."""
     look.width, look.height = rng.choice(((560, 315), (560, 315), (560, 420), (560, 350), (420, 500)))
     look.size = rng.choice((9, 10, 11, 11, 12, 13))

@@ -4,7 +4,7 @@ import random
 from collections.abc import Sequence
 
 from train.pretrain.charts.drawing.frames import Plot
-from train.pretrain.scene import Question
+from train.pretrain.scene import GeneratedQuestion
 
 Cell = tuple[int, int]  # category, series
 MARK_NAMES = {"line": "line", "area": "area", "pie": "slice", "donut": "slice", "scatter": "point"}
@@ -36,7 +36,7 @@ class Asker:
 
     def __init__(self, rng: random.Random, plot: Plot) -> None:
         self.rng, self.plot, self.table = rng, plot, plot.table
-        self.questions: list[Question] = []
+        self.questions: list[GeneratedQuestion] = []
         # People leave out the star that refers to a footnote.
         self.categories = [name.rstrip("*") for name in plot.table.categories]
         self.texts: set[str] = set()
@@ -164,7 +164,9 @@ class Asker:
         axis_only = any(cell not in self.shown for cell in cells)
         sentence = sentence[0].upper() + sentence[1:]
         self.questions.append(
-            Question(kind, text, gold, gold if short is None else short, sentence, human, tuple(cells), axis_only)
+            GeneratedQuestion(
+                kind, text, gold, gold if short is None else short, sentence, human, tuple(cells), axis_only
+            )
         )
 
     def row(self, series: int) -> list[Cell]:

@@ -9,7 +9,7 @@ import random
 from train.pretrain.charts.drawing.frames import Plot
 from train.pretrain.charts.questions import comparing, lookups, naming, reckoning
 from train.pretrain.charts.questions.asker import Asker
-from train.pretrain.scene import Question
+from train.pretrain.scene import GeneratedQuestion
 
 # What every chart is asked, and how often the rest is drawn. A writer adds nothing where no answer is clear.
 ALWAYS = (
@@ -68,7 +68,7 @@ RECKONING = {
 DRAWN_IN_LESSON, RECKONED_IN_LESSON = 10, 5
 
 
-def write_questions(rng: random.Random, plot: Plot, lesson: bool) -> list[Question]:
+def write_questions(rng: random.Random, plot: Plot, lesson: bool) -> list[GeneratedQuestion]:
     """Between about 12 and 25 questions on one chart, of many kinds; a lesson has more to reckon and a count."""
     asker = Asker(rng, plot)
     drawn = rng.choices(list(OFTEN), list(OFTEN.values()), k=DRAWN_IN_LESSON if lesson else DRAWN)

@@ -2,7 +2,7 @@
 
 import random
 
-from train.pretrain.charts.drawing.styles import Look
+from train.pretrain.charts.drawing.styles import Style
 from train.pretrain.charts.tables.figures import UNITS, Figures
 from train.pretrain.charts.tables.measures import MEASURES, MONTHS, NAMES, PARTS, PEOPLE, SCALES, Measure, Names
 from train.pretrain.charts.tables.table import Table
@@ -125,7 +125,7 @@ def pick_series(
     return found, names.noun if names.noun != noun else "series"
 
 
-def size_of(rng: random.Random, kind: str, look: Look, lesson: bool) -> tuple[int, int]:
+def size_of(rng: random.Random, kind: str, look: Style, lesson: bool) -> tuple[int, int]:
     """How many categories and series a chart of this kind and size holds; in a lesson more often above ten, which a
     small model counts worst."""
     few = rng.choices(range(2, 10), (5, 12, 14, 14, 12, 8, 5, 3))[0]
@@ -150,7 +150,7 @@ def size_of(rng: random.Random, kind: str, look: Look, lesson: bool) -> tuple[in
     return rng.choices(several, (24, 42, 22, 12) if look.name == "statista" else (36, 42, 16, 6))[0], 1
 
 
-def pick_measure(rng: random.Random, kind: str, look: Look, full: bool) -> Measure:
+def pick_measure(rng: random.Random, kind: str, look: Style, full: bool) -> Measure:
     """A measure that a chart of `kind` can show; one in percent where the values make up a whole."""
     if full:
         fitting = [measure for measure in MEASURES if measure.name.startswith(("share", "percentage", "market share"))]
@@ -192,7 +192,7 @@ def pick_categories(
     return found, names.noun, names.plural, names.about
 
 
-def make_table(rng: random.Random, kind: str, look: Look, vocabulary: Vocabulary, lesson: bool) -> Table:
+def make_table(rng: random.Random, kind: str, look: Style, vocabulary: Vocabulary, lesson: bool) -> Table:
     """A table for a chart of `kind` in `look`, without its title and notes (`headlines.write_headline`)."""
     count, series_count = size_of(rng, kind, look, lesson)
     whole = {"pie": 0.88, "donut": 0.88, "stacked_h": 0.7, "stacked": 0.35, "area": 0.35}

@@ -4,7 +4,7 @@ import math
 import random
 from dataclasses import replace
 
-from train.pretrain.charts.drawing.styles import Look
+from train.pretrain.charts.drawing.styles import Style
 from train.pretrain.charts.tables.figures import PLAIN, UNITS, Figures, Unit
 from train.pretrain.charts.tables.measures import MEASURES
 from train.pretrain.charts.tables.table import Table
@@ -71,7 +71,7 @@ def step_decimals(step: float) -> int:
     return max(0, -math.floor(math.log10(step) + 1e-9))
 
 
-def pick_figures(rng: random.Random, unit: Unit, decimals: int, look: Look, labelled: bool) -> Figures:
+def pick_figures(rng: random.Random, unit: Unit, decimals: int, look: Style, labelled: bool) -> Figures:
     """The chart's number format."""
     prefix, suffix = rng.choice(unit.printed if labelled else PLAIN)
     tick_suffix = ""
@@ -113,7 +113,7 @@ def make_values(rng: random.Random, kind: str, time: bool, series: int, count: i
     return [[cell / top for cell in row] for row in rows]
 
 
-def label_fits(table: Table, look: Look, largest: float) -> bool:
+def label_fits(table: Table, look: Style, largest: float) -> bool:
     """Whether printed value labels have room beside, above or in the marks."""
     kind, count, series = table.kind, len(table.categories), len(table.series)
     label = len(table.figures.printed(largest)) * CHARACTER * look.label_size
@@ -166,7 +166,7 @@ def make_amounts(rng: random.Random, table: Table, largest: float) -> list[list[
     return rows
 
 
-def fill_values(rng: random.Random, table: Table, look: Look) -> None:
+def fill_values(rng: random.Random, table: Table, look: Style) -> None:
     """Draws the numbers of a table, decides whether they are printed, and rounds them to what a reader can tell."""
     largest, decimals = pick_magnitude(rng, table.unit)
     if table.kind == "scatter":
@@ -207,7 +207,7 @@ def leave_out(rng: random.Random, table: Table) -> None:
             row[rng.choice((0, -1, rng.randrange(len(row))))] = None
 
 
-def fill_scatter(rng: random.Random, table: Table, largest: float, look: Look) -> None:
+def fill_scatter(rng: random.Random, table: Table, largest: float, look: Style) -> None:
     """Two readable measures per point; the series are named after them."""
     fitting = [
         measure

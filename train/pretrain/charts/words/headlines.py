@@ -2,7 +2,7 @@
 
 import random
 
-from train.pretrain.charts.drawing.styles import Look
+from train.pretrain.charts.drawing.styles import Style
 from train.pretrain.charts.tables.table import Table
 from train.pretrain.charts.words.coining import Vocabulary, coin, coin_title
 
@@ -109,7 +109,7 @@ def pick_title(rng: random.Random, table: Table) -> str:
     return title
 
 
-def write_headline(rng: random.Random, table: Table, look: Look, vocabulary: Vocabulary) -> None:
+def write_headline(rng: random.Random, table: Table, look: Style, vocabulary: Vocabulary) -> None:
     """Fills the table's title, subtitle, axis title and notes in the manner of its look."""
     name, unit = table.measure.name, table.unit.name
     table.axis_title = name if rng.random() < 0.4 else capital(name)
@@ -139,7 +139,7 @@ def write_headline(rng: random.Random, table: Table, look: Look, vocabulary: Voc
         write_notes(rng, table, look, vocabulary)
 
 
-def write_notes(rng: random.Random, table: Table, look: Look, vocabulary: Vocabulary) -> None:
+def write_notes(rng: random.Random, table: Table, look: Style, vocabulary: Vocabulary) -> None:
     """The lines below the plot."""
     origin = rng.choice(SOURCES)
     if vocabulary.coins(rng):

@@ -70,7 +70,7 @@ def _banner(engine: Engine, settings: Settings) -> str:
 
 
 def launch_options() -> dict[str, Any]:
-    """Arguments of `launch()`: the look, the limits, and nothing that leaves this machine."""
+    """Arguments of `launch()`: theme, limits, and nothing that leaves this machine."""
     return {
         "theme": page_theme(),
         "css": "\n".join(file.read_text(encoding="utf-8") for file in CSS_FILES),

@@ -1,4 +1,4 @@
-"""The look: one accent colour on slate, text that meets WCAG AA in light and dark, fonts that ship with Gradio."""
+"""Theme: one accent colour on slate, text that meets WCAG AA in light and dark, fonts that ship with Gradio."""
 
 from pathlib import Path
 

@@ -177,7 +177,7 @@ class CompareTab:
         # First, since the names of private listeners count too: after `self.ask` this one would be called ask_1.
         add_ask_endpoint(self.engine, [self.image, self.question, self.gold, *self.details.settings])
         # Without preprocessing the picture arrives as the file it is; only queued events notice a changed state.
-        asking = {"preprocess": False, "trigger_mode": "multiple", "concurrency_limit": None, **PRIVATE}
+        ask_options = {"preprocess": False, "trigger_mode": "multiple", "concurrency_limit": None, **PRIVATE}
 
         # Gradio handles the listeners of one event one after the other: ending the old stream comes first.
         self.answering = self.asked.change(
@@ -193,8 +193,8 @@ class CompareTab:
         gr.on([*asks, self.chips.select, *charts, self.stop_button.click], None, cancels=[self.answering], **PRIVATE)
         typed = [self.question, self.chart, self.image, self.gold, *self.details.settings]
         for event in (
-            gr.on(asks, self.ask, typed, ask_outputs, **asking),
-            self.chips.select(self.ask_suggestion, typed, ask_outputs, **asking),
+            gr.on(asks, self.ask, typed, ask_outputs, **ask_options),
+            self.chips.select(self.ask_suggestion, typed, ask_outputs, **ask_options),
         ):
             event.then(None, js=SCROLL_TO_ANSWERS, **QUICK)
         self.stop_button.click(self.stop, self.run, self.run_outputs, **QUICK)

@@ -1,6 +1,8 @@
 """The layout that CONTRIBUTING.md describes stays true: who imports whom, what an import does, how large things are."""
 
 import ast
+import math
+import re
 import subprocess
 import sys
 from collections import defaultdict
@@ -8,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from safetensors import safe_open
 
 ROOT = Path(__file__).parents[1]
 # Room -> what it may import of this repository besides itself. `files` are those directly in chartqa_demo; `hub` is
@@ -183,3 +186,35 @@ def test_files_and_folders_stay_small() -> None:
                     lines[inside.as_posix()] = len(path.read_text(encoding="utf-8").splitlines())
     assert {name for name, count in lines.items() if count > 400} - LONG_FILES == set()
     assert {name for name, count in files.items() if count > 9} - FULL_FOLDERS == set()
+
+
+def test_the_tree_of_the_readme_is_complete_and_true() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (tree,) = [block for block in text.split("```") if "\nchartqa_demo/\n" in block]
+    told, folder = set(), ""
+    for line in filter(None, tree.split("\n")):
+        name = line.split()[0]
+        told.add(folder + name.rstrip("/") if line.startswith("  ") else name.rstrip("/"))
+        folder = folder if line.startswith("  ") else name
+    top = {"app.py", "pyproject.toml", "chartqa_demo", "train", "bench", "results", "docs", "tests"}
+    package = {f"chartqa_demo/{path.name}" for path in (ROOT / "chartqa_demo").iterdir()}
+    package -= {"chartqa_demo/__init__.py", "chartqa_demo/__pycache__"}
+    assert told == top | package | {"train/configs", "train/pretrain"}
+    for path in re.findall(r"`((?:ui|engines|evaluate)/[\w/]+(?:\.py)?/?)`|`((?:images|arms)\.py)`", text):
+        assert (ROOT / "chartqa_demo" / "".join(path)).exists(), path
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="needs a checkout")
+def test_paths_that_contributing_names_exist() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:chartqa_demo|train|tests|bench|\.ci)/[\w./]+)`", text))
+    assert len(named) > 8
+    assert sorted(path for path in named if not (ROOT / path).exists()) == []
+
+
+def test_the_bundled_model_has_one_number_of_parameters_everywhere() -> None:
+    with safe_open(ROOT / "chartqa_demo" / "bundled" / "model" / "model.safetensors", "numpy") as weights:
+        count = sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
+    files = [ROOT / "README.md", *(ROOT / "chartqa_demo" / "bundled").rglob("*.md")]
+    told = [one for path in files for one in re.findall(r"([\d.]+) M parameters", path.read_text(encoding="utf-8"))]
+    assert set(told) == {f"{count / 1e6:.1f}"}

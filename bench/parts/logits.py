@@ -11,7 +11,7 @@ from transformers import DynamicCache
 from chartqa_demo.arms import ARMS, Arm
 from chartqa_demo.engines import EngineError
 from chartqa_demo.engines.charts import encoder_outputs
-from chartqa_demo.engines.fast.decoding import adapted_rows
+from chartqa_demo.engines.fast.layers import Adapted
 from chartqa_demo.engines.fast.steps import Decoder
 from chartqa_demo.engines.local import LocalEngine, left_padded
 
@@ -115,10 +115,10 @@ def _of_one_question(
     for times in COPIES:
         many = eager_logits(engine, list(prompts) * times, look, list(ARMS) * times, steps, tokens.repeat(times, 1))[0]
         eager[3 * times] = many[:3]
-    decoder = engine.decoder
+    decoder = engine.fast.decoder if engine.fast else None
     if decoder is None:
         raise EngineError("There is no static cache to compare.")
-    step, logits = decoder.start(prompts, [look] * 3, adapted_rows(ARMS, engine._name), steps)
+    step, logits = decoder.start(prompts, [look] * 3, Adapted.of(["", "", engine._name]), steps)
     ours = [logits.float().cpu()]
     for k in range(steps - 1):
         ours.append(decoder.next(step, tokens[:, k].to(engine.base.device)).float().cpu().clone())
@@ -131,7 +131,7 @@ def _same(a: torch.Tensor, b: torch.Tensor) -> float:
 
 def replay_ms(decoder: Decoder, prompts: Sequence[list[int]], look: Any, adapter: str) -> float:
     """Milliseconds of one decode step of three rows on the GPU itself, by events around replays without a pause."""
-    step, logits = decoder.start(prompts, [look] * 3, adapted_rows(ARMS, adapter), 128)
+    step, logits = decoder.start(prompts, [look] * 3, Adapted.of(["", "", adapter]), 128)
     tokens = logits.argmax(-1)
     begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
     decoder.next(step, tokens)

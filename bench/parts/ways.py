@@ -178,7 +178,7 @@ def vision_pass(bench: Bench, image: Image.Image) -> dict[str, float]:
 
 def new_sizes(bench: Bench, tokens: int) -> dict[str, Any]:
     """Charts of sizes not seen before, asked once each, against the size that everything was warmed with."""
-    decoder = bench.engine.decoder
+    decoder = bench.engine.fast.decoder if bench.engine.fast else None
     before = decoder.captures if decoder else 0
     seen = median(bench.ours(charts_of(1, CHART)[0], ARMS, tokens)[1] for _ in range(bench.repeats))
     sizes = [(640, 480), (850, 600), (474, 781), (1000, 412)]
@@ -243,11 +243,12 @@ def where_time_goes(bench: Bench, batch: int) -> dict[str, Any]:
 
 def same_answers(engine: LocalEngine, questions: int) -> dict[str, Any]:
     """Greedy answers of all arms on the bundled charts, eager and from the static cache, compared."""
-    decoder, different = engine.decoder, []
+    fast: Any = engine.fast
+    decoder, different = fast.decoder, []
     items = list(open_split("bundled"))[:questions]
     for item in items:
         told = []
-        for engine.decoder in (None, decoder):
+        for fast.decoder in (None, decoder):
             *_, answers = engine.answer(item.load_image(), item.question, ARMS, Options(max_new_tokens=48))
             told.append([(answer.text, answer.tokens) for answer in answers])
         different += [f"{item.id} {arm.key}: {a} {b}" for arm, a, b in zip(ARMS, *told, strict=True) if a != b]

@@ -1,7 +1,7 @@
 """What the vision tower made of a chart, kept so that any number of prompts can share it.
 
 transformers takes precomputed features as `mm_encoder_outputs`. Those of a Qwen2-VL come from its tower written out
-(`tower.py`), those of other families from transformers' own.
+(`fast/tower.py`), those of other families from transformers' own.
 """
 
 import hashlib
@@ -15,7 +15,6 @@ import torch
 from PIL import Image
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from chartqa_demo.engines.fast.tower import PROVEN, Tower
 from chartqa_demo.images import fit_canvas
 
 CHARTS_REMEMBERED = 16  # 0.5 to 4.5 MB each
@@ -54,27 +53,15 @@ def has_grid(model: Any) -> bool:
 class Looks:
     """The charts looked at last, by their content: the next question on one needs no vision pass.
 
-    passes: how often the vision tower ran, counted in charts.
+    tower: the written-out one (`fast.tower`), None for transformers' own; passes: how often it ran, counted in charts.
     """
 
-    def __init__(self, base: Any, processor: Any) -> None:
+    def __init__(self, base: Any, processor: Any, tower: Any = None) -> None:
         self.passes = 0
         self._base, self._processor = base, processor
         self._canvases = getattr(base.config, "chart_canvases", None)
-        self._tower = Tower(base) if base.config.model_type in PROVEN else None
+        self._tower = tower
         self._kept: OrderedDict[str, Look] = OrderedDict()
-
-    def fuse(self) -> None:
-        """See `Tower`."""
-        if self._tower is not None:
-            self._tower.fuse()
-
-    def capture(self) -> None:
-        """See `Tower`; for charts as large as the processor lets them be."""
-        if self._tower is not None:
-            patch = self._base.config.vision_config.patch_size
-            with torch.inference_mode():
-                self._tower.capture(self._processor.image_processor.size["longest_edge"] // patch**2)
 
     def clear(self) -> None:
         """Forget every chart."""

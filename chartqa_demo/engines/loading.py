@@ -11,7 +11,15 @@ from transformers import CONFIG_MAPPING, AutoModelForImageTextToText, AutoProces
 
 from chartqa_demo.adapters.contract import Contract
 from chartqa_demo.engines import EngineError
-from chartqa_demo.settings import BUNDLED_BASE, DEFAULT_MAX_PIXELS, HUB_BASE, Settings, on_zerogpu
+from chartqa_demo.settings import (
+    BUNDLED_ADAPTER,
+    BUNDLED_BASE,
+    DEFAULT_MAX_PIXELS,
+    HUB_ADAPTER,
+    HUB_BASE,
+    Settings,
+    on_zerogpu,
+)
 from chartqa_demo.space.hub import MODEL_FILES, HubError, local_folder
 
 BF16_BYTES = 20 * 2**30  # 16.6 GB of weights, three arms' cache and the vision tower's activations
@@ -70,6 +78,17 @@ def choose(settings: Settings) -> Choice:
     if decode == "auto":
         decode = "static" if device.type != "cuda" or on_zerogpu() or quantize == "8bit" else "graph"
     return Choice(base, quantize, dtype, device, notes, decode)
+
+
+def adapter_for(settings: Settings, choice: Choice) -> str | None:
+    """The adapter (folder or Hub id) that the settings ask for on this base; None for none."""
+    if settings.adapter == "none":
+        return None
+    if settings.adapter not in ("auto", "bundled"):
+        return settings.adapter
+    if choice.bundled or settings.adapter == "bundled":
+        return str(BUNDLED_ADAPTER)
+    return HUB_ADAPTER if choice.base == HUB_BASE else None
 
 
 def base_folder(name: str, revision: str | None) -> Path:

@@ -1,13 +1,12 @@
 """The three arms on this machine: one base model, one LoRA adapter, one mixed batch.
 
-A Qwen2-VL answers from its layers written out (`layers.py`, `decoder.py`); any other family, and `--decode eager`,
-from one left-padded `generate`, in which PEFT's `adapter_names` says row by row whether the adapter is on. Either way
-the tokens equal those of three separate runs in float32. The vision tower runs once per chart, because the adapter is
-on the language model only. One lock covers a whole generation: adapter choice, cache and rope deltas are state of the
-shared model, and without it two visitors get each other's answers.
+A Qwen2-VL answers from its layers written out (`fast/qwen2_vl.py`); any other family, and `--decode eager`, from one
+left-padded `generate`, in which PEFT's `adapter_names` says row by row whether the adapter is on. Either way the tokens
+equal those of three separate runs in float32. The vision tower runs once per chart, because the adapter is on the
+language model only. One lock covers a whole generation: adapter choice, cache and rope deltas are state of the shared
+model, and without it two visitors get each other's answers.
 """
 
-import logging
 import threading
 import time
 from collections import OrderedDict
@@ -25,23 +24,21 @@ from chartqa_demo.adapters.check import check_adapter
 from chartqa_demo.adapters.contract import Contract, read_contract
 from chartqa_demo.adapters.load import load_adapter
 from chartqa_demo.arms import ARMS, Arm, folds_system, messages
-from chartqa_demo.engines import Answer, Answers, EngineError, Options, OutOfMemory
+from chartqa_demo.engines import Answer, Answers, EngineError, Options
 from chartqa_demo.engines.charts import Look, Looks, can_share, encoder_outputs, has_grid, look
-from chartqa_demo.engines.fast.batched import greedy_answers
-from chartqa_demo.engines.fast.decoding import NOT_CAPTURED, REPLAYED, adapted_rows, choose_decoder, stream_tokens
-from chartqa_demo.engines.fast.layers import Layers, why_not
-from chartqa_demo.engines.fast.steps import CaptureError, Decoder
-from chartqa_demo.engines.loading import Choice, choose, first_line, load_base, set_pixel_limits
-from chartqa_demo.engines.streaming import Row, RowStreamer, StopWhen, stream
+from chartqa_demo.engines.fast.qwen2_vl import FastQwen2VL, unsupported
+from chartqa_demo.engines.loading import Choice, adapter_for, choose, load_base, set_pixel_limits
+from chartqa_demo.engines.streaming import ReadableFailures, Row, RowStreamer, StopWhen, stream
 from chartqa_demo.images import shrink
-from chartqa_demo.settings import BUNDLED_ADAPTER, HUB_ADAPTER, HUB_BASE, Settings
+from chartqa_demo.settings import BUNDLED_ADAPTER, Settings
 from chartqa_demo.space.hub import ADAPTER_FILES, HUB_ID, HubError, local_folder
 
 BASE = "__base__"  # PEFT's name for "no adapter" in a mixed batch
 ADAPTERS_RESIDENT = 4  # the one in use and those used before it, so that going back costs nothing
+PIXELS_PER_TOKEN = 28 * 28  # of a Qwen2-VL: two by two patches of 14
 TEXT_TOKENS = 160  # of a usual prompt: system message, question, the template's own
 
-log = logging.getLogger(__name__)
+EAGER = "Tokens are computed by transformers' generate (decode: eager): "
 
 
 def load_local(settings: Settings) -> "LocalEngine":
@@ -55,13 +52,13 @@ def load_local(settings: Settings) -> "LocalEngine":
         choice = replace(choose(replace(settings, base="bundled")), notes=(f"The bundled model answers: {error}",))
         model, processor = load_base(choice, settings)
     engine = LocalEngine(model, processor, choice, settings)
-    if (adapter := _adapter_for(settings, choice)) is not None:
+    if (adapter := adapter_for(settings, choice)) is not None:
         try:
             engine.use_adapter(adapter)
         except EngineError as error:
             if settings.adapter != "auto":
                 raise
-            engine.notes += (f"No adapter is loaded: {error}",)
+            engine.without_adapter(error)
     engine.warm_up()
     return engine
 
@@ -81,25 +78,30 @@ class LocalEngine:
         self.contract: Contract | None = None
         self.arms: tuple[Arm, ...] = ARMS
         self.parallel = 1
-        reason = why_not(model)
-        self._layers = Layers(model) if reason is None else None
-        self.decoder, told = choose_decoder(self._layers, reason, choice, settings.decode != "auto")
-        self.notes = choice.notes + told
-        self.looks = Looks(model, processor)
+        self._base_notes = choice.notes
+        self._adapter_notes: tuple[str, ...] = ()
+        if (reason := unsupported(model)) is None:
+            self.fast = FastQwen2VL(model, choice, settings.decode == "graph")
+        else:
+            self.fast = None
+            if choice.decode != "eager" and settings.decode != "auto":
+                raise EngineError(f"--decode {choice.decode} cannot be used: {reason}. Use --decode eager.")
+            self._base_notes += (f"{EAGER}{reason}.",) if choice.decode != "eager" else ()
+        self.looks = Looks(model, processor, self.fast.tower if self.fast else None)
         self.shares_vision = can_share(model)
         self._keeps_looks = self.shares_vision and has_grid(model)
         if not self.shares_vision:
-            self.notes += (
+            self._base_notes += (
                 "This family can neither share a vision pass nor mix arms in one batch: the chart is looked at once "
                 "per arm, and the adapter answers after the other two.",
             )
         self._folds_system = folds_system(lambda turns: processor.apply_chat_template(turns, tokenize=False))
         if self._folds_system:
-            self.notes += (
+            self._base_notes += (
                 "This family's chat template has no place for a system message beside a picture; ours opens the "
                 "question instead.",
             )
-        self._base_notes = self.notes
+        self._tell()
         self._special_tokens = tuple(processor.tokenizer.get_added_vocab())
         begin = processor.tokenizer.bos_token
         self._template_begins = begin is not None and self.prompt_text(ARMS[0], "", Options()).startswith(begin)
@@ -117,7 +119,7 @@ class LocalEngine:
         served = [arm for arm in arms if self._serves(arm)]
         image = shrink(image, options.max_pixels) if options.max_pixels else image
         found: dict[str, Answer] = {}
-        with self._lock, _readable_failures():
+        with self._lock, ReadableFailures():
             for group in self._batches(served):
                 texts = [self.prompt_text(arm, question, options) for arm in group]
                 generate = self._generate([image] * len(group), texts, group, options)
@@ -129,21 +131,13 @@ class LocalEngine:
 
     def warm_up(self) -> None:
         """Make ready what usual questions need, before the first of them; nothing where no step is captured."""
-        if self.decoder is None or not self.decoder.replays:
+        if self.fast is None or not self.fast.replays:
             return
-        self._fuse()
-        try:
-            self.looks.capture()
-        except RuntimeError as error:
-            log.warning("Looking at a chart cannot be replayed from a graph, which is slower: %s", first_line(error))
         arms = [arm for arm in self.arms if self._serves(arm)]
-        image_tokens = self.processor.image_processor.size["longest_edge"] // 784
-        try:
-            with torch.inference_mode():
-                longest = image_tokens + TEXT_TOKENS + self._settings.max_new_tokens
-                self.decoder.prepare(len(arms), longest, adapted_rows(arms, self._name))
-        except CaptureError as error:
-            self._without_graph(error)
+        pixels = self.processor.image_processor.size["longest_edge"]
+        longest = pixels // PIXELS_PER_TOKEN + TEXT_TOKENS + self._settings.max_new_tokens
+        self.fast.warm_up([self._name if arm.adapter else "" for arm in arms], longest, pixels)
+        self._tell()
         for _ in self.answer(Image.new("RGB", (800, 600), "white"), "How many?", arms, Options(max_new_tokens=4)):
             pass
         self.looks.clear()
@@ -159,15 +153,14 @@ class LocalEngine:
             return []
         began = time.perf_counter()
         served = [arm for arm in arms if self._serves(arm)]
-        with self._lock, _readable_failures(), torch.inference_mode():
+        with self._lock, ReadableFailures(), torch.inference_mode():
             if options.max_pixels:
                 items = [(shrink(image, options.max_pixels), question) for image, question in items]
             arms_of_rows = served * len(items)
             texts = [self.prompt_text(arm, question, options) for _, question in items for arm in served]
-            if self._layers is not None:
+            if self.fast is not None:
                 looks = [look for look in self.looks.of([image for image, _ in items]) for _ in served]
-                token_rows = greedy_answers(
-                    self._layers,
+                token_rows = self.fast.answer_many(
                     [self._token_ids(text, each) for text, each in zip(texts, looks, strict=True)],
                     looks,
                     [self._name if arm.adapter else "" for arm in arms_of_rows],
@@ -209,12 +202,7 @@ class LocalEngine:
             contract = read_contract(folder)
         except (HubError, ValueError) as error:
             raise EngineError(str(error)) from None
-        if (
-            contract is not None
-            and contract.base != self.base_name
-            and _named(contract.base)
-            and _named(self.base_name)
-        ):
+        if contract and contract.base != self.base_name and _named(contract.base) and _named(self.base_name):
             raise EngineError(
                 f"The adapter {name} was trained on {contract.base}, but the base is {self.base_name}. "
                 f"Start with --base {contract.base}, or choose another adapter."
@@ -227,19 +215,25 @@ class LocalEngine:
                 self._resident[resident] = new
             self._resident.move_to_end(resident)
             self._name = self._resident[resident]
-            if self.decoder is not None:
-                self.decoder.forget()
+            if self.fast is not None:
+                self.fast.adapter_changed()
             self.model.set_adapter(self._name)
             if len(self._resident) > ADAPTERS_RESIDENT:
                 self.model.delete_adapter(self._resident.popitem(last=False)[1])
             self.adapter = "bundled" if folder == BUNDLED_ADAPTER else name
             self.contract = contract
-            self.notes = self._base_notes + _contract_notes(contract, self.base_name, name)
+            self._adapter_notes = _contract_notes(contract, self.base_name, name)
+            self._tell()
             self.processor.image_processor.size = self._own_size
             self._shrink_to = set_pixel_limits(self.processor, self._settings, contract)
             self.looks.clear()
             system = contract.system if contract else None
             self.arms = tuple(replace(a, system=system) if a.adapter and system else a for a in ARMS)
+
+    def without_adapter(self, error: EngineError) -> None:
+        """Say why the third arm stays empty."""
+        self._adapter_notes = (f"No adapter is loaded: {error}",)
+        self._tell()
 
     def serve_training(self, model: Any, name: str) -> None:
         """Answer with the adapter `name` of `model`, a PeftModel on our base, while something else trains it."""
@@ -262,8 +256,8 @@ class LocalEngine:
         self, images: Sequence[Image.Image], texts: Sequence[str], group: Sequence[Arm], options: Options
     ) -> Callable[[Any, Any], Any]:
         """A call of `generate` on these rows, made ready; `group` are the arms of the first rows and repeats."""
-        if self.decoder is not None:
-            return self._decoding(self.decoder, images, texts, group, options)
+        if self.fast is not None and self.fast.decoder is not None:
+            return self._fast_generate(self.fast, images, texts, group, options)
         inputs = self._inputs(images, texts)
         arms = list(group) * (len(texts) // len(group))
         mixed = self.adapter is not None and len(self._batches(self.arms)) == 1
@@ -278,51 +272,29 @@ class LocalEngine:
 
         return generate
 
-    def _decoding(
+    def _fast_generate(
         self,
-        decoder: Decoder,
+        fast: FastQwen2VL,
         images: Sequence[Image.Image],
         texts: Sequence[str],
         group: Sequence[Arm],
         options: Options,
-    ) -> Callable[[Any, Any], object]:
-        """The same on a static cache, from where it takes only the tokens that come through the streamer."""
+    ) -> Callable[[RowStreamer, StopWhen], None]:
+        """The same by the written-out model; tokens come through the streamer only."""
         looks = self.looks.of(images)
         prompts = [self._token_ids(text, each) for text, each in zip(texts, looks, strict=True)]
+        adapters = [self._name if arm.adapter else "" for arm in group]
 
         def generate(streamer: RowStreamer, stopping: StopWhen) -> None:
-            longest, ends = options.max_new_tokens, self._end_ids()
-            try:
-                stream_tokens(
-                    decoder, prompts, looks, adapted_rows(group, self._name), longest, options.temperature, ends,
-                    streamer.put_tokens, stopping.stopped,
-                )  # fmt: skip
-            except CaptureError as error:
-                self._without_graph(error)
-                generate(streamer, stopping)
-            else:
-                streamer.end()
+            fast.answer(prompts, looks, adapters, options, self._end_ids(), streamer.put_tokens, stopping.stopped)
+            self._tell()
+            streamer.end()
 
         return generate
 
-    def _fuse(self) -> None:
-        try:
-            if self._layers is not None:
-                self._layers.fuse()
-                self.looks.fuse()
-        except Exception as error:  # whatever Triton raises where it cannot compile
-            log.warning("Triton's kernels cannot be used, torch's own are slower: %s", first_line(error))
-
-    def _without_graph(self, error: CaptureError) -> None:
-        """From now on steps are called, and that is said; where a graph was asked for, an EngineError."""
-        if self._settings.decode == "graph":
-            raise EngineError(f"The decode step could not be captured: {error}. Use --decode static.") from error
-        note = f"{NOT_CAPTURED}{error}."
-        log.warning(note)
-        if self.decoder is not None:
-            self.decoder.replays = False
-        self._base_notes = (*(one for one in self._base_notes if one != REPLAYED), note)
-        self.notes = (*(one for one in self.notes if one != REPLAYED), note)
+    def _tell(self) -> None:
+        """Put together what a visitor has to know by now."""
+        self.notes = self._base_notes + (self.fast.notes if self.fast else ()) + self._adapter_notes
 
     def _inputs(self, images: Sequence[Image.Image], texts: Sequence[str]) -> dict[str, Any]:
         """Everything `generate` takes for these rows, left-padded, on the model's device."""
@@ -403,30 +375,6 @@ def left_padded(rows: Sequence[list[int]], device: torch.device) -> tuple[torch.
     ids = torch.tensor([[0] * (longest - len(row)) + row for row in rows], device=device)
     mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows], device=device)
     return ids, mask
-
-
-class _readable_failures:
-    """Turns what torch raises into an EngineError that a visitor can read."""
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, torch.OutOfMemoryError):
-            raise OutOfMemory(
-                "The GPU ran out of memory. Lower the pixel limit or the answer length, or start with --quantize 4bit."
-            ) from error
-        if isinstance(error, (RuntimeError, ValueError, TypeError, IndexError, KeyError)):
-            raise EngineError(f"The model failed on this question: {first_line(error)}") from error
-
-
-def _adapter_for(settings: Settings, choice: Choice) -> str | None:
-    if settings.adapter == "none":
-        return None
-    if settings.adapter not in ("auto", "bundled"):
-        return settings.adapter
-    if choice.bundled or settings.adapter == "bundled":
-        return str(BUNDLED_ADAPTER)
-    return HUB_ADAPTER if choice.base == HUB_BASE else None
 
 
 def _named(base: str) -> bool:

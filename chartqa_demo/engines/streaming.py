@@ -15,6 +15,9 @@ import torch
 from transformers.generation.stopping_criteria import StoppingCriteria
 from transformers.generation.streamers import BaseStreamer
 
+from chartqa_demo.engines import EngineError, OutOfMemory
+from chartqa_demo.engines.loading import first_line
+
 
 @dataclass
 class Row:
@@ -121,3 +124,17 @@ def stream(
     finally:
         stopped.set()
         thread.join()
+
+
+class ReadableFailures:
+    """Turns what torch raises into an EngineError that a visitor can read."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise OutOfMemory(
+                "The GPU ran out of memory. Lower the pixel limit or the answer length, or start with --quantize 4bit."
+            ) from error
+        if isinstance(error, (RuntimeError, ValueError, TypeError, IndexError, KeyError)):
+            raise EngineError(f"The model failed on this question: {first_line(error)}") from error

@@ -12,7 +12,7 @@ from tiny import chart
 from chartqa_demo.arms import ARMS
 from chartqa_demo.engines import Options
 from chartqa_demo.engines.fast import tower
-from chartqa_demo.engines.fast.decoding import adapted_rows
+from chartqa_demo.engines.fast.layers import Adapted
 from chartqa_demo.engines.fast.steps import Step
 from chartqa_demo.engines.local import LocalEngine, load_local
 from chartqa_demo.settings import Settings
@@ -25,7 +25,7 @@ def found(engine: LocalEngine, adapter: Path) -> tuple[list[torch.Tensor], list[
     """Features of a chart, logits of a prompt and of two steps behind it, and answers in an evaluation's batch."""
     engine.use_adapter(str(adapter))
     step, every = started(engine)
-    decoder = engine.decoder
+    decoder = engine.fast.decoder
     assert decoder is not None
     with torch.inference_mode():
         every += [decoder.next(step, torch.tensor(tokens)).clone() for tokens in ([3, 4, 5], [6, 7, 8])]
@@ -36,19 +36,19 @@ def found(engine: LocalEngine, adapter: Path) -> tuple[list[torch.Tensor], list[
 def started(engine: LocalEngine) -> tuple[Step, list[torch.Tensor]]:
     """The step behind a prompt; the chart's features and the prompt's logits."""
     engine.looks.clear()
-    look, decoder = engine.looks.of([chart(3, (84, 112))])[0], engine.decoder
+    look, decoder = engine.looks.of([chart(3, (84, 112))])[0], engine.fast.decoder
     assert decoder is not None
     prompts = [engine._token_ids(engine.prompt_text(arm, QUESTION, SHORT), look) for arm in ARMS]
-    step, logits = decoder.start(prompts, [look] * 3, adapted_rows(ARMS, engine._name), 8)
+    step, logits = decoder.start(prompts, [look] * 3, Adapted.of(["", "", engine._name]), 8)
     return step, [look.pooled[0], logits]
 
 
 def stepped(engine: LocalEngine) -> list[torch.Tensor]:
     """The same, and the logits of a step behind the prompt."""
     step, every = started(engine)
-    assert engine.decoder is not None
+    assert engine.fast.decoder is not None
     with torch.inference_mode():
-        return [*every, engine.decoder.next(step, torch.tensor([3, 4, 5])).clone()]
+        return [*every, engine.fast.decoder.next(step, torch.tensor([3, 4, 5])).clone()]
 
 
 def products() -> float:
@@ -80,11 +80,11 @@ def main(base: Path, adapter: Path, another: Path) -> None:
     plain, answers = found(engine, adapter)
     engine.use_adapter(str(another))
     plain += stepped(engine)
-    layers: Any = engine._layers
+    layers: Any = engine.fast.layers
     held = sum(weight.numel() for weight in layers.base.parameters())
     layers.fuse()
     tower.HOST_BOUND = 0
-    engine.looks.fuse()
+    engine.fast.tower.fuse()
     changed = stepped(engine)  # the other adapter first, so that each takes the other's place in the joint weights
     fused, fused_answers = found(engine, adapter)
     fused += changed
@@ -92,7 +92,7 @@ def main(base: Path, adapter: Path, another: Path) -> None:
     layers._joint.clear()  # as with quantised weights, which cannot be joined
     step, loose = started(engine)
     with torch.inference_mode():
-        loose.append(engine.decoder.next(step, torch.tensor([3, 4, 5])).clone())
+        loose.append(engine.fast.decoder.next(step, torch.tensor([3, 4, 5])).clone())
     plain, fused = [*plain, *plain[:3]], [*fused, *loose]
     told = {
         "products_apart": products(),

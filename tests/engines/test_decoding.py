@@ -12,10 +12,11 @@ from tiny import build_tiny, build_tiny_adapter, chart, last
 from chartqa_demo.arms import ADAPTER, ARMS, PRETRAINED, PROMPTED, Arm
 from chartqa_demo.data.splits import open_split
 from chartqa_demo.engines import Answers, EngineError, Options
-from chartqa_demo.engines.fast.decoding import EAGER, NOT_CAPTURED, STATIC, adapted_rows, stream_tokens
-from chartqa_demo.engines.fast.steps import BUCKET, Decoder
+from chartqa_demo.engines.fast.layers import Adapted
+from chartqa_demo.engines.fast.qwen2_vl import NOT_CAPTURED, STATIC
+from chartqa_demo.engines.fast.steps import BUCKET, Decoder, stream_tokens
 from chartqa_demo.engines.loading import choose
-from chartqa_demo.engines.local import LocalEngine, load_local
+from chartqa_demo.engines.local import EAGER, LocalEngine, load_local
 from chartqa_demo.settings import Settings
 
 SHORT = Options(max_new_tokens=12)
@@ -72,12 +73,12 @@ def test_sampled_tokens_are_those_of_generate_with_the_same_seed(eager: LocalEng
 def test_the_logits_of_every_step_are_those_of_one_run_over_the_whole_text(
     eager: LocalEngine, static: LocalEngine, figure: Callable[[str, object], None]
 ) -> None:
-    image, decoder = chart(), static.decoder
+    image, decoder = chart(), static.fast.decoder
     assert decoder is not None
     texts = [eager.prompt_text(arm, QUESTION, SHORT) for arm in ARMS]
     look = static.looks.of([image])[0]
     prompts = [static._token_ids(text, look) for text in texts]
-    step, logits = decoder.start(prompts, [look] * 3, adapted_rows(ARMS, static._name), 8)
+    step, logits = decoder.start(prompts, [look] * 3, Adapted.of(["", "", static._name]), 8)
     found, tokens = [logits.clone()], []
     for _ in range(7):
         tokens.append(found[-1].argmax(-1))
@@ -95,14 +96,14 @@ def test_the_logits_of_every_step_are_those_of_one_run_over_the_whole_text(
 
 
 def test_reading_a_step_behind_changes_no_token(static: LocalEngine) -> None:
-    decoder, look = static.decoder, static.looks.of([chart()])[0]
+    decoder, look = static.fast.decoder, static.looks.of([chart()])[0]
     assert decoder is not None
     prompts = [static._token_ids(static.prompt_text(arm, QUESTION, SHORT), look) for arm in ARMS]
 
     def tokens(ahead: int, longest: int = 9) -> list[list[int]]:
         seen: list[list[int]] = []
         stream_tokens(
-            decoder, prompts, [look] * 3, adapted_rows(ARMS, static._name), longest, 0.0, static._end_ids(),
+            decoder, prompts, [look] * 3, Adapted.of(["", "", static._name]), longest, 0.0, static._end_ids(),
             lambda row: seen.append(row.tolist()), lambda: False, ahead,
         )  # fmt: skip
         return seen
@@ -116,7 +117,7 @@ def test_a_page_and_an_evaluation_both_add_the_layers_up_in_float32(
 ) -> None:
     settings = Settings(base=str(tiny_base), adapter=str(tiny_adapter), device="cpu", decode="static", dtype="bfloat16")
     engine = load_local(settings)
-    layers: Any = engine._layers
+    layers: Any = engine.fast.layers
     own, precisions = layers._add_norm, []
 
     def add_norm(x: torch.Tensor, *others: Any) -> tuple[torch.Tensor, torch.Tensor]:
@@ -167,7 +168,7 @@ def test_leaving_the_iterator_ends_the_generation_and_frees_the_engine(static: L
 
 def test_chart_sizes_and_questions_share_a_step_until_they_outgrow_it(tiny_base: Path, tiny_adapter: Path) -> None:
     engine = loaded(tiny_base, tiny_adapter, "static")
-    decoder = engine.decoder
+    decoder = engine.fast.decoder
     assert decoder is not None
     for size in ((168, 112), (140, 224), (448, 336)):
         last(engine.answer(chart(0, size), QUESTION, ARMS, SHORT))
@@ -217,16 +218,16 @@ def test_a_step_that_cannot_be_captured_is_said_and_the_question_answered(
 
     expected = told(last(eager.answer(chart(), QUESTION, ARMS, SHORT)))
     engine = loaded(tiny_base, tiny_adapter, "static")
-    assert engine.decoder is not None
+    assert engine.fast.decoder is not None
     monkeypatch.setattr(Decoder, "_captured", fails)
     monkeypatch.setattr("torch.cuda.set_device", lambda device: None)
-    engine.decoder.replays = True
-    monkeypatch.setattr(engine, "_settings", Settings(decode="graph"))
+    engine.fast.decoder.replays = True
+    engine.fast.graph_asked = True
     with pytest.raises(EngineError, match=r"could not be captured: operation not permitted.*--decode static"):
         last(engine.answer(chart(), QUESTION, ARMS, SHORT))  # a graph was asked for: nothing else is given
-    monkeypatch.setattr(engine, "_settings", Settings(decode="auto"))
+    engine.fast.graph_asked = False
     assert told(last(engine.answer(chart(), QUESTION, ARMS, SHORT))) == expected
-    assert not engine.decoder.replays
+    assert not engine.fast.decoder.replays
     assert any(NOT_CAPTURED in note and "operation not permitted" in note for note in engine.notes)
 
 
@@ -275,7 +276,7 @@ def test_auto_is_static_on_a_cpu_and_eager_for_other_models(tiny_base: Path, tmp
 
     assert STATIC in loaded(tiny_base, "none", "auto").notes
     other = loaded(BUILDERS["Pixtral"](tmp_path / "base"), "none", "auto")
-    assert other.decoder is None
+    assert other.fast is None
     assert any(note.startswith(EAGER) for note in other.notes)
 
 

@@ -76,11 +76,13 @@ def test_a_replayed_look_at_a_chart_of_any_size_is_that_of_a_plain_pass(
     monkeypatch.setattr(tower, "HOST_BOUND", 256)
     monkeypatch.setattr(tower, "BUCKET", 128)
     monkeypatch.setattr(tower, "captured", lambda run, device, pool: ((called := Called(run)), called.result))
-    looks = load_local(Settings(base=str(tiny_base), adapter="none", device="cpu", decode="static")).looks
+    engine = load_local(Settings(base=str(tiny_base), adapter="none", device="cpu", decode="static"))
+    looks, fast = engine.looks, engine.fast
+    assert fast is not None
     looks._processor.image_processor.size = {"shortest_edge": 3136, "longest_edge": 200 * 784}
     plain = [looks.of([chart(n, size)])[0].pooled[0] for n, size in enumerate(sizes)]
-    looks.capture()
-    passes: Any = looks._tower and looks._tower._passes
+    fast.capture_tower(200 * 784)
+    passes = fast.tower._passes
     assert sorted(passes) == [128, 256]
     replayed = []
     monkeypatch.setattr(Called, "replay", lambda self, own=Called.replay: (replayed.append(self), own(self)))
@@ -98,9 +100,9 @@ def test_where_triton_cannot_compile_torchs_own_operations_answer_and_it_is_logg
     monkeypatch.setitem(sys.modules, "triton", None)
     monkeypatch.delitem(sys.modules, "chartqa_demo.engines.fast.kernels", raising=False)
     with caplog.at_level(logging.WARNING):
-        engine._fuse()
+        engine.fast.fuse()
     assert "Triton's kernels cannot be used, torch's own are slower: " in caplog.text
-    layers: Any = engine._layers
+    layers: Any = engine.fast.layers
     assert layers._joint is None
 
 
@@ -112,9 +114,9 @@ def test_where_triton_is_there_but_compiles_nothing_the_joined_weights_answer_by
     engine = load_local(Settings(base=str(tiny_base), adapter=str(adapter), device="cpu", decode="static"))
     before = last(engine.answer(chart(), "How many?", ARMS, Options(max_new_tokens=6)))
     with caplog.at_level(logging.WARNING):
-        engine._fuse()  # on a CPU, for which it compiles nothing
+        engine.fast.fuse()  # on a CPU, for which it compiles nothing
     assert "Triton's kernels cannot be used, torch's own are slower: " in caplog.text
-    layers: Any = engine._layers
+    layers: Any = engine.fast.layers
     assert layers._joint and layers._kernels is None
     after = last(engine.answer(chart(), "How many?", ARMS, Options(max_new_tokens=6)))
     assert [answer.text for answer in after] == [answer.text for answer in before]

@@ -3,7 +3,7 @@
 transformers' own forward launches twice as many kernels a token, and PEFT's mixed batch picks rows by lists that it
 copies to the device in every layer; on a GPU both make the host the slowest part. Here the adapter's rows lie side by
 side and prompts are padded on the right, so that reading them needs no mask. What a caller does with keys and values
-(a static cache in `decoder.py`, shared beginnings in `batched.py`) it says in its `attend`. On a GPU of one's own
+(a static cache, shared beginnings: `steps.py`) it says in its `attend`. On a GPU of one's own
 `fuse` joins weights that read the same input and takes the kernels of `kernels.py`.
 """
 
@@ -17,8 +17,8 @@ from peft.tuners.lora.layer import LoraLayer
 from torch.nn import Linear
 from torch.nn.functional import linear, rms_norm, scaled_dot_product_attention, silu
 
-from chartqa_demo.engines.charts import Look, can_share
-from chartqa_demo.engines.fast.tower import PROVEN, turned
+from chartqa_demo.engines.charts import Look
+from chartqa_demo.engines.fast.tower import turned
 
 TUNING = 64  # ranks of an adapter, of all joined layers together, that ride along with the product of their weights
 
@@ -50,19 +50,6 @@ class Prompts:
     lengths: torch.Tensor
     positions: torch.Tensor
     following: torch.Tensor
-
-
-def why_not(base: Any) -> str | None:
-    """None when `Layers` can answer for this model, else why not, as the end of a sentence."""
-    if base.config.model_type not in PROVEN:
-        return f"{base.config.model_type} is not among the model types it was tested with ({', '.join(PROVEN)})"
-    if not can_share(base):
-        return "this release of transformers takes no vision features instead of pixels"
-    if set(base.config.text_config.layer_types) != {"full_attention"}:
-        return "some layers of this model have a sliding window"
-    if getattr(base.generation_config, "repetition_penalty", None) not in (None, 1.0):
-        return "the model's generation_config.json sets a repetition penalty"
-    return None
 
 
 @dataclass

@@ -1,0 +1,137 @@
+"""The way into the written-out Qwen2-VL: the one class that `engines.local` asks.
+
+A page's rows come from a `Decoder`, replayed from a CUDA graph on a GPU of one's own; an evaluation's from
+`greedy_answers`. Both go through the same `Layers`, and give the tokens of transformers' `generate` in float32.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from chartqa_demo.engines import EngineError, Options
+from chartqa_demo.engines.charts import Look, can_share
+from chartqa_demo.engines.fast.layers import Adapted, Layers
+from chartqa_demo.engines.fast.steps import CaptureError, Decoder, greedy_answers, stream_tokens
+from chartqa_demo.engines.fast.tower import PROVEN, Tower
+from chartqa_demo.engines.loading import Choice, first_line
+
+REPLAYED = "Tokens are replayed from a CUDA graph (decode: graph)."
+STATIC = "Tokens are computed on a static cache (decode: static)."
+NOT_CAPTURED = "Tokens are computed on a static cache (decode: static): capturing a CUDA graph failed, "
+
+log = logging.getLogger(__name__)
+
+
+def unsupported(base: Any) -> str | None:
+    """None when `FastQwen2VL` can answer for this model, else why not, as the end of a sentence."""
+    if base.config.model_type not in PROVEN:
+        return f"{base.config.model_type} is not among the model types it was tested with ({', '.join(PROVEN)})"
+    if not can_share(base):
+        return "this release of transformers takes no vision features instead of pixels"
+    if set(base.config.text_config.layer_types) != {"full_attention"}:
+        return "some layers of this model have a sliding window"
+    if getattr(base.generation_config, "repetition_penalty", None) not in (None, 1.0):
+        return "the model's generation_config.json sets a repetition penalty"
+    return None
+
+
+class FastQwen2VL:
+    """The Qwen2-VL `base`, of which `unsupported` says nothing; not thread-safe, the engine's lock covers it.
+
+    layers, tower: its two parts, on its own weights; decoder: what answers a page, None for decode: eager, which leaves
+    that to `generate`; graph_asked: whether a CUDA graph was asked for, so that nothing else may be given.
+    """
+
+    def __init__(self, base: Any, choice: Choice, graph_asked: bool) -> None:
+        self.layers, self.tower = Layers(base), Tower(base)
+        self.decoder = None if choice.decode == "eager" else Decoder(self.layers, choice.decode == "graph")
+        self.graph_asked = graph_asked
+        self._base = base
+        self._not_captured = ""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a visitor is told about how tokens are computed."""
+        if self.decoder is None:
+            return ()
+        return (REPLAYED if self.decoder.replays else self._not_captured or STATIC,)
+
+    @property
+    def replays(self) -> bool:
+        """Whether steps are replayed from a graph, and not called."""
+        return self.decoder is not None and self.decoder.replays
+
+    def warm_up(self, adapters: Sequence[str], longest: int, pixels: int) -> None:
+        """Fuse and capture what usual questions need: rows with these adapters ("" for none), prompts and answers of
+        up to `longest` tokens, charts of up to `pixels`. Raises EngineError where a graph was asked for and fails."""
+        self.fuse()
+        try:
+            self.capture_tower(pixels)
+        except RuntimeError as error:
+            log.warning("Looking at a chart cannot be replayed from a graph, which is slower: %s", first_line(error))
+        try:
+            if self.decoder is not None:
+                self.decoder.prepare(len(adapters), longest, Adapted.of(adapters))
+        except CaptureError as error:
+            self._without_graph(error)
+
+    def fuse(self) -> None:
+        """Join weights and take Triton's kernels, see `Layers.fuse`; without them torch's own answer."""
+        try:
+            self.layers.fuse()
+            self.tower.fuse()
+        except Exception as error:  # whatever Triton raises where it cannot compile
+            log.warning("Triton's kernels cannot be used, torch's own are slower: %s", first_line(error))
+
+    def capture_tower(self, pixels: int) -> None:
+        """Capture the vision passes over charts of up to `pixels`. Raises RuntimeError."""
+        with torch.inference_mode():
+            self.tower.capture(pixels // self._base.config.vision_config.patch_size**2)
+
+    def adapter_changed(self) -> None:
+        """Drop what was captured with the adapter used before."""
+        if self.decoder is not None:
+            self.decoder.forget()
+
+    def answer(
+        self,
+        prompts: Sequence[list[int]],
+        looks: Sequence[Look],
+        adapters: Sequence[str],
+        options: Options,
+        end_ids: Sequence[int],
+        put: Callable[[torch.Tensor], None],
+        stopped: Callable[[], bool],
+    ) -> None:
+        """The tokens of one question's rows to `put`, step by step, see `stream_tokens`; adapters: per row the name of
+        its adapter in the model, "" for none. Raises EngineError where a graph was asked for and cannot be captured."""
+        assert self.decoder is not None, "decode: eager leaves a page's answers to generate"
+        longest, temperature = options.max_new_tokens, options.temperature
+        rows = prompts, looks, Adapted.of(adapters)
+        try:
+            stream_tokens(self.decoder, *rows, longest, temperature, end_ids, put, stopped)
+        except CaptureError as error:  # before the first token
+            self._without_graph(error)
+            stream_tokens(self.decoder, *rows, longest, temperature, end_ids, put, stopped)
+
+    def answer_many(
+        self,
+        prompts: Sequence[list[int]],
+        looks: Sequence[Look],
+        adapters: Sequence[str],
+        max_new_tokens: int,
+        end_ids: Sequence[int],
+    ) -> list[list[int]]:
+        """The new token ids of every row, greedily, see `greedy_answers`."""
+        return greedy_answers(self.layers, prompts, looks, adapters, max_new_tokens, end_ids)
+
+    def _without_graph(self, error: CaptureError) -> None:
+        """From now on steps are called, and that is said; where a graph was asked for, an EngineError."""
+        if self.graph_asked:
+            raise EngineError(f"The decode step could not be captured: {error}. Use --decode static.") from error
+        self._not_captured = f"{NOT_CAPTURED}{error}."
+        log.warning(self._not_captured)
+        if self.decoder is not None:
+            self.decoder.replays = False

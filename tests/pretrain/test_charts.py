@@ -289,7 +289,7 @@ def test_texts_do_not_cover_each_other(charts: list[GeneratedChart]) -> None:
     assert len(covered) <= 0.02 * len(charts)
 
 
-def test_glyphs_are_drawn_where_the_truth_says(charts: list[GeneratedChart]) -> None:
+def test_glyphs_are_drawn_where_the_scene_says(charts: list[GeneratedChart]) -> None:
     """The pixels around a value label's characters are not one flat colour."""
     blank = total = 0
     for chart in charts[:120]:

@@ -152,8 +152,8 @@ def letters_of(text: Text) -> tuple[str, list[Point | None]]:
 
 def figures_of(text: Text) -> tuple[str, list[Point | None]]:
     """A value label's digits, point and minus, as a table writes them, with their places."""
-    kept = [(c.replace("−", "-"), point) for c, point in zip(*letters_of(text), strict=True) if c in "0123456789.-−"]
-    return "".join(c for c, _ in kept), [point for _, point in kept]
+    figures = [(c.replace("−", "-"), point) for c, point in zip(*letters_of(text), strict=True) if c in "0123456789.-−"]
+    return "".join(c for c, _ in figures), [point for _, point in figures]
 
 
 def write_places(

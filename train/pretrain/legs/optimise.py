@@ -54,6 +54,10 @@ def orthogonal(matrices: Tensor) -> Tensor:
 class Muon:
     """Momentum, orthogonalised; matrices of one shape are stacked, and the fused qkv matrix is three of them."""
 
+    # Not torch.optim.Muon: torch 2.8, which we also run with, does not have it; it takes a fused qkv for one matrix, so
+    # that its updates there are others than those the bundled model was trained with (elsewhere they are the same up to
+    # bfloat16's rounding); and it takes the matrices one by one.
+
     def __init__(self, named: dict[str, Tensor], rate: float, decay: float, momentum: float = 0.95) -> None:
         self.rate, self.decay, self.momentum = rate, decay, momentum
         self.groups: dict[tuple[int, int], list[tuple[Tensor, int]]] = {}
@@ -105,7 +109,7 @@ class Optimiser:
             fused=cuda,
         )
         # Adam's moments of the helpers (training only) and of the many small vectors warm up again by themselves.
-        self.kept = {name: rest[name] for name in (EMBEDDING, PATCH_WEIGHT)}
+        self.with_moments = {name: rest[name] for name in (EMBEDDING, PATCH_WEIGHT)}
         self.average = {n: v.detach().clone() for n, v in parameters.items() if not n.startswith("helper.")}
         self.steps = 0
 
@@ -128,7 +132,7 @@ class Optimiser:
     def moments(self) -> dict[str, Tensor]:
         """Adam's moments that a checkpoint keeps, as bfloat16."""
         out = {}
-        for name, value in self.kept.items():
+        for name, value in self.with_moments.items():
             for key in ("exp_avg", "exp_avg_sq"):
                 if value in self.adam.state:
                     out[f"moment.{key}.{name}"] = self.adam.state[value][key].to(torch.bfloat16)
@@ -136,7 +140,7 @@ class Optimiser:
 
     def load_moments(self, tensors: dict[str, Tensor]) -> None:
         """Take over the moments of a checkpoint; parameters without any start as at the beginning."""
-        for name, value in self.kept.items():
+        for name, value in self.with_moments.items():
             found = {key: tensors.get(f"moment.{key}.{name}") for key in ("exp_avg", "exp_avg_sq")}
             if all(tensor is not None for tensor in found.values()):
                 self.adam.state[value] = {

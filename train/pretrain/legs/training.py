@@ -181,7 +181,7 @@ class Training:
         settings = self.settings
         stop = started + seconds
         first = last = saved = examined = logged = time.monotonic()
-        steps, kept, waited = 0, decay == 0, 0.0
+        steps, flat_saved, waited = 0, decay == 0, 0.0
         while True:
             left, self.progress.seconds = self.ranks.agree(stop - time.monotonic(), self.progress.seconds)
             if left <= 0:
@@ -205,9 +205,9 @@ class Training:
                 facts = {"charts": self.progress.charts, "charts_per_second": round(speed), "waiting": share}
                 self.log(**facts, apart=apart, losses=shown)
                 logged, waited = now, 0.0
-            if not kept and left <= decay:
+            if not flat_saved and left <= decay:
                 self.save("stable")
-                kept = True
+                flat_saved = True
             if now - saved >= settings.save_every:
                 saved = now
                 self.save("stable" if left > decay or decay == 0 else "decaying")

@@ -254,8 +254,8 @@ class Reader:
 
         def attend(i: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             if i in watched:
-                asking, shown = q[:, 0, prefix - 1 : -1], k[:, 0, start : start + IMAGE_TOKENS]
-                scores.append(asking @ shown.transpose(1, 2) / math.sqrt(HEAD))
+                queries, shown = q[:, 0, prefix - 1 : -1], k[:, 0, start : start + IMAGE_TOKENS]
+                scores.append(queries @ shown.transpose(1, 2) / math.sqrt(HEAD))
             if isinstance(mask, BlockMask):
                 return flex_attention(q, k, v, block_mask=mask, enable_gqa=True)  # pyright: ignore[reportReturnType]
             return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=True)
@@ -277,8 +277,8 @@ def dense_mask(layout: Layout, segments: Tensor, pads: Tensor) -> Tensor:
     owner = _owners(layout, segments, pads)
     place = torch.arange(layout.length, device=segments.device)
     key, query = owner[:, None, :], owner[:, :, None]
-    seen = (place[:, None] >= place[None]) & ((key == 0) | ((key == query) & (query > 0)))
-    return (seen | torch.eye(layout.length, dtype=torch.bool, device=segments.device))[:, None]
+    visible = (place[:, None] >= place[None]) & ((key == 0) | ((key == query) & (query > 0)))
+    return (visible | torch.eye(layout.length, dtype=torch.bool, device=segments.device))[:, None]
 
 
 def block_mask(

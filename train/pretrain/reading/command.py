@@ -121,14 +121,14 @@ def _blind(example_id: str) -> str:
 
 def _both(pairs: Sequence[tuple[Item, Item]], arm: str, group: str) -> dict[str, Any]:
     """Canonical accuracy with a question's own and another chart, where the arm answered both; clustered by own."""
-    kept = [(own, other) for own, other in pairs if arm in own.answers and arm in other.answers]
-    kept = [(own, other) for own, other in kept if group in ("all", own.kind)]
-    seen = [bool(own.correct(arm, "canonical")) for own, _ in kept]
-    unseen = [bool(other.correct(arm, "canonical")) for _, other in kept]
+    both = [(own, other) for own, other in pairs if arm in own.answers and arm in other.answers]
+    both = [(own, other) for own, other in both if group in ("all", own.kind)]
+    with_own = [bool(own.correct(arm, "canonical")) for own, _ in both]
+    with_other = [bool(other.correct(arm, "canonical")) for _, other in both]
     return {
-        "own": figures(stats.score(sum(seen), len(seen))),
-        "other": figures(stats.score(sum(unseen), len(unseen))),
-        "difference": figures(stats.compare(("own", "other"), seen, unseen, [own.chart for own, _ in kept])),
+        "own": figures(stats.score(sum(with_own), len(with_own))),
+        "other": figures(stats.score(sum(with_other), len(with_other))),
+        "difference": figures(stats.compare(("own", "other"), with_own, with_other, [own.chart for own, _ in both])),
     }
 
 
@@ -232,18 +232,18 @@ def _ask(
     if flags.restart:
         record_path(flags.record).unlink(missing_ok=True)
     engine = load_engine(settings)
-    wanted = [arm for arm in engine.arms if arm.key in arms]
+    asked_arms = [arm for arm in engine.arms if arm.key in arms]
     about = {**about, "weights": _weights(), "precision": precision}
-    return measure(engine, examples, wanted, Options(), flags.record, about=about)
+    return measure(engine, examples, asked_arms, Options(), flags.record, about=about)
 
 
 def _header(flags: argparse.Namespace, results: Results) -> dict[str, Any]:
     """What made a file. Date, commit and versions are those of the record's beginning."""
-    kept = ("date", "commit", "versions", "model", "adapter", "weights", "precision", "max_new_tokens")
+    copied = ("date", "commit", "versions", "model", "adapter", "weights", "precision", "max_new_tokens")
     unanswered = sum(bool(item.error or item.failures) for item in results.items)
     return {
         "command": _command(flags),
-        **{key: results.settings[key] for key in kept},
+        **{key: results.settings[key] for key in copied},
         "hardware": _hardware(flags.device),
         "unanswered": unanswered + results.planned - len(results.items),
         "questions_per_second": results.summary()["questions_per_second"],

@@ -246,12 +246,12 @@ def _counted(names: Sequence[str]) -> dict[str, Any]:
 
 
 def _novelty(name: str) -> str:
-    from train.pretrain.charts.words.coining import kept_names
+    from train.pretrain.charts.words.coining import held_out_names
     from train.pretrain.charts.words.lists import is_held_out
 
     if name in _fixed_names():
         return "fixed"
-    if any(character.isdigit() for character in name) and name.lower() not in kept_names()[0]:
+    if any(character.isdigit() for character in name) and name.lower() not in held_out_names()[0]:
         return "figures"
     return "held_out" if is_held_out(name) else "unexplained"
 

@@ -177,8 +177,8 @@ def fill_values(rng: random.Random, table: Table, look: Style) -> None:
         largest, rows = 100.0, make_wholes(rng, table, decimals)
     else:
         rows = make_amounts(rng, table, largest)
-    wanted = 0.97 if table.kind in PIES else 0.0 if table.kind == "area" else look.labelled_share
-    table.labelled = rng.random() < wanted
+    share = 0.97 if table.kind in PIES else 0.0 if table.kind == "area" else look.labelled_share
+    table.labelled = rng.random() < share
     table.figures = pick_figures(rng, table.unit, decimals, look, table.labelled)
     table.labelled = table.labelled and label_fits(table, look, max(map(max, rows)))
     # Of several lines only some points have labels, so the rest has to be readable too.

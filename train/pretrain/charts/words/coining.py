@@ -68,11 +68,11 @@ class Vocabulary:
 
 
 @cache
-def kept_names() -> tuple[frozenset[str], tuple[int, ...]]:
+def held_out_names() -> tuple[frozenset[str], tuple[int, ...]]:
     """The names of held-out charts in lower case, and the lengths of those of four letters and more."""
     subjects = {names.subject for names in NAMES if names.subject} | {"issue"}
-    kept = frozenset(name.lower() for subject in subjects for name in words(subject, held_out=True))
-    return kept, tuple(sorted({len(name) for name in kept if len(name) > 3}))
+    held_out = frozenset(name.lower() for subject in subjects for name in words(subject, held_out=True))
+    return held_out, tuple(sorted({len(name) for name in held_out if len(name) > 3}))
 
 
 def is_free(name: str) -> bool:
@@ -80,11 +80,11 @@ def is_free(name: str) -> bool:
     charts inside it (of fewer than four letters: among its words)."""
     if is_held_out(name):
         return False
-    kept, lengths = kept_names()
+    held_out, lengths = held_out_names()
     lower = name.lower()
-    if not kept.isdisjoint(LETTERS.findall(lower)):
+    if not held_out.isdisjoint(LETTERS.findall(lower)):
         return False
-    return kept.isdisjoint(
+    return held_out.isdisjoint(
         [lower[start : start + length] for length in lengths for start in range(len(lower) - length + 1)]
     )
 

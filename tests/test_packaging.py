@@ -16,6 +16,9 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from chartqa_demo.evaluate import run
+from train.recipe import with_packaged_config
+
 tomllib = pytest.importorskip("tomllib", reason="Python 3.10 has no tomllib")
 
 ROOT = Path(__file__).parents[1]
@@ -125,3 +128,26 @@ def test_every_file_that_is_no_python_is_installed_along() -> None:
 def test_every_folder_with_python_files_is_a_package_and_is_installed() -> None:
     folders = {path.parent for top in ("chartqa_demo", "train") for path in (ROOT / top).rglob("*.py")}
     assert [folder for folder in folders if not (folder / "__init__.py").is_file()] == []
+
+
+def test_a_recipe_can_be_named_where_only_the_package_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    packaged = str(ROOT / "train" / "configs" / "bundled.yaml")
+    assert with_packaged_config(["--config", "bundled.yaml", "--dry_run"]) == ["--config", packaged, "--dry_run"]
+    (tmp_path / "bundled.yaml").write_text("")
+    for own in (["--config", "bundled.yaml"], ["--config", "no/such.yaml"], ["--config", "no_such.yaml"]):
+        assert with_packaged_config(own) == own
+
+
+def test_the_commit_of_a_result_is_never_that_of_another_checkout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    author = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    subprocess.run(["git", *author, "commit", "-q", "--allow-empty", "-m", "x"], cwd=tmp_path, check=True)
+    installed = tmp_path / "run.py"
+    installed.write_text("")
+    monkeypatch.setattr(run, "__file__", str(installed))
+    assert run._commit() is None

@@ -44,7 +44,7 @@ from train.progress import (
     trained,
 )
 from train.publish import RESULTS, PublishError, push, repository
-from train.recipe import Recipe
+from train.recipe import Recipe, with_packaged_config
 from train.scoring import accuracy, answering, draw_rows, training_engine
 from train.trainer import (
     ChartTrainer,
@@ -82,7 +82,7 @@ def parse(arguments: list[str]) -> tuple[Recipe, SFTConfig, ModelConfig]:
     parts: Any = (Recipe, SFTConfig, ModelConfig)
     parser = TrlParser(parts, prog="python -m train")
     try:
-        recipe, args, model_args = parser.parse_args_and_config(arguments)
+        recipe, args, model_args = parser.parse_args_and_config(with_packaged_config(arguments))
     except (ValueError, FileNotFoundError) as error:
         raise RunError(str(error)) from error
     if args.hub_token:

@@ -4,11 +4,27 @@ Parsed by `TrlParser` beside `SFTConfig` and `ModelConfig`: every field is a key
 `train/configs/` and a flag of `python -m train`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from chartqa_demo.settings import HUB_DATASET
 
+CONFIGS = Path(__file__).with_name("configs")
 GENERATED = "generated"
+
+
+def with_packaged_config(arguments: Sequence[str]) -> list[str]:
+    """The arguments of a run; `--config bundled.yaml` is a file of `train/configs`, unless there is one of that name.
+
+    So the recipes can be used where only the package is installed.
+    """
+    found = list(arguments)
+    for place, name in enumerate(found[1:], start=1):
+        own = found[place - 1] != "--config" or Path(name).exists() or Path(name).name != name
+        if not own and (CONFIGS / name).is_file():
+            found[place] = str(CONFIGS / name)
+    return found
 
 
 @dataclass

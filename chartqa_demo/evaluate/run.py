@@ -184,8 +184,10 @@ def _check_arms(engine: Engine | None, arms: Sequence[Arm], predictions: Sequenc
 def _commit() -> str | None:
     """The short commit of this checkout; None outside of one."""
     try:
-        command = ["git", "rev-parse", "--short", "HEAD"]
-        found = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+        # An environment may lie inside some other checkout, whose commit says nothing about this code.
+        for command in (["ls-files", "--error-unmatch", Path(__file__).name], ["rev-parse", "--short", "HEAD"]):
+            folder = Path(__file__).parent
+            found = subprocess.run(["git", *command], cwd=folder, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
     return found.stdout.strip()

@@ -31,7 +31,7 @@ from chartqa_demo.settings import (
 )
 from chartqa_demo.space.hub import HUB_ID
 
-ROOT = PACKAGE.parent
+ROOT = PACKAGE.parent if (PACKAGE.parent / "app.py").is_file() else Path.cwd()  # installed: run in a checkout
 NEEDED = ("app.py", "requirements.txt", "LICENSE", "README.md", "chartqa_demo", "docs", "results")
 LEFT_OUT = ("__pycache__", ".pyc", ".DS_Store")
 WEIGHTS = ("chartqa_demo/bundled/model", "chartqa_demo/bundled/adapter")
@@ -130,7 +130,7 @@ def needed_files(bundled: bool) -> list[str]:
             if bundled or not inside.startswith(WEIGHTS):
                 found.append(inside)
     if "app.py" not in found or "README.md" not in found:
-        raise DeployError(f"{ROOT} is no complete checkout: app.py or README.md is missing.")
+        raise DeployError(f"{ROOT} is no complete checkout: app.py or README.md is missing. Run it in one.")
     return found
 
 

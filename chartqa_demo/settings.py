@@ -29,6 +29,7 @@ QUANTIZE = ("auto", "none", "8bit", "4bit")
 VISITOR_ADAPTERS = ("off", "hub", "any")
 DECODE = ("auto", "eager", "static", "graph")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+MAX_MESSAGE = 20_000  # characters of a system message; Qwen2-VL's whole context is 32,768 tokens
 
 
 class SettingsError(ValueError):
@@ -43,6 +44,7 @@ class Settings:
     base_revision: str | None = None
     adapter: str = "auto"
     adapter_revision: str | None = None
+    adapter_system: str | None = None
     quantize: Literal["auto", "none", "8bit", "4bit"] = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     device: str = "auto"
@@ -84,6 +86,12 @@ def add_engine_flags(parser: argparse.ArgumentParser) -> None:
         f"{HUB_ADAPTER} for {HUB_BASE}), none, a Hub id or a local folder",
     )
     add("--adapter-revision", help="branch, tag or commit of the adapter on the Hub")
+    add(
+        "--adapter-system",
+        metavar="TEXT|@FILE",
+        help="system message that the adapter was trained with, or @ and a file that holds it; default: what the "
+        "adapter's contract says, else ours",
+    )
     add(
         "--quantize",
         choices=QUANTIZE,
@@ -160,6 +168,8 @@ def settings_from(flags: argparse.Namespace, environ: Mapping[str, str] = os.env
         variable = f"CHARTQA_{field.name.upper()}"
         if value is None and environ.get(variable, "") != "":
             value = _read(variable, environ[variable], field.name)
+        if field.name == "adapter_system" and isinstance(value, str):
+            value = read_message(value)
         if value is not None:
             chosen[field.name] = value
     return _checked(Settings(**chosen))  # pyright: ignore[reportArgumentType] (checked in _read and _checked)
@@ -179,6 +189,20 @@ def parse_settings(argv: Sequence[str] | None = None, environ: Mapping[str, str]
     add_engine_flags(parser)
     add_page_flags(parser)
     return settings_from(parser.parse_args(argv), environ)
+
+
+def read_message(text: str) -> str:
+    """A system message as a flag gives it: the text itself, or the content of the file behind an @, without the white
+    space around it, which prompt text never has (see arms.py). Raises SettingsError."""
+    if text.startswith("@"):
+        path = Path(text[1:]).expanduser()
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+        except (OSError, ValueError) as error:
+            raise SettingsError(f"The system message cannot be read from {path}: {error}") from None
+    if len(text) > MAX_MESSAGE:
+        raise SettingsError(f"The system message has {len(text):,} characters; at most {MAX_MESSAGE:,} are taken.")
+    return text.strip()
 
 
 def _read(variable: str, text: str, name: str) -> object:
@@ -209,6 +233,8 @@ def _checked(settings: Settings) -> Settings:
         raise SettingsError(
             f"--min-pixels {settings.min_pixels} is larger than --max-pixels {settings.max_pixels}; swap them."
         )
+    if settings.adapter_system is not None and settings.adapter == "none":
+        raise SettingsError("--adapter-system is the message of an adapter, but --adapter is none; leave one out.")
     if settings.endpoint is None and (settings.base_name or settings.adapter_name):
         raise SettingsError("--base-name and --adapter-name are names on a server; say which one with --endpoint URL.")
     if settings.endpoint is not None:

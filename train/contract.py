@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from chartqa_demo.adapters.contract import CONTRACT_FILE, Contract
+from chartqa_demo.settings import SettingsError, read_message
 
 CONFIG = "adapter_config.json"
-MAX_MESSAGE = 20_000  # characters; Qwen2-VL's whole context is 32,768 tokens
 LEAST_PIXELS = 784  # one image token
 
 
@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         path = write_contract(
             Path(flags.folder).expanduser(),
-            message(flags.system),
+            read_message(flags.system),
             base=flags.base,
             base_revision=flags.base_revision,
             limits=(flags.min_pixels, flags.max_pixels),
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             seed=flags.seed,
             replace=flags.replace,
         )
-    except ContractError as error:
+    except (ContractError, SettingsError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(f"Written: {path}")
@@ -76,20 +76,6 @@ def write_contract(
         return contract.save(folder)
     except OSError as error:
         raise ContractError(f"The contract cannot be written into {folder}: {error}") from error
-
-
-def message(text: str) -> str:
-    """A system message as a flag gives it: the text itself, or the content of the file behind an @, without the white
-    space around it (the app's own rule for prompt text). Raises ContractError."""
-    if text.startswith("@"):
-        path = Path(text[1:]).expanduser()
-        try:
-            text = path.read_text(encoding="utf-8-sig")
-        except (OSError, ValueError) as error:
-            raise ContractError(f"The system message cannot be read from {path}: {error}") from error
-    if len(text) > MAX_MESSAGE:
-        raise ContractError(f"The system message has {len(text):,} characters; at most {MAX_MESSAGE:,} are taken.")
-    return text.strip()
 
 
 def _named_base(folder: Path) -> str:

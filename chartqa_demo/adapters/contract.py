@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 CONTRACT_FILE = "chartqa_contract.json"
+SHOWN = 80  # characters of a system message in a note
 
 
 @dataclass(frozen=True)
@@ -55,3 +56,33 @@ def read_contract(folder: Path) -> Contract | None:
     if not isinstance(contract.base, str) or not isinstance(contract.system, str):
         raise ValueError(f"{path} is not a usable adapter contract: base and system have to be texts.")
     return contract
+
+
+def arm_system(contract: Contract | None, given: str | None) -> str | None:
+    """The system message of an adapter's arm: the one `given` by the operator, else the contract's; "" for none at
+    all, None where neither says and ours is assumed."""
+    return given if given is not None or contract is None else contract.system
+
+
+def told(contract: Contract | None, given: str | None, name: str) -> str | None:
+    """What a visitor has to know of the message that the adapter `name` is asked with, None where it is its own."""
+    if given is None or (contract is not None and contract.system == given):
+        return None
+    words = " ".join(given.split())
+    begins = f"“{words[:SHOWN]}{'…' * (len(words) > SHOWN)}”" if words else "no system message"
+    instead = ", not with the one of its contract" if contract is not None else ""
+    return f"The adapter {name} is asked with {begins}, as this app was started to do{instead}."
+
+
+def contract_notes(contract: Contract | None, given: str | None, name: str, base: str) -> tuple[str, ...]:
+    """What a visitor has to know of how the adapter `name` is asked on `base`; `given` as in `arm_system`."""
+    message = told(contract, given, name)
+    notes = (message,) if message is not None else ()
+    if contract is None and message is None:
+        notes = (
+            f"The adapter {name} does not say how it was trained; our system message and the usual pixel limits "
+            "are assumed.",
+        )
+    if contract is not None and contract.base != base:
+        notes += (f"The adapter {name} was trained on {contract.base}; the base here is {base}.",)
+    return notes

@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 import openai
 from PIL import Image
 
-from chartqa_demo.adapters.contract import CONTRACT_FILE, Contract, read_contract
+from chartqa_demo.adapters.contract import CONTRACT_FILE, Contract, arm_system, read_contract, told
 from chartqa_demo.arms import ARMS, Arm, Message, messages
 from chartqa_demo.engines import Answer, Answers, EngineError, Options
 from chartqa_demo.images import fit_canvas, shrink
@@ -69,8 +69,10 @@ class EndpointEngine:
         self._canvases = _canvases(settings)
         contract = _contract(settings)
         self._max_pixels = settings.max_pixels or (contract and contract.max_pixels) or DEFAULT_MAX_PIXELS
-        system = contract.system if contract else None
-        self.arms: tuple[Arm, ...] = tuple(replace(a, system=system) if a.adapter and system else a for a in ARMS)
+        system = arm_system(contract, settings.adapter_system)
+        self.arms: tuple[Arm, ...] = tuple(
+            replace(arm, system=system) if arm.adapter and system is not None else arm for arm in ARMS
+        )
         self.notes = _notes(self.host, settings, contract)
         self._client = openai.AsyncOpenAI(
             base_url=settings.endpoint,
@@ -397,12 +399,14 @@ def _notes(host: str, settings: Settings, contract: Contract | None) -> tuple[st
     notes = [f"The server at {host} answers."]
     if settings.adapter_name is None:
         notes.append(NO_ADAPTER)
+    elif (message := told(contract, settings.adapter_system, settings.adapter_name)) is not None:
+        notes.append(message)
     elif contract is None:
         notes.append(
             f"How {settings.adapter_name} was trained is not known here; our system message is assumed. --adapter with "
             "its folder or Hub id reads it from there."
         )
-    elif contract.min_pixels:
+    if settings.adapter_name is not None and contract is not None and contract.min_pixels:
         notes.append(
             f"{settings.adapter_name} was trained on charts of at least {contract.min_pixels:,} pixels; enlarging "
             "smaller ones is up to the server."

@@ -21,7 +21,7 @@ from PIL import Image
 from transformers.generation.stopping_criteria import StoppingCriteriaList
 
 from chartqa_demo.adapters.check import check_adapter
-from chartqa_demo.adapters.contract import Contract, read_contract
+from chartqa_demo.adapters.contract import Contract, arm_system, contract_notes, read_contract
 from chartqa_demo.adapters.load import load_adapter
 from chartqa_demo.arms import ARMS, Arm, folds_system, messages
 from chartqa_demo.engines import Answer, Answers, EngineError, Options
@@ -106,6 +106,7 @@ class LocalEngine:
         begin = processor.tokenizer.bos_token
         self._template_begins = begin is not None and self.prompt_text(ARMS[0], "", Options()).startswith(begin)
         self._settings = settings
+        self._own_adapter = adapter_for(settings, choice)
         self._lock = threading.Lock()
         self._loaded = 0
         self._name = ""  # the adapter's name inside the model
@@ -207,6 +208,7 @@ class LocalEngine:
                 f"The adapter {name} was trained on {contract.base}, but the base is {self.base_name}. "
                 f"Start with --base {contract.base}, or choose another adapter."
             )
+        given = self._settings.adapter_system if name == self._own_adapter else None  # no other adapter's message
         with self._lock:
             resident = (str(folder.resolve()), (folder / "adapter_model.safetensors").stat().st_mtime_ns)
             if resident not in self._resident:
@@ -222,13 +224,13 @@ class LocalEngine:
                 self.model.delete_adapter(self._resident.popitem(last=False)[1])
             self.adapter = "bundled" if folder == BUNDLED_ADAPTER else name
             self.contract = contract
-            self._adapter_notes = _contract_notes(contract, self.base_name, name)
+            self._adapter_notes = contract_notes(contract, given, name, self.base_name)
             self._tell()
             self.processor.image_processor.size = self._own_size
             self._shrink_to = set_pixel_limits(self.processor, self._settings, contract)
             self.looks.clear()
-            system = contract.system if contract else None
-            self.arms = tuple(replace(a, system=system) if a.adapter and system else a for a in ARMS)
+            system = arm_system(contract, given)
+            self.arms = tuple(replace(a, system=system) if a.adapter and system is not None else a for a in ARMS)
 
     def without_adapter(self, error: EngineError) -> None:
         """Say why the third arm stays empty."""
@@ -384,14 +386,3 @@ def _named(base: str) -> bool:
 
 def _no_adapter(arm: Arm) -> Answer:
     return Answer(arm.key, done=True, error="No adapter is loaded. Start the app with --adapter.")
-
-
-def _contract_notes(contract: Contract | None, base: str, name: str) -> tuple[str, ...]:
-    if contract is None:
-        return (
-            f"The adapter {name} does not say how it was trained; our system message and the usual pixel limits "
-            "are assumed.",
-        )
-    if contract.base != base:
-        return (f"The adapter {name} was trained on {contract.base}; the base here is {base}.",)
-    return ()

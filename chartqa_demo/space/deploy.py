@@ -103,7 +103,12 @@ def plan(flags: argparse.Namespace) -> Plan:
             raise DeployError(
                 f"--{name} is {value}, which a Space cannot see; push it to the Hub and give its id owner/name."
             )
+    if settings.adapter_system == "":
+        raise DeployError(
+            "A Space cannot be told of an empty message; put a contract that holds it beside the adapter."
+        )
     chosen = {field.name: getattr(flags, field.name, None) for field in fields(Settings)}
+    chosen["adapter_system"] = settings.adapter_system  # its text: the Space does not have the file
     for name in ("base", "adapter", "dataset"):  # always there, so that they can be found and changed on the Hub
         chosen[name] = getattr(settings, name)
     variables = {f"CHARTQA_{name.upper()}": str(value) for name, value in chosen.items() if value is not None}

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from chartqa_demo.data.splits import DatasetError, draw_examples, open_split
+from chartqa_demo.data.splits import DatasetError, chosen_columns, draw_examples, open_split
 from chartqa_demo.engines import EngineError, Options
 from chartqa_demo.evaluate import run as evaluate
 from chartqa_demo.evaluate.run import EvaluationError
@@ -39,7 +39,8 @@ def main() -> int:
     flags = parser.parse_args()
     try:
         settings = settings_from(flags)
-        examples = draw_examples(open_split(settings.dataset, settings.split), flags.limit, flags.seed)
+        split = open_split(settings.dataset, settings.split, chosen_columns(settings))
+        examples = draw_examples(split, flags.limit, flags.seed)
         from chartqa_demo.engines import load_engine
 
         engine = load_engine(settings)

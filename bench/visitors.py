@@ -22,7 +22,7 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
-from chartqa_demo.data.splits import DatasetError, Example, draw_examples, open_split
+from chartqa_demo.data.splits import DatasetError, Example, chosen_columns, draw_examples, open_split
 from chartqa_demo.engines import Engine, EngineError, Options, load_engine
 from chartqa_demo.settings import SettingsError, add_engine_flags, settings_from
 
@@ -98,7 +98,7 @@ def _quantile(values: Sequence[float], q: float) -> float:
 
 def _measure(flags: argparse.Namespace) -> None:
     settings = settings_from(flags)
-    examples = draw_examples(open_split(settings.dataset, settings.split), None, 0)
+    examples = draw_examples(open_split(settings.dataset, settings.split, chosen_columns(settings)), None, 0)
     engine = load_engine(settings)
     options = Options(max_new_tokens=settings.max_new_tokens)
     level(engine, examples[:1], 1, options)  # first calls compile, allocate and connect

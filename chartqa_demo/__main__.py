@@ -17,10 +17,12 @@ def main() -> None:
     """Serve the page. A setting that cannot be used is one sentence and exit code 2."""
     try:
         settings = parse_settings()
-        from chartqa_demo.data.splits import DatasetError, open_split
+        from chartqa_demo.data.splits import DatasetError, chosen_columns, open_split
 
         try:
-            examples = open_split(settings.dataset, settings.split)
+            examples = open_split(settings.dataset, settings.split, chosen_columns(settings))
+            if examples.note:
+                print(examples.note)
         except DatasetError as error:
             raise SettingsError(str(error)) from None
         engine = load_engine(settings)

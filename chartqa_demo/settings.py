@@ -56,7 +56,10 @@ class Settings:
     base_name: str | None = None
     adapter_name: str | None = None
     dataset: str = "bundled"
-    split: str = "test"
+    split: str = "auto"
+    image_column: str | None = None
+    question_column: str | None = None
+    answer_column: str | None = None
     results_dir: str = "results"
     queue_size: int = 20
     visitor_adapters: Literal["off", "hub", "any"] = "off"
@@ -135,8 +138,19 @@ def add_engine_flags(parser: argparse.ArgumentParser) -> None:
         "made of (a folder or bundled), for canvas sizes and for how the adapter was trained",
     )
     data = parser.add_argument_group("the charts to ask about")
-    data.add_argument("--dataset", help=f"bundled, a Hub id such as {HUB_DATASET}, or a local folder in its layout")
-    data.add_argument("--split", help="split of the data set: train, val or test")
+    data.add_argument(
+        "--dataset",
+        help=f"bundled, a Hub id such as {HUB_DATASET}, or charts of your own: a folder of pictures with a CSV, JSONL "
+        "or parquet file of image, question and answer, ChartQA's release, a saved data set, pictures alone",
+    )
+    data.add_argument(
+        "--split",
+        help="train, val (or validation), test, all, or a slice such as test[:100]; default: test, or all where there "
+        "are no splits. Where there is one only, train, val and test are cut off by chart",
+    )
+    for name, usual in (("image", "image"), ("question", "query"), ("answer", "label")):
+        more = "; none: ask without scoring" if name == "answer" else ""
+        data.add_argument(f"--{name}-column", metavar="NAME", help=f"that column's name, where it is not {usual}{more}")
     data.add_argument("--results-dir", help="folder in which evaluations are kept")
 
 

@@ -31,7 +31,8 @@ def split_title(dataset: str, split: str, chartqa: bool = False) -> str:
         return dataset
     if chartqa or is_chartqa(dataset):
         return f"ChartQA's {split} split"
-    return f"the {split} split of {Path(dataset).name if Path(dataset).is_dir() else dataset}"
+    name = Path(dataset).resolve().name if Path(dataset).exists() else dataset
+    return f"the charts of {name}" if split == "all" else f"the {split} split of {name}"
 
 
 def questions_title(

@@ -8,41 +8,36 @@ chart under different file names, and statistics have to know that.
 import json
 import random
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal
 
 from PIL import Image
 
+from chartqa_demo.data.cells import KINDS, SPLIT_NAMES, Columns, DatasetError, Kind, answers, kind_of
+from chartqa_demo.data.folders import Row, named_splits, read_folder
 from chartqa_demo.images import FORMATS, load_chart
-from chartqa_demo.settings import BUNDLED_CHARTS
+from chartqa_demo.settings import BUNDLED_CHARTS, Settings
 
-Kind = Literal["human", "machine"]
-KINDS: tuple[Kind, ...] = ("human", "machine")
+__all__ = ["KINDS", "Columns", "DatasetError", "Example", "Kind", "LeftOut", "Split", "draw_examples", "open_split"]
 
-# HuggingFaceM4/ChartQA names its columns as on the left of each, lmms-lab/ChartQA as on the right.
-COLUMNS = {"image": ("image",), "query": ("query", "question"), "label": ("label", "answer")}
-KIND_COLUMNS = ("human_or_machine", "type")
+USUAL = Columns()  # no column chosen by hand
+CUT, CUT_SEED = ("all", "train", "val", "test"), 0
 
 PUBLISHERS = ("Statista", "OECD", "Our World in Data", "Pew")  # ChartQA's sources (arXiv 2203.10244, section 3.1)
-
-
-class DatasetError(ValueError):
-    """The charts asked for cannot be had; the message is one sentence with the way out."""
 
 
 @dataclass(frozen=True)
 class Example:
     """One question about one chart.
 
-    id: "test/17", stable for a data set; chart: hash of the picture's bytes; gold: accepted answers, mostly one;
-    kind: written by a person or by a machine; source: who published the chart, or what a bundled chart looks like;
-    read: the encoded picture; file_name: what the data set calls the picture, where it says so.
+    id: "test/17", stable for a data set; chart: hash of the picture's bytes; question: empty for a chart alone; gold:
+    accepted answers, mostly one, none where it is not known; kind: written by a person or by a machine; source: who
+    published the chart, or what a bundled chart looks like; read: the encoded picture; file_name: what the data set
+    calls the picture, where it says so.
     """
 
     id: str
@@ -68,12 +63,28 @@ class Example:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """A row that cannot be used. where: "metadata.csv line 3"; why: a clause."""
+
+    where: str
+    why: str
+
+
+@dataclass(frozen=True)
 class Split:
-    """The examples of one split in the order of the data set."""
+    """The examples of one split in the order of the data set. note: what was found, in a sentence, empty for the
+    bundled charts; left_out: the rows that cannot be used, each with its file, line and reason."""
 
     dataset: str
     name: str
     examples: tuple[Example, ...]
+    note: str = ""
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def has_questions(self) -> bool:
+        """Whether there is anything to ask; pictures alone are for the Compare page."""
+        return any(one.question for one in self.examples)
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -113,30 +124,126 @@ class Split:
         return charts
 
 
-def open_split(dataset: str, split: str = "test") -> Split:
-    """One split of "bundled", of a local folder in the Hub's layout, or of a Hub data set (fetched once and cached).
+def open_split(dataset: str, split: str = "test", columns: Columns = USUAL) -> Split:
+    """One split of "bundled", of charts of one's own (a folder or a table, see `folders`), of a folder in the Hub's
+    layout or a saved one, or of a Hub data set (fetched once and cached; see `stored`).
 
-    `split` may be a slice as `datasets` reads it ("test[:100]"). Raises DatasetError: no such data set or split,
-    missing columns, nothing reachable.
+    split: a name as usual ("val" is "validation"), "all", a slice as `datasets` reads it ("test[:100]"), or "auto":
+    test, or everything where there are no splits. Where there is one only, train, val and test are cut off by chart.
+    columns: names, where they are not the usual ones. A row that cannot be used is left out and told in the split's
+    note. Raises DatasetError: no such data set or split, missing columns, nothing reachable.
     """
     if dataset == "bundled":
-        return _open_bundled(BUNDLED_CHARTS, split)
-    return _open_hub_layout(dataset, split)
+        return _open_bundled(BUNDLED_CHARTS, "test" if split in ("auto", "all") else split)
+    from chartqa_demo.data import stored
+
+    place = Path(dataset).expanduser()
+    if not place.exists() or stored.is_stored(place):
+        return stored.open_stored(dataset, split, columns)
+    found = read_folder(place, columns)
+    rows: dict[str, list[Example | LeftOut]] = {}
+    named = named_splits(found.rows)
+    charts: dict[Path, str] = {}
+    for row in found.rows:
+        name = row.split or ("train" if named else "all")
+        part = rows.setdefault(name, [])
+        part.append(_example_of(row, f"{name}/{len(part)}", found.original, charts))
+    return pick(rows, split, dataset, found.about)
 
 
-def split_names(dataset: str) -> tuple[str, ...]:
+def chosen_columns(settings: Settings) -> Columns:
+    """The columns that the settings choose by hand."""
+    return Columns(settings.image_column, settings.question_column, settings.answer_column)
+
+
+def split_names(dataset: str, columns: Columns = USUAL) -> tuple[str, ...]:
     """The splits of a data set, as its own files say. Raises DatasetError when they cannot be read."""
     if dataset == "bundled":
         return ("test",)
-    import datasets
-    from datasets.exceptions import DatasetNotFoundError
+    from chartqa_demo.data import stored
 
-    name = _name_or_folder(dataset)
+    place = Path(dataset).expanduser()
+    if not place.exists() or stored.is_stored(place):
+        return stored.stored_names(dataset)
+    named = named_splits(read_folder(place, columns).rows)
+    return CUT if named in ([], ["train"]) else tuple(named)
+
+
+def pick(rows: Mapping[str, Sequence["Example | LeftOut"]], split: str, dataset: str, about: str) -> Split:
+    """One split out of all that a data set has. Where there is one only ("all" or "train"), train, val and test are
+    cut off by chart. about: what was read, in words. Raises DatasetError."""
+    parts = {name: list(part) for name, part in rows.items()}
+    cut = parts.keys() <= {"all", "train"}
+    whole = [one for part in rows.values() for one in part]
+    if cut:
+        parts = {"all": whole, **_cut_by_chart(whole)}
+    name = split.strip()
+    if name == "auto":
+        name = "test" if "test" in parts and not cut else "all"
+    name = SPLIT_NAMES.get(name.lower(), name)
+    if name == "all":
+        picked = whole
+    elif name in parts:
+        picked = parts[name]
+    else:
+        picked = _slice(parts, name, dataset)
+    if cut and name in parts and not any(isinstance(one, Example) for one in picked) and name != "all":
+        raise DatasetError(f"{_called(dataset)} has too few charts to cut off a split “{name}”; take --split all.")
+    return told(dataset, name, picked, about, cut)
+
+
+def told(dataset: str, name: str, rows: Sequence["Example | LeftOut"], about: str, cut: bool = False) -> Split:
+    """The split with its note; rows that cannot be used are left out. Raises DatasetError when none is left."""
+    examples = tuple(one for one in rows if isinstance(one, Example))
+    left_out = tuple(f"{one.where}: {one.why}" for one in rows if isinstance(one, LeftOut))
+    if not examples:
+        first = f": {left_out[0]}" if left_out else ""
+        raise DatasetError(f"{_called(dataset)}, split {name}, has no row that can be used{first}.")
+    charts = len({one.chart for one in examples})
+    asked = any(one.question for one in examples)
+    parts = [
+        f"{_called(dataset)}, {name}: "
+        + (f"{len(examples):,} questions about {charts:,} charts" if asked else f"{charts:,} charts without questions")
+        + (f" from {about}" if asked else "")
+    ]
+    if cut and name != "all":
+        parts.append(f"cut off by chart with seed {CUT_SEED}, because the data set has one split only")
+    unscored = sum(bool(one.question and not one.gold) for one in examples)
+    if unscored:
+        parts.append(f"{unscored:,} without a gold answer, asked and not scored")
+    if left_out:
+        parts.append(f"{len(left_out):,} left out, the first is {left_out[0]}")
+    return Split(dataset, name, examples, "; ".join(parts) + ".", left_out)
+
+
+def _cut_by_chart(rows: Sequence["Example | LeftOut"]) -> dict[str, list["Example | LeftOut"]]:
+    """70, 10 and 20 % of the charts, all questions of a chart in one part; the same for the same charts."""
+    charts = {one.chart for one in rows if isinstance(one, Example)}
+    order = sorted(charts, key=lambda chart: chart_id(f"{CUT_SEED}/{chart}".encode()))
+    tests, vals = max(1, round(0.2 * len(order))), max(1, round(0.1 * len(order)))
+    part_of = dict.fromkeys(order, "train")
+    if len(order) >= 3:
+        part_of |= dict.fromkeys(order[:tests], "test") | dict.fromkeys(order[tests : tests + vals], "val")
+    return {
+        name: [one for one in rows if isinstance(one, LeftOut) or part_of[one.chart] == name]
+        for name in ("train", "val", "test")
+    }
+
+
+def _slice(parts: Mapping[str, list["Example | LeftOut"]], spec: str, dataset: str) -> list["Example | LeftOut"]:
+    """The rows of "test[:10%]" or "train+val", as `datasets` reads it. Raises DatasetError."""
+    order = list(SPLIT_NAMES.values())
+    names = ", ".join(sorted(parts, key=lambda name: order.index(name) if name in order else -1))
+    if not re.search(r"[\[+]", spec):
+        raise DatasetError(f"{_called(dataset)} has no split “{spec}”; its splits are {names}.")
+    from datasets import ReadInstruction
+
+    spec = re.sub(r"[A-Za-z]+", lambda word: SPLIT_NAMES.get(word[0].lower(), word[0]), spec)
     try:
-        with _hub_in_time(name, dataset):
-            return tuple(map(str, datasets.get_dataset_split_names(name)))
-    except (DatasetNotFoundError, ConnectionError, ValueError, OSError) as error:
-        raise DatasetError(f"The splits of {dataset} could not be read: {_first_line(error)}") from error
+        wanted = ReadInstruction.from_spec(spec).to_absolute({name: len(part) for name, part in parts.items()})
+    except (ValueError, AssertionError, KeyError) as error:
+        raise DatasetError(f"{_called(dataset)} has no split “{spec}”; its splits are {names}.") from error
+    return [one for step in wanted for one in parts[step.splitname][step.from_ : step.to]]
 
 
 def draw_examples(
@@ -175,8 +282,8 @@ def _open_bundled(folder: Path, split: str) -> Split:
                 id=str(row["id"]),
                 chart=charts[row["image"]],
                 question=row["query"],
-                gold=_golds(row["label"]),
-                kind=_kind(row["human_or_machine"]),
+                gold=answers(row["label"]),
+                kind=kind_of(row["human_or_machine"]),
                 source=row["kind"],
                 read=picture.read_bytes,
                 file_name=row["image"],
@@ -185,95 +292,25 @@ def _open_bundled(folder: Path, split: str) -> Split:
     return Split("bundled", split, tuple(examples))
 
 
-def _open_hub_layout(dataset: str, split: str) -> Split:
-    rows = _load_rows(dataset, split)
-    columns = {name: _column(rows.column_names, names, dataset) for name, names in COLUMNS.items()}
-    kind_column = _column(rows.column_names, KIND_COLUMNS, dataset)
-    pictures = rows.select_columns([columns["image"]])
-    questions = rows.select_columns([columns["query"], columns["label"], kind_column])
-    examples = []
-    for index, (row, (chart, path)) in enumerate(zip(questions, _chart_ids(pictures, columns["image"]), strict=True)):
-        examples.append(
-            Example(
-                id=f"{split}/{index}",
-                chart=chart,
-                question=row[columns["query"]],
-                gold=_golds(row[columns["label"]]),
-                kind=_kind(row[kind_column]),
-                source=publisher(path),
-                read=_Picture(pictures, columns["image"], index),
-                file_name=path,
-            )
-        )
-    return Split(dataset, split, tuple(examples))
-
-
-def _load_rows(dataset: str, split: str) -> Any:
-    import datasets
-    from datasets.exceptions import DatasetNotFoundError
-
-    name = _name_or_folder(dataset)
-    try:
-        with _hub_in_time(name, dataset):
-            rows = datasets.load_dataset(name, split=split)
-    except DatasetNotFoundError as error:
-        raise DatasetError(
-            f"There is no data set {dataset} on the Hub, or it is private or gated; see `hf auth login`."
-        ) from error
-    except ConnectionError as error:  # of requests, too, and what `datasets` raises when it is told to stay offline
-        raise DatasetError(
-            f"The Hub cannot be reached and {dataset} is not in the cache; take a local folder or bundled."
-        ) from error
-    except (ValueError, FileNotFoundError, OSError) as error:
-        known = re.search(r"Should be one of (\[.*\])", str(error))
-        if known:
-            splits = ", ".join(re.findall(r"'([^']+)'", known[1]))
-            raise DatasetError(f"{dataset} has no split “{split}”; its splits are {splits}.") from error
-        raise DatasetError(f"The split {split} of {dataset} could not be read: {_first_line(error)}") from error
-    _column(rows.column_names, COLUMNS["image"], dataset)
-    return rows.cast_column("image", datasets.Image(decode=False))
-
-
-def _hub_in_time(name: str, dataset: str) -> AbstractContextManager[None]:
-    """A folder needs no Hub; where there is one, it is not waited for longer than a moment."""
-    if name != dataset or Path(dataset).expanduser().is_dir():
-        return nullcontext()
-    from chartqa_demo.space.hub import cache_only_when_silent
-
-    return cache_only_when_silent(dataset, "data set", "dataset")
-
-
-def _name_or_folder(dataset: str) -> str:
-    folder = Path(dataset).expanduser()
-    if folder.is_dir():
-        return str(folder.resolve())
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", dataset):
-        raise DatasetError(
-            f"“{dataset}” is neither bundled, nor a folder on this machine, nor a Hub id such as owner/name."
-        )
-    return dataset
-
-
-@dataclass(frozen=True)
-class _Picture:
-    """Reads one row's encoded picture out of the memory-mapped file when it is called."""
-
-    rows: Any
-    column: str
-    index: int
-
-    def __call__(self) -> bytes:
-        cell = self.rows[self.index][self.column]
-        return cell["bytes"] if cell["bytes"] is not None else Path(cell["path"]).read_bytes()
-
-
-def _chart_ids(pictures: Any, column: str) -> Iterator[tuple[str, str]]:
-    """(chart id, file name) of every row; the bytes are hashed where they lie, without a copy of each."""
-    for batch in pictures.with_format("arrow").iter(64):
-        for cell in batch[column]:
-            data, path = cell["bytes"], cell["path"].as_py() or ""
-            encoded = memoryview(data.as_buffer()) if data.is_valid else Path(path).read_bytes()
-            yield chart_id(encoded), Path(path).name
+def _example_of(row: Row, name: str, original: bool, charts: dict[Path, str]) -> Example | LeftOut:
+    """A row of a folder; charts: what is known of pictures already."""
+    if row.fault:
+        return LeftOut(row.where, row.fault)
+    if row.picture not in charts:
+        try:
+            charts[row.picture] = chart_id(row.picture.read_bytes())
+        except OSError as error:
+            return LeftOut(row.where, f"its picture cannot be read ({error.strerror or error})")
+    return Example(
+        id=name,
+        chart=charts[row.picture],
+        question=row.question,
+        gold=row.gold,
+        kind=row.kind,
+        source=publisher(row.picture.name) if original else "other",
+        read=row.picture.read_bytes,
+        file_name=row.picture.name,
+    )
 
 
 def publisher(file_name: str) -> str:
@@ -288,24 +325,6 @@ def publisher(file_name: str) -> str:
     return "Pew" if re.match(r"\d{1,6}\.", file_name) else "other"
 
 
-def _column(present: Sequence[str], names: Sequence[str], dataset: str) -> str:
-    for name in names:
-        if name in present:
-            return name
-    raise DatasetError(
-        f"{dataset} has no column “{names[0]}” (its columns are {', '.join(present)}); "
-        "ChartQA's are image, query, label and human_or_machine."
-    )
-
-
-def _golds(label: str | Sequence[str]) -> tuple[str, ...]:
-    return (label,) if isinstance(label, str) else tuple(label)
-
-
-def _kind(value: int | str) -> Kind:
-    """ChartQA's 0 is human; lmms-lab writes "human_test" and "augmented_test"."""
-    return "human" if value == 0 or str(value).startswith("human") else "machine"
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+def _called(dataset: str) -> str:
+    """A folder by its name, a Hub id as it is."""
+    return Path(dataset).expanduser().resolve().name if Path(dataset).expanduser().exists() else dataset

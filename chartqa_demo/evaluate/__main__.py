@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from chartqa_demo.arms import ARMS
-from chartqa_demo.data.splits import KINDS, DatasetError, draw_examples, open_split
+from chartqa_demo.data.splits import KINDS, DatasetError, chosen_columns, draw_examples, open_split
 from chartqa_demo.engines import EngineError, Options, load_engine
 from chartqa_demo.evaluate.predictions import read_predictions
 from chartqa_demo.evaluate.record import ResultsError
@@ -49,8 +49,14 @@ def _evaluate(flags: argparse.Namespace, settings: Settings) -> None:
         engine, arms, dataset, split = None, [], predictions[0].file_name, "recorded"
         questions = predictions[0].examples()
     else:
-        dataset, split = settings.dataset, settings.split
-        questions = open_split(dataset, split)
+        questions = open_split(settings.dataset, settings.split, chosen_columns(settings))
+        dataset, split = settings.dataset, questions.name
+        print(questions.note, end="\n" if questions.note else "")
+        if not questions.has_questions:
+            raise EvaluationError(
+                f"{display_name(dataset)} has pictures without questions, which the page shows. To measure, put a CSV "
+                "or JSONL file with the columns image, query and label beside them."
+            )
         engine = load_engine(settings)
         served = [arm for arm in engine.arms if not arm.adapter or engine.adapter is not None]
         arms = served if chosen is None else [arm for arm in engine.arms if arm.key in chosen]

@@ -59,9 +59,10 @@ class Item:
     seconds: float | None = None
 
     def correct(self, arm: str, rule: str) -> bool | None:
-        """Whether the arm's answer meets one of the gold answers under `rule`; None when there is no answer."""
+        """Whether the arm's answer meets one of the gold answers under `rule`; None without an answer or without a gold
+        answer to meet."""
         answer = self.answers.get(arm)
-        return None if answer is None else any(is_correct(answer, gold, rule) for gold in self.gold)
+        return None if answer is None or not self.gold else any(is_correct(answer, gold, rule) for gold in self.gold)
 
     def to_line(self) -> str:
         """The item as one JSON line, newline included."""
@@ -96,10 +97,12 @@ class Results:
         return tuple(item for item in self.items if item.error is not None)
 
     def verdicts(self, rule: str) -> dict[str, dict[str, bool]]:
-        """arm -> id -> correct, for the questions that the arm answered."""
+        """arm -> id -> correct, for the questions with a gold answer that the arm answered."""
         if rule not in self._verdicts:
             self._verdicts[rule] = {
-                arm: {item.id: bool(item.correct(arm, rule)) for item in self.items if arm in item.answers}
+                arm: {
+                    item.id: bool(item.correct(arm, rule)) for item in self.items if arm in item.answers and item.gold
+                }
                 for arm in self.arms
             }
         return self._verdicts[rule]

@@ -210,7 +210,7 @@ def model_name(engine: Engine) -> str:
 
 def display_name(folder_or_id: str) -> str:
     """What a data set or adapter is called in records: a Hub id as it is, of a folder only its name."""
-    return Path(folder_or_id).resolve().name if Path(folder_or_id).is_dir() else folder_or_id
+    return Path(folder_or_id).resolve().name if Path(folder_or_id).exists() else folder_or_id
 
 
 def output_name(

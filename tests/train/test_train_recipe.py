@@ -30,7 +30,7 @@ CONFIGS = [ROOT / "train/configs/bundled.yaml", *sorted((ROOT / "train/configs")
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"val_split": "validation"}, "no split “validation”"),
+        ({"val_split": "held_out"}, "no split “held_out”"),
         ({"dataset": "no/such/folder"}, "no/such/folder"),
         ({"lora_target_modules": ["q_proj", "qkv"]}, "reach the vision tower"),
         ({"lora_target_modules": ["q_project", "v_project"]}, "q_project"),

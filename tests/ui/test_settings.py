@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 def test_a_flag_wins_over_its_variable_and_a_variable_over_the_default() -> None:
     environ = {"CHARTQA_BASE": "bundled", "CHARTQA_MAX_NEW_TOKENS": "16"}
     settings = parse_settings(["--base", "owner/model"], environ)
-    assert (settings.base, settings.max_new_tokens, settings.split) == ("owner/model", 16, "test")
+    assert (settings.base, settings.max_new_tokens, settings.split) == ("owner/model", 16, "auto")
 
 
 def test_an_empty_variable_is_no_setting() -> None:

@@ -33,12 +33,13 @@ class Chart:
     @property
     def suggestions(self) -> tuple[str, ...]:
         """Questions to ask with one click: the chart's own, else general ones."""
-        return tuple(one.question for one in self.examples[:MAX_SUGGESTIONS]) or GENERAL_QUESTIONS
+        own = tuple(one.question for one in self.examples[:MAX_SUGGESTIONS] if one.question)
+        return own or GENERAL_QUESTIONS  # pictures can come without questions
 
     @property
     def golds(self) -> dict[str, tuple[str, ...]]:
         """Question -> accepted answers."""
-        return {one.question.strip(): one.gold for one in self.examples}
+        return {one.question.strip(): one.gold for one in self.examples if one.question}
 
 
 def chart_of(example: Example, split: Split) -> Chart:

@@ -129,6 +129,8 @@ def _whole_answer(item: Item, arm: str, title: str, rule: str) -> str:
         why = item.failures.get(arm) or ("The question was not asked." if item.error else "This arm was not asked.")
         return f'<div><dt>{escape(title)}</dt><dd><p class="failed">{escape(why)}</p></dd></div>'
     text = item.answers[arm]
+    if not item.gold:  # asked, not scored
+        return f'<div><dt>{escape(title)}</dt><dd><p class="answer">{escape(text)}</p></dd></div>'
     judged = best_verdict(text, item.gold)
     lines = _verdict("canonical", judged.correct, judged.reason)
     if judged.tolerant_reason is not None:

@@ -1,0 +1,237 @@
+"""What the `datasets` library reads: data sets of the Hub, folders of parquet files, folders of `save_to_disk`.
+
+Parquet and Arrow keep types, so an answer 0.10 that somebody saved as a number is 0.1 here.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from chartqa_demo.data.cells import SPLIT_NAMES, Columns, DatasetError, answers, cell_of, find_columns, kind_of, written
+from chartqa_demo.data.folders import Pictures
+from chartqa_demo.data.splits import CUT, Example, LeftOut, Split, chart_id, pick, publisher, told
+from chartqa_demo.images import MAX_BYTES
+
+
+def is_stored(place: Path) -> bool:
+    """Whether an existing file or folder is one that `datasets` reads."""
+    if place.is_file():
+        return place.suffix.lower() == ".parquet"
+    return is_saved(place) or any(any(place.glob(f"{'*/' * depth}*.parquet")) for depth in range(4))
+
+
+def is_saved(place: Path) -> bool:
+    """Whether a folder was written by `save_to_disk`."""
+    return (place / "dataset_dict.json").is_file() or (place / "state.json").is_file()
+
+
+def open_stored(dataset: str, split: str, wish: Columns) -> Split:
+    """See `open_split`. Raises DatasetError."""
+    place = Path(dataset).expanduser()
+    if is_saved(place):
+        saved = {name: _examples(rows, name, dataset, wish) for name, rows in _saved(place).items()}
+        return pick(saved, split, dataset, "a saved data set")
+    name = "test" if split == "auto" else SPLIT_NAMES.get(split.lower(), split)
+    if name == "all":
+        names = stored_names(dataset)
+        name = "train" if names == CUT else "+".join(names)
+        return told(dataset, "all", _examples(_load(dataset, name), "all", dataset, wish), "its parquet files")
+    known: list[str] = []
+    try:
+        rows = _load(dataset, name)
+        known = list(rows.info.splits or {})
+    except UnknownSplit as error:
+        known = error.known
+        same = [one for one in known if SPLIT_NAMES.get(one.lower(), one) == name]
+        if not same and (known != ["train"] or name not in CUT):
+            raise
+        rows = _load(dataset, same[0] if same else "train")
+    examples = _examples(rows, "train" if known == ["train"] else name, dataset, wish)
+    if known == ["train"] and name in CUT:
+        return pick({"train": examples}, split, dataset, "its one split")
+    return told(dataset, name, examples, f"columns {find_columns(rows.column_names, wish, dataset).told()}")
+
+
+def stored_names(dataset: str) -> tuple[str, ...]:
+    """The splits of a data set; those that can be cut off where there is a training split only. Raises DatasetError."""
+    import datasets
+    from datasets.exceptions import DatasetNotFoundError
+
+    place = Path(dataset).expanduser()
+    if is_saved(place):
+        names = tuple(_saved(place))
+    elif place.is_file():
+        names = ("train",)
+    else:
+        name = _name_or_folder(dataset)
+        try:
+            with _hub_in_time(name, dataset):
+                names = tuple(map(str, datasets.get_dataset_split_names(name)))
+        except (DatasetNotFoundError, ConnectionError, ValueError, OSError) as error:
+            raise DatasetError(f"The splits of {dataset} could not be read: {_first_line(error)}") from error
+    return CUT if names in (("train",), ("all",)) else names
+
+
+class UnknownSplit(DatasetError):
+    """There is no such split; known: those there are."""
+
+    known: list[str]
+
+
+def _examples(rows: Any, split: str, dataset: str, wish: Columns) -> list[Example | LeftOut]:
+    """The rows of one split as examples; one that cannot be used is left out."""
+    import datasets
+
+    columns = find_columns(rows.column_names, wish, dataset)
+    image = str(columns.image)
+    place = Path(dataset).expanduser()
+    root = (place if place.is_dir() else place.parent).resolve() if place.exists() else None
+    try:
+        rows = rows.cast_column(image, datasets.Image(decode=False))
+    except (TypeError, ValueError, KeyError) as error:
+        raise DatasetError(f"The column “{image}” of {dataset} holds no pictures: {_first_line(error)}") from error
+    pictures = rows.select_columns([image])
+    questions = rows.remove_columns([image])
+    beside = None if root is None else Pictures(root, [])
+    examples: list[Example | LeftOut] = []
+    for index, (row, (chart, path)) in enumerate(zip(questions, _charts(pictures, image, beside), strict=True)):
+        question = written(cell_of(row, columns.question)).strip()
+        where = f"{split} row {index}"
+        if isinstance(chart, DatasetError):
+            examples.append(LeftOut(where, str(chart)))
+        elif not question:
+            examples.append(LeftOut(where, "its question is empty"))
+        else:
+            examples.append(
+                Example(
+                    id=f"{split}/{index}",
+                    chart=chart,
+                    question=written(cell_of(row, columns.question)),
+                    gold=answers(cell_of(row, columns.answer)),
+                    kind=kind_of(cell_of(row, columns.kind)) if columns.kind else "unknown",
+                    source=publisher(path),
+                    read=_Picture(pictures, image, index, beside),
+                    file_name=path,
+                )
+            )
+    return examples
+
+
+def _load(dataset: str, split: str) -> Any:
+    import datasets
+    from datasets.exceptions import DatasetNotFoundError, DatasetsError
+
+    name = _name_or_folder(dataset)
+    try:
+        with _hub_in_time(name, dataset):
+            if Path(name).is_file():
+                return datasets.load_dataset("parquet", data_files=name, split=split)
+            return datasets.load_dataset(name, split=split)
+    except DatasetNotFoundError as error:
+        raise DatasetError(
+            f"There is no data set {dataset} on the Hub, or it is private or gated; see `hf auth login`."
+        ) from error
+    except ConnectionError as error:  # of requests, too, and what `datasets` raises when it is told to stay offline
+        raise DatasetError(
+            f"The Hub cannot be reached and {dataset} is not in the cache; take a local folder or bundled."
+        ) from error
+    except (ValueError, OSError, DatasetsError) as error:
+        known = re.search(r"Should be one of (\[.*\])", str(error))
+        if known:
+            unknown = re.findall(r"'([^']+)'", known[1])
+            fault = UnknownSplit(f"{dataset} has no split “{split}”; its splits are {', '.join(unknown)}.")
+            fault.known = unknown
+            raise fault from error
+        raise DatasetError(f"The split {split} of {dataset} could not be read: {_first_line(error)}") from error
+
+
+def _saved(place: Path) -> dict[str, Any]:
+    """The splits of a saved folder; one without splits is "all"."""
+    import datasets
+
+    try:
+        for state in (place / "state.json", *place.glob("*/state.json")):
+            files = json.loads(state.read_text(encoding="utf-8"))["_data_files"] if state.is_file() else []
+            if any(Path(one["filename"]).name != one["filename"] for one in files):
+                raise DatasetError(f"{place.name} names data files outside of itself; it is not read.")
+        if (place / "dataset_dict.json").is_file():
+            names = json.loads((place / "dataset_dict.json").read_text(encoding="utf-8"))["splits"]
+            if any(Path(name).name != name or name == ".." for name in names):
+                raise DatasetError(f"{place.name} names splits outside of itself; it is not read.")
+        found = datasets.load_from_disk(str(place))
+    except DatasetError:
+        raise
+    except (ValueError, OSError, KeyError, TypeError) as error:
+        raise DatasetError(f"The saved data set {place.name} could not be read: {_first_line(error)}") from error
+    if isinstance(found, datasets.DatasetDict):
+        return {SPLIT_NAMES.get(str(name).lower(), str(name)): rows for name, rows in found.items()}
+    return {"all": found}
+
+
+def _hub_in_time(name: str, dataset: str) -> AbstractContextManager[None]:
+    """A folder needs no Hub; where there is one, it is not waited for longer than a moment."""
+    if name != dataset or Path(dataset).expanduser().exists():
+        return nullcontext()
+    from chartqa_demo.space.hub import cache_only_when_silent
+
+    return cache_only_when_silent(dataset, "data set", "dataset")
+
+
+def _name_or_folder(dataset: str) -> str:
+    place = Path(dataset).expanduser()
+    if place.exists():
+        return str(place.resolve())
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", dataset):
+        raise DatasetError(
+            f"“{dataset}” is neither bundled, nor a folder on this machine, nor a Hub id such as owner/name."
+        )
+    return dataset
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """Reads one row's encoded picture out of the memory-mapped file when it is called."""
+
+    rows: Any
+    column: str
+    index: int
+    beside: Pictures | None
+
+    def __call__(self) -> bytes:
+        cell = self.rows[self.index][self.column]
+        return cell["bytes"] if cell["bytes"] is not None else _file(cell["path"], self.beside).read_bytes()
+
+
+def _file(path: str | None, beside: Pictures | None) -> Path:
+    """The file of a picture that is only named: `datasets`' own for the Hub, inside of the folder for a folder's."""
+    if not path:
+        raise DatasetError("it has no picture")
+    found = Path(path) if beside is None else beside.find(path, beside.root)
+    if found.stat().st_size > MAX_BYTES:
+        raise DatasetError(f"its picture has more than {MAX_BYTES // 2**20} MB")
+    return found
+
+
+def _charts(pictures: Any, column: str, beside: Pictures | None) -> Iterator[tuple[str | DatasetError, str]]:
+    """(chart id or what is wrong, file name) of every row; the bytes are hashed where they lie, without a copy."""
+    for batch in pictures.with_format("arrow").iter(64):
+        for cell in batch[column]:
+            if not cell.is_valid:
+                yield DatasetError("it has no picture"), ""
+                continue
+            data, path = cell["bytes"], cell["path"].as_py() or ""
+            try:
+                encoded = memoryview(data.as_buffer()) if data.is_valid else _file(path, beside).read_bytes()
+                yield chart_id(encoded), Path(path).name
+            except DatasetError as error:
+                yield error, ""
+            except OSError as error:
+                yield DatasetError(f"its picture cannot be read ({error.strerror or error})"), ""
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

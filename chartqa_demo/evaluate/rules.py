@@ -140,15 +140,50 @@ def _short(text: str, limit: int = 60) -> str:
 
 # --- tolerant --------------------------------------------------------------------------------------------------
 
+# Scales are units, too, but two that differ are two values. "5g" is a network and "1990s" a decade, so not all is here.
+_SCALES = {
+    **dict.fromkeys(("k", "thousand"), "thousand"),
+    **dict.fromkeys(("m", "mn", "mln", "million"), "million"),
+    **dict.fromkeys(("b", "bn", "billion"), "billion"),
+    **dict.fromkeys(("tn", "trn", "trillion"), "trillion"),
+}
+_UNITS = (
+    *(
+        "k",
+        "m",
+        "mn",
+        "mln",
+        "b",
+        "bn",
+        "tn",
+        "trn",
+        "pp",
+        "pts",
+        "ppm",
+        "kg",
+        "mg",
+        "km",
+        "cm",
+        "mm",
+        "mt",
+        "kt",
+        "gt",
+    ),
+    *("ml", "kwh", "mwh", "gwh", "twh", "kw", "mw", "gw", "tw", "kb", "mb", "gb", "tb", "lb", "lbs", "oz", "ft", "mi"),
+    *("mph", "kmh", "hz", "khz", "mhz", "ghz", "hr", "hrs", "min", "mins", "sec", "yr", "yrs", "usd", "eur", "gbp"),
+)
 _NUMBER = re.compile(
     r"""(?<!\w) (?<!\w[-/]) (?<!\d[.,:])              # not inside 18-29, 2015/16, COVID-19, 3,4
     (?P<number> [-+]? [$€£¥₹]? \s? -?                 # sign and currency
       (?: \d{1,3}(?:,\d{3})+ | \d+ ) (?:\.\d+)? | -?\.\d+ )
     (?P<percent> \s?% | \s?percent\b )?
-    (?: (?:k|K|m|M|b|B|bn|mn) \b )?                   # attached units are dropped, as separate ones are
-    (?! \w | [-/:.,]\d | [-/]\w )""",
+    (?: (?P<unit> {units} ) \b )?                      # attached units are dropped, as separate ones are
+    (?! \w | [-/:.,]\d | [-/]\w )""".replace("{units}", "|".join(_UNITS)),
     re.VERBOSE,
 )
+_UNIT_AFTER = re.compile(rf"\s?(?P<unit>{'|'.join((*_UNITS, *_SCALES))})\b")
+_GROUPS = re.compile(r"(?<![\d.,])\d{1,3}(?: \d{3})+(?!\d)")  # thousands divided by spaces of any kind
+_OTHER = {"yes": r"\bno\b(?!\s+\w)", "no": r"\byes\b"}  # "no" before a word counts something: "no bar is higher"
 _STATES = r"(?:is|are|was|were|equals?|has|have|had|shows?|reached|reaches|totals|totaled|amounts\ to|represents)"
 _STATING = re.compile(rf"\b{_STATES}\b|[:=]")
 _CONCLUSION = re.compile(r"\b(?:answer|therefore|thus|hence|so)\b|(?<=[\d)%])\s*=")
@@ -174,12 +209,13 @@ def tolerant_verdict(prediction: str, gold: str) -> tuple[bool, str]:
 
     Everything that year-strict credits is right. Beyond it:
 
-    * a number is read without thousands commas, currency sign, % and unit; a % on either side is read both as
-      written and divided by 100; two to twelve may be words; 5 % of tolerance, zero has to be zero;
+    * a number is read without thousands commas or spaces, currency sign, % and unit, attached or not; a % on either
+      side is read both as written and divided by 100; two to twelve may be words; 5 % of tolerance, zero has to be
+      zero; million is not billion where both say so;
     * a year has to be that year;
     * text is compared without letter case, quotes, bold marks, a leading "the" and a final full stop; lists
       without brackets and order;
-    * yes or no may be the first word;
+    * yes or no may be the first word, unless both are said ("Yes/No", "No, yes");
     * in a sentence the answer has to be *stated*. A number: the one the sentence begins with, the only number there
       (years that a preposition introduces do not count beside a value), or the only one that a verb such as "is" or
       "has" introduces. A text: right after such a verb, the subject of "… is/has the/a/34", or before ", with/at/in".
@@ -196,11 +232,11 @@ def tolerant_verdict(prediction: str, gold: str) -> tuple[bool, str]:
         return False, canonical_verdict(prediction, gold)[1]
     values = _read_whole(target)
     if values:
-        return _number_verdict(text, values, gold)
+        return _number_verdict(text, values, gold, _scale(target, 0))
     return _text_verdict(text, target, prediction, gold)
 
 
-def _number_verdict(text: str, values: Sequence[float], gold: str) -> tuple[bool, str]:
+def _number_verdict(text: str, values: Sequence[float], gold: str, scale: str | None) -> tuple[bool, str]:
     year = is_year(gold)
     stated = _stated_number(text, year)
     if stated is None:
@@ -211,6 +247,9 @@ def _number_verdict(text: str, values: Sequence[float], gold: str) -> tuple[bool
         return correct, f"{written} read from the answer, " + (
             "the year of the gold answer" if correct else f"a year has to be exact: {gold}"
         )
+    said = _scale(text, stated.end(), stated["unit"])
+    if scale and said and scale != said:
+        return False, f"{written} {said} read from the answer, the gold answer is {gold}"
     correct = any(_near(value, target) for value in _values(stated) for target in values)
     return correct, f"{written} read from the answer, gold answer {gold}: " + (
         "within 5 % when format is forgiven" if correct else "more than 5 % off"
@@ -226,6 +265,8 @@ def _text_verdict(text: str, target: str, prediction: str, gold: str) -> tuple[b
         return True, f"“{_short(prediction)}” is the gold answer “{_short(gold)}” when format is forgiven"
     if target in ("yes", "no"):
         first = re.match(r"(yes|no)\b(?!\s+(?:country|data|one|bar|line|year|value))", text)
+        if first and re.search(_OTHER[first[1]], text[first.end() :]):
+            return False, f"“{_short(prediction)}” says both yes and no, the gold answer is “{_short(gold)}”"
         if first:
             return first[1] == target, f"the answer begins with “{first[1]}”, the gold answer is “{_short(gold)}”"
     if target and _states_text(text, target):
@@ -239,6 +280,7 @@ def _normal(text: str) -> str:
     text = re.sub(r"[‐‑‒–—−]", "-", text)
     text = re.sub(r"[*`\"“”‘’]|(?<!\w)'|'(?!\w)", "", text)
     text = " ".join(text.split())
+    text = _GROUPS.sub(lambda number: number[0].replace(" ", ""), text)
     text = re.sub(r"^\[(.*)\]\.?$", r"\1", text).rstrip(".!;, ")
     return text.removeprefix("the ")
 
@@ -256,9 +298,19 @@ def _items(text: str) -> list[str]:
 
 
 def _read_whole(text: str) -> tuple[float, ...]:
-    """The values of a gold answer that is one number, its sign, currency or % included; else nothing."""
-    match = _NUMBER.fullmatch(text)
-    return _values(match) if match else ()
+    """The values of a gold answer that is one number, its sign, currency, % or unit included; else nothing."""
+    match = _NUMBER.match(text)
+    if match is None or not (match.end() == len(text) or _UNIT_AFTER.fullmatch(text, match.end())):
+        return ()
+    return _values(match)
+
+
+def _scale(text: str, end: int, unit: str | None = None) -> str | None:
+    """The scale after a number that ends at `end` (0: the number that the text begins with), None for none."""
+    number = _NUMBER.match(text) if end == 0 else None
+    end, unit = (number.end(), number["unit"]) if number else (end, unit)
+    after = _UNIT_AFTER.match(text, end)
+    return _SCALES.get(unit or (after["unit"] if after else ""))
 
 
 def _values(match: re.Match[str]) -> tuple[float, ...]:

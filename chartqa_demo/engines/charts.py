@@ -1,4 +1,4 @@
-"""What the vision tower made of a chart, kept so that any number of prompts can share it.
+"""What the vision tower made of a chart, remembered so that any number of prompts can share it.
 
 transformers takes precomputed features as `mm_encoder_outputs`. Those of a Qwen2-VL come from its tower written out
 (`fast/tower.py`), those of other families from transformers' own.
@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
+from chartqa_demo.engines.internals import own_features
 from chartqa_demo.images import fit_canvas
 
 CHARTS_REMEMBERED = 16  # 0.5 to 4.5 MB each
@@ -40,11 +41,6 @@ class Look:
         return sum(len(piece) for piece in self.pooled)
 
 
-def can_share(model: Any) -> bool:
-    """Whether the model takes vision features instead of pixels; mllama, for one, does not."""
-    return "mm_encoder_outputs" in inspect.signature(model.forward).parameters
-
-
 def has_grid(model: Any) -> bool:
     """Whether image tokens lie on a grid of patches with M-RoPE positions, as in the Qwen-VL family."""
     return "image_grid_thw" in inspect.signature(model.forward).parameters
@@ -61,11 +57,11 @@ class Looks:
         self._base, self._processor = base, processor
         self._canvases = getattr(base.config, "chart_canvases", None)
         self._tower = tower
-        self._kept: OrderedDict[str, Look] = OrderedDict()
+        self._remembered: OrderedDict[str, Look] = OrderedDict()
 
     def clear(self) -> None:
         """Forget every chart."""
-        self._kept.clear()
+        self._remembered.clear()
 
     def of(self, images: Sequence[Image.Image]) -> list[Look]:
         """What the tower made of each picture, the same object for the same picture."""
@@ -74,16 +70,16 @@ class Looks:
         found: dict[str, Look] = {}
         new: dict[str, Image.Image] = {}
         for number, key in keys.items():
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                found[key] = self._kept[key]
+            if key in self._remembered:
+                self._remembered.move_to_end(key)
+                found[key] = self._remembered[key]
             else:
                 new[key] = same[number]
         found |= zip(new, self._looked_at(list(new.values())), strict=True)
         self.passes += len(new)
-        self._kept |= {key: found[key] for key in new}
-        while len(self._kept) > CHARTS_REMEMBERED:
-            self._kept.popitem(last=False)
+        self._remembered |= {key: found[key] for key in new}
+        while len(self._remembered) > CHARTS_REMEMBERED:
+            self._remembered.popitem(last=False)
         return [found[keys[id(image)]] for image in images]
 
     def _looked_at(self, images: Sequence[Image.Image]) -> Iterator[Look]:
@@ -124,11 +120,8 @@ class Looks:
 
 def look(model: Any, chart: dict[str, torch.Tensor]) -> Look:
     """Run the family's own vision tower once; chart is what the processor made of it, on any device."""
-    wanted = inspect.signature(model.model.get_image_features).parameters
-    taken = {key: value.to(model.device) for key, value in chart.items() if key in wanted}
-    taken["pixel_values"] = taken["pixel_values"].to(model.dtype)
     with torch.inference_mode():
-        found = model.model.get_image_features(**taken, return_dict=True)
+        found = own_features(model, chart)
     deepstack = getattr(found, "deepstack_features", None) or ()
     grid = chart["image_grid_thw"].cpu() if "image_grid_thw" in chart else None
     return Look(type(found), tuple(found.pooler_output), tuple(tuple(layer) for layer in deepstack), grid)

@@ -18,15 +18,16 @@ from typing import Any
 
 import torch
 from PIL import Image
-from transformers.generation.stopping_criteria import StoppingCriteriaList
+from transformers import StoppingCriteriaList
 
 from chartqa_demo.adapters.check import check_adapter
 from chartqa_demo.adapters.contract import Contract, arm_system, contract_notes, read_contract
 from chartqa_demo.adapters.load import load_adapter
 from chartqa_demo.arms import ARMS, Arm, folds_system, messages
 from chartqa_demo.engines import Answer, Answers, EngineError, Options
-from chartqa_demo.engines.charts import Look, Looks, can_share, encoder_outputs, has_grid, look
+from chartqa_demo.engines.charts import Look, Looks, encoder_outputs, has_grid, look
 from chartqa_demo.engines.fast.qwen2_vl import FastQwen2VL, unsupported
+from chartqa_demo.engines.internals import takes_features
 from chartqa_demo.engines.loading import Choice, adapter_for, choose, load_base, set_pixel_limits
 from chartqa_demo.engines.streaming import ReadableFailures, Row, RowStreamer, StopWhen, stream
 from chartqa_demo.images import shrink
@@ -88,7 +89,7 @@ class LocalEngine:
                 raise EngineError(f"--decode {choice.decode} cannot be used: {reason}. Use --decode eager.")
             self._base_notes += (f"{EAGER}{reason}.",) if choice.decode != "eager" else ()
         self.looks = Looks(model, processor, self.fast.tower if self.fast else None)
-        self.shares_vision = can_share(model)
+        self.shares_vision = takes_features(model)
         self._keeps_looks = self.shares_vision and has_grid(model)
         if not self.shares_vision:
             self._base_notes += (
@@ -329,11 +330,11 @@ class LocalEngine:
             del inputs["pixel_values"]
         return inputs
 
-    def _token_ids(self, text: str, seen: Look) -> list[int]:
+    def _token_ids(self, text: str, look: Look) -> list[int]:
         """The prompt with as many image tokens as the chart has, as the family's own processor writes it."""
         ids, image = self.processor.tokenizer(text)["input_ids"], self.base.config.image_token_id
         at = ids.index(image)
-        return [*ids[:at], *[image] * seen.tokens, *ids[at + 1 :]]
+        return [*ids[:at], *[image] * look.tokens, *ids[at + 1 :]]
 
     def _until_end(self, rows: list[list[int]]) -> list[list[int]]:
         ends = set(self._end_ids())

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from transformers.generation.stopping_criteria import StoppingCriteria
-from transformers.generation.streamers import BaseStreamer
+from transformers import StoppingCriteria
+from transformers.generation import BaseStreamer
 
 from chartqa_demo.engines import EngineError, OutOfMemory
 from chartqa_demo.engines.loading import first_line

@@ -1,4 +1,5 @@
-"""Qwen2-VL written out: layers and tower, the static cache and its steps, kernels and graphs, charts already seen.
+"""Qwen2-VL written out. `qwen2_vl.py` is the way in; behind it layers and tower, caches and steps, kernels and graphs.
 
-Imports torch and the protocol of `engines`; what it computes equals transformers' own `generate`.
+Imports torch, and of `engines` the protocol, charts, loading and internals. What it computes equals transformers' own
+`generate`. Graphs stand apart from the kernels, because they can be captured where there is no Triton.
 """

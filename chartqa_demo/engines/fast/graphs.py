@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from chartqa_demo.engines.internals import end_failed_capture
+
 # With a mask cuDNN's attention is the fastest, and a graph has to plan for it only once
 ATTENTION = [SDPBackend.CUDNN_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 Result = TypeVar("Result")
@@ -30,9 +32,7 @@ def captured(run: Callable[[], Result], device: torch.device, pool: Any = None) 
             with torch.cuda.graph(graph, pool=pool, stream=aside, capture_error_mode="thread_local"):
                 result = run()
         except BaseException:
-            # torch leaves its random generator as if the capture went on: no answer could be sampled any more
-            generator = torch.cuda.default_generators[torch.cuda.current_device()]
-            generator.graphsafe_set_state(generator.clone_state())
+            end_failed_capture()
             raise
     return graph, result
 

@@ -82,8 +82,8 @@ def _rotated(
 def rotated(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """q (..., heads, width), k and v (..., key heads, width), the first two turned to their places; parts of wider rows
-    will do. cos, sin (..., width): of the places, the first half of sin negative."""
+    """q (..., heads, width), k and v (..., key heads, width), the first two rotated to their places; parts of wider
+    rows will do. cos, sin (..., width): of the places, the first half of sin negative."""
     q, k, v = _dense(q), _dense(k), _dense(v)
     leading, (heads, width), kv_heads = q.shape[:-2], q.shape[-2:], k.shape[-2]
     queries = q.new_empty(*leading, heads, width)
@@ -98,7 +98,7 @@ def rotated(
 
 
 @jit
-def _put(
+def _store(
     keys, values, k, v, slots, k_row, v_row, row_size, head_size, slot_size,
     HEADS: tl.constexpr, WIDTH: tl.constexpr, HEADS_PADDED: tl.constexpr, PADDED: tl.constexpr,
 ):  # fmt: skip
@@ -110,11 +110,11 @@ def _put(
     tl.store(values + to, tl.load(v + row * v_row + head * WIDTH + at, mask=inside), mask=inside)
 
 
-def put(keys: torch.Tensor, values: torch.Tensor, k: torch.Tensor, v: torch.Tensor, slots: torch.Tensor) -> None:
+def store(keys: torch.Tensor, values: torch.Tensor, k: torch.Tensor, v: torch.Tensor, slots: torch.Tensor) -> None:
     """One more token of every row into a cache: k, v (B, 1, key heads, width), as `rotated` gives them, into keys and
     values (B, key heads, slots, width), two of a shape and layout, at slots (B,)."""
     heads, width = k.shape[-2:]
-    _put[(len(k),)](
+    _store[(len(k),)](
         keys, values, k, v, slots, _row(k, -3), _row(v, -3), *keys.stride()[:3], HEADS=heads, WIDTH=width,
         HEADS_PADDED=triton.next_power_of_2(heads), PADDED=triton.next_power_of_2(width), num_warps=4,
     )  # fmt: skip

@@ -13,16 +13,16 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from peft.tuners.lora.layer import LoraLayer
 from torch.nn import Linear
 from torch.nn.functional import linear, rms_norm, scaled_dot_product_attention, silu
 
 from chartqa_demo.engines.charts import Look
-from chartqa_demo.engines.fast.tower import turned
+from chartqa_demo.engines.fast.tower import rotate
+from chartqa_demo.engines.internals import has_adapters, token_places
 
 TUNING = 64  # ranks of an adapter, of all joined layers together, that ride along with the product of their weights
 
-# (q (B, S, heads, width), new keys and values (B, S, key heads, width), layer) -> what was seen, (B, S, heads * width)
+# (q (B, S, heads, width), new keys, values (B, S, key heads, width), layer) -> what they attended to (B, S, heads * width)
 Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, int], torch.Tensor]
 
 
@@ -83,7 +83,7 @@ class Layers:
         self.width = text.hidden_size // text.num_attention_heads
         self._epsilon = text.rms_norm_eps
         self._image_token = base.config.image_token_id
-        self._add_norm, self._rotated, self._gated, self.put = add_norm, rotated, gated, put
+        self._add_norm, self._rotated, self._gated, self.store = add_norm, rotated, gated, store
         self._kernels: Any = None
         self._joint: dict[Any, Joint] | None = None  # by the first of the joined layers; None before `fuse`
         self._tuning: WeakKeyDictionary[Any, torch.Tensor] = WeakKeyDictionary()  # by its A: an adapter's B of a Joint
@@ -110,7 +110,7 @@ class Layers:
         if joint := self._joint_of(self.text.layers[0].mlp.gate_proj):
             kernels.gated_product(hidden, joint.weight, joint.sizes[0])
         self._kernels, self._add_norm, self._rotated = kernels, kernels.add_norm, kernels.rotated
-        self._gated, self.put = kernels.gated, kernels.put
+        self._gated, self.store = kernels.gated, kernels.store
 
     def laid_out(self, prompts: Sequence[list[int]], looks: Sequence[Look]) -> Prompts:
         """The prompts, per row its token ids with image tokens, and per row its chart.
@@ -121,9 +121,7 @@ class Layers:
         longest = ids.shape[1]
         real = (torch.arange(longest) < lengths[:, None]).long()
         grid = torch.cat([look.grid.cpu() for look in looks])  # pyright: ignore[reportOptionalMemberAccess]
-        positions, _ = self.base.model.get_rope_index(
-            ids, ((ids == self._image_token) & real.bool()).int(), image_grid_thw=grid, attention_mask=real
-        )
+        positions = token_places(self.base, ids, grid, real)
         following = positions.amax(dim=(0, 2)) + 1
         rows = torch.cat([ids[None], positions])  # (4, B, longest)
         counted = torch.cat([rows.flatten(), lengths, following]).to(self.base.device, non_blocking=True)
@@ -165,12 +163,12 @@ class Layers:
             x, normed = self._add_norm(x, delta, layer.input_layernorm, self._epsilon)
             heads = self._linears((attention.q_proj, attention.k_proj, attention.v_proj), normed, adapted)
             q, k, v = (one.unflatten(-1, (-1, self.width)) for one in heads)
-            seen = attend(*self._rotated(q, k, v, cos, sin), number)
-            if number == self.count - 1:  # all that follows is wanted of one position only
+            attended = attend(*self._rotated(q, k, v, cos, sin), number)
+            if number == self.count - 1:  # what follows is needed of one position only
                 ends = torch.full((rows,), length - 1, device=x.device) if lengths is None else lengths - 1
                 every = torch.arange(rows, device=x.device)
-                x, seen = x[every, ends][:, None], seen[every, ends][:, None]
-            (delta,) = self._linears((attention.o_proj,), seen, adapted)
+                x, attended = x[every, ends][:, None], attended[every, ends][:, None]
+            (delta,) = self._linears((attention.o_proj,), attended, adapted)
             x, normed = self._add_norm(x, delta, layer.post_attention_layernorm, self._epsilon)
             (delta,) = self._linears((mlp.down_proj,), self._gated_product(mlp, normed, adapted), adapted)
         return self._add_norm(x, delta, self.text.norm, self._epsilon)[1][:, 0]
@@ -178,8 +176,8 @@ class Layers:
     def causal(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """Attention of prompts to themselves; arguments and result as in `Attend`, the layer aside."""
         q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
-        seen = scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=self.heads != self.kv_heads)
-        return seen.transpose(1, 2).flatten(2)
+        attended = scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=self.heads != self.kv_heads)
+        return attended.transpose(1, 2).flatten(2)
 
     def masked(self, q: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Attention of q (B, S, heads, width) to all slots of a cache, keys and values (B, key heads, slots, width);
@@ -189,8 +187,8 @@ class Layers:
         q = q.view(rows, length, self.kv_heads, group, self.width).transpose(1, 2).flatten(2, 3)
         if length > 1:
             mask = mask.repeat_interleave(group, dim=2)
-        seen = scaled_dot_product_attention(q, keys, values, attn_mask=mask)
-        return seen.reshape(rows, self.kv_heads, length, -1).transpose(1, 2).flatten(2)
+        attended = scaled_dot_product_attention(q, keys, values, attn_mask=mask)
+        return attended.reshape(rows, self.kv_heads, length, -1).transpose(1, 2).flatten(2)
 
     def logits(self, x: torch.Tensor) -> torch.Tensor:
         """(B, vocabulary) of x (B, hidden size) behind all layers."""
@@ -279,9 +277,9 @@ def add_norm(
 def rotated(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """q (..., heads, width), k and v (..., key heads, width), the first two turned to their places. cos, sin
+    """q (..., heads, width), k and v (..., key heads, width), the first two rotated to their places. cos, sin
     (..., width): of the places, the first half of sin negative."""
-    both = turned(torch.cat([q, k], dim=-2), cos.unsqueeze(-2), sin.unsqueeze(-2))
+    both = rotate(torch.cat([q, k], dim=-2), cos.unsqueeze(-2), sin.unsqueeze(-2))
     q, k = both.split([q.shape[-2], k.shape[-2]], dim=-2)
     return q, k, v
 
@@ -291,7 +289,7 @@ def gated(gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
     return silu(gate, inplace=True).mul_(up)
 
 
-def put(keys: torch.Tensor, values: torch.Tensor, k: torch.Tensor, v: torch.Tensor, slots: torch.Tensor) -> None:
+def store(keys: torch.Tensor, values: torch.Tensor, k: torch.Tensor, v: torch.Tensor, slots: torch.Tensor) -> None:
     """One more token of every row into a cache: k, v (B, 1, key heads, width) into keys and values (B, key heads,
     slots, width) at slots (B,)."""
     place = slots[:, None, None, None].expand(-1, k.shape[2], 1, k.shape[3])
@@ -303,11 +301,11 @@ def _loras(modules: Sequence[Any], adapted: Adapted) -> dict[int, Any]:
     """By number those of the modules that the adapter changes."""
     if adapted.first == adapted.last:
         return {}
-    return {n: one for n, one in enumerate(modules) if isinstance(one, LoraLayer) and adapted.name in one.lora_A}
+    return {n: one for n, one in enumerate(modules) if has_adapters(one) and adapted.name in one.lora_A}
 
 
 def _base_layer(module: Any) -> Any:
-    return module.base_layer if isinstance(module, LoraLayer) else module
+    return module.base_layer if has_adapters(module) else module
 
 
 @torch.inference_mode(False)

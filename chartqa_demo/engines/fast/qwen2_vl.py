@@ -11,10 +11,11 @@ from typing import Any
 import torch
 
 from chartqa_demo.engines import EngineError, Options
-from chartqa_demo.engines.charts import Look, can_share
+from chartqa_demo.engines.charts import Look
 from chartqa_demo.engines.fast.layers import Adapted, Layers
 from chartqa_demo.engines.fast.steps import CaptureError, Decoder, greedy_answers, stream_tokens
 from chartqa_demo.engines.fast.tower import PROVEN, Tower
+from chartqa_demo.engines.internals import takes_features
 from chartqa_demo.engines.loading import Choice, first_line
 
 REPLAYED = "Tokens are replayed from a CUDA graph (decode: graph)."
@@ -28,7 +29,7 @@ def unsupported(base: Any) -> str | None:
     """None when `FastQwen2VL` can answer for this model, else why not, as the end of a sentence."""
     if base.config.model_type not in PROVEN:
         return f"{base.config.model_type} is not among the model types it was tested with ({', '.join(PROVEN)})"
-    if not can_share(base):
+    if not takes_features(base):
         return "this release of transformers takes no vision features instead of pixels"
     if set(base.config.text_config.layer_types) != {"full_attention"}:
         return "some layers of this model have a sliding window"
@@ -102,19 +103,19 @@ class FastQwen2VL:
         adapters: Sequence[str],
         options: Options,
         end_ids: Sequence[int],
-        put: Callable[[torch.Tensor], None],
+        send: Callable[[torch.Tensor], None],
         stopped: Callable[[], bool],
     ) -> None:
-        """The tokens of one question's rows to `put`, step by step, see `stream_tokens`; adapters: per row the name of
+        """The tokens of one question's rows to `send`, step by step, see `stream_tokens`; adapters: per row the name of
         its adapter in the model, "" for none. Raises EngineError where a graph was asked for and cannot be captured."""
         assert self.decoder is not None, "decode: eager leaves a page's answers to generate"
         longest, temperature = options.max_new_tokens, options.temperature
         rows = prompts, looks, Adapted.of(adapters)
         try:
-            stream_tokens(self.decoder, *rows, longest, temperature, end_ids, put, stopped)
+            stream_tokens(self.decoder, *rows, longest, temperature, end_ids, send, stopped)
         except CaptureError as error:  # before the first token
             self._without_graph(error)
-            stream_tokens(self.decoder, *rows, longest, temperature, end_ids, put, stopped)
+            stream_tokens(self.decoder, *rows, longest, temperature, end_ids, send, stopped)
 
     def answer_many(
         self,

@@ -123,12 +123,14 @@ class Decoder:
 
         def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layer: int) -> torch.Tensor:
             keys, values = step.keys[layer], step.values[layer]
-            layers.put(keys, values, k, v, step.slots)
+            layers.store(keys, values, k, v, step.slots)
             if not self.replays:
                 return layers.masked(q, keys, values, step.mask)
             shared = layers.heads != layers.kv_heads
-            seen = scaled_dot_product_attention(q.transpose(1, 2), keys, values, attn_mask=step.mask, enable_gqa=shared)
-            return seen.transpose(1, 2).flatten(2)
+            attended = scaled_dot_product_attention(
+                q.transpose(1, 2), keys, values, attn_mask=step.mask, enable_gqa=shared
+            )
+            return attended.transpose(1, 2).flatten(2)
 
         positions = step.positions[None, :, None].expand(3, -1, -1)
         x = layers(layers.text.embed_tokens(step.tokens), positions, step.adapted, attend)
@@ -189,11 +191,11 @@ def stream_tokens(
     longest: int,
     temperature: float,
     end_ids: Sequence[int],
-    put: Callable[[torch.Tensor], None],
+    send: Callable[[torch.Tensor], None],
     stopped: Callable[[], bool],
     ahead: int | None = None,
 ) -> None:
-    """Up to `longest` new tokens of every row to `put`, (B,) per step on the host, until all rows have met an end.
+    """Up to `longest` new tokens of every row to `send`, (B,) per step on the host, until all rows have met an end.
 
     temperature 0 is greedy. ahead: steps that a GPU computes before the host reads their tokens, so that neither waits
     for the other; by default one where steps are replayed, else none, which would be a step too many. Raises
@@ -222,7 +224,7 @@ def stream_tokens(
         """Hand the tokens on; whether every row has ended."""
         if arrived is not None:
             arrived.synchronize()
-        put(tokens)
+        send(tokens)
         ended.logical_or_(torch.isin(tokens, ends))
         return bool(ended.all())
 
@@ -314,8 +316,8 @@ def _read(
     shared, shared_by = _shared_beginnings(rows, prompts, cuts, looks, adapters)
 
     # 1. every distinct beginning once
-    begun, seen = [prompts[i][: cuts[i]] for i in shared], [looks[i] for i in shared]
-    laid = layers.laid_out(begun, seen)
+    begun, begun_looks = [prompts[i][: cuts[i]] for i in shared], [looks[i] for i in shared]
+    laid = layers.laid_out(begun, begun_looks)
     read: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def first(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layer: int) -> torch.Tensor:
@@ -323,7 +325,7 @@ def _read(
         return layers.causal(q, k, v)
 
     layers(
-        layers.embedded(laid.ids, begun, seen),
+        layers.embedded(laid.ids, begun, begun_looks),
         laid.positions,
         Adapted.of([adapters[i] for i in shared]),
         first,
@@ -371,13 +373,13 @@ def _shared_beginnings(
     adapters: Sequence[str],
 ) -> tuple[list[int], dict[int, int]]:
     """One row per distinct beginning, and for every row which of these beginnings it has."""
-    seen: dict[tuple[object, ...], int] = {}
+    numbers: dict[tuple[object, ...], int] = {}
     shared: list[int] = []
     shared_by: dict[int, int] = {}
     for i in rows:
         key = (id(looks[i]), adapters[i], tuple(prompts[i][: cuts[i]]))
-        if key not in seen:
-            seen[key] = len(shared)
+        if key not in numbers:
+            numbers[key] = len(shared)
             shared.append(i)
-        shared_by[i] = seen[key]
+        shared_by[i] = numbers[key]
     return shared, shared_by

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 from torch.nn.functional import linear, scaled_dot_product_attention, silu
-from transformers.vision_utils import get_vision_position_ids
 
 from chartqa_demo.engines.fast.graphs import captured
+from chartqa_demo.engines.internals import patch_places
 
 HOST_BOUND = 4096  # patches; up to here the host takes longer to launch a pass than the device to compute it
 BUCKET = 256  # patches; a replayed pass has a multiple of them, so that a new chart size needs no new capture
@@ -24,8 +24,8 @@ def quick_gelu(x: torch.Tensor) -> torch.Tensor:
     return silu(x.mul_(1.702), inplace=True).div_(1.702)
 
 
-def turned(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Queries or keys x (..., width) turned to their places: rotate_half, its sign in the first half of sin."""
+def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """Queries or keys x (..., width) rotated to their places: rotate_half, its sign in the first half of sin."""
     return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
 
 
@@ -81,7 +81,7 @@ class Tower:
         pixels (patches, 3 * 2 * 14 * 14) of all charts, on the device; grid (charts, 3): their patches in time, height
         and width, on the host, so that nothing is read back from the device.
         """
-        counts, places = grid.prod(1).tolist(), get_vision_position_ids(grid, self._merge)
+        counts, places = grid.prod(1).tolist(), patch_places(grid, self._merge)
         if len(counts) == 1 and (ready := self._passes.get(_filled(counts[0]))):
             return (self._replayed(ready, pixels, places),)
         kernels = self._kernels if len(pixels) > HOST_BOUND else None
@@ -123,10 +123,10 @@ class Tower:
     def _rotated(
         self, qkv: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, kernels: Any
     ) -> tuple[torch.Tensor, ...]:
-        """q, k, v (patches, heads, width) from qkv (patches, 3, heads, width), the first two turned to their places."""
+        """q, k, v (patches, heads, width) of qkv (patches, 3, heads, width), the first two rotated to their places."""
         if kernels is not None:
             return kernels.rotated(*qkv.unbind(1), cos, sin)
-        qk = turned(qkv[:, :2], cos[:, None, None], sin[:, None, None])
+        qk = rotate(qkv[:, :2], cos[:, None, None], sin[:, None, None])
         return qk[:, 0], qk[:, 1], qkv[:, 2]
 
     def _attend(

@@ -29,8 +29,9 @@ def main() -> int:
     import transformers.models.qwen2_vl as parts  # else loading would import them
 
     from bench.visitors import level
-    from chartqa_demo.engines import EngineError, Options
+    from chartqa_demo.engines import Options
     from chartqa_demo.engines.startup import start_up
+    from chartqa_demo.errors import EngineError
     from chartqa_demo.evaluate.run import describe
     from chartqa_demo.settings import Settings
 

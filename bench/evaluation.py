@@ -15,11 +15,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from chartqa_demo.data.splits import DatasetError, chosen_columns, draw_examples, open_split
-from chartqa_demo.engines import EngineError, Options
+from chartqa_demo.data.splits import chosen_columns, draw_examples, open_split
+from chartqa_demo.engines import Options
+from chartqa_demo.errors import DatasetError, EngineError, EvaluationError, SettingsError
 from chartqa_demo.evaluate import run as evaluate
-from chartqa_demo.evaluate.run import EvaluationError
-from chartqa_demo.settings import SettingsError, add_engine_flags, settings_from
+from chartqa_demo.settings import add_engine_flags, settings_from
 
 
 def main() -> int:

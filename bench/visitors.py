@@ -22,9 +22,10 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
-from chartqa_demo.data.splits import DatasetError, Example, chosen_columns, draw_examples, open_split
-from chartqa_demo.engines import Engine, EngineError, Options, load_engine
-from chartqa_demo.settings import SettingsError, add_engine_flags, settings_from
+from chartqa_demo.data.splits import Example, chosen_columns, draw_examples, open_split
+from chartqa_demo.engines import Engine, Options, load_engine
+from chartqa_demo.errors import DatasetError, EngineError, SettingsError
+from chartqa_demo.settings import add_engine_flags, settings_from
 
 
 def level(engine: Engine, asked: Sequence[Example], at_once: int, options: Options) -> dict[str, Any]:

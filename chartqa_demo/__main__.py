@@ -9,15 +9,17 @@ import sys
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # nothing is sent out
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
-from chartqa_demo.engines import EngineError, load_engine
-from chartqa_demo.settings import SettingsError, on_zerogpu, parse_settings
+from chartqa_demo.engines import load_engine
+from chartqa_demo.errors import EngineError, SettingsError
+from chartqa_demo.settings import on_zerogpu, parse_settings
 
 
 def main() -> None:
     """Serve the page. A setting that cannot be used is one sentence and exit code 2."""
     try:
         settings = parse_settings()
-        from chartqa_demo.data.splits import DatasetError, chosen_columns, open_split
+        from chartqa_demo.data.splits import chosen_columns, open_split
+        from chartqa_demo.errors import DatasetError
 
         try:
             examples = open_split(settings.dataset, settings.split, chosen_columns(settings))

@@ -13,6 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from chartqa_demo.errors import ChartError
+
 Size = tuple[int, int]
 
 MAX_BYTES = 20 * 2**20
@@ -24,10 +26,6 @@ MAX_ENLARGEMENT = 1.5
 PAPER_NOISE = 8  # levels of grey that JPEG may add to an even margin
 MARGIN = 0.015  # of a chart's longer side
 WORTH_CUTTING = 1.06  # margins stay unless a chart is shown larger without them by this factor
-
-
-class ChartError(ValueError):
-    """The picture cannot be used; the message is a sentence for the person who sent it."""
 
 
 def load_chart(source: bytes | Path | Image.Image) -> Image.Image:

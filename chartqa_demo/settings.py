@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
+from chartqa_demo.errors import SettingsError
+
 PACKAGE = Path(__file__).parent
 BUNDLED_BASE = PACKAGE / "bundled" / "model"
 BUNDLED_ADAPTER = PACKAGE / "bundled" / "adapter"
@@ -30,10 +32,6 @@ VISITOR_ADAPTERS = ("off", "hub", "any")
 DECODE = ("auto", "eager", "static", "graph")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 MAX_MESSAGE = 20_000  # characters of a system message; Qwen2-VL's whole context is 32,768 tokens
-
-
-class SettingsError(ValueError):
-    """A setting that cannot be used; the message is one sentence with the value and the way out."""
 
 
 @dataclass(frozen=True)

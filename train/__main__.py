@@ -21,14 +21,11 @@ from trl import ModelConfig, SFTConfig, TrlParser, get_peft_config
 
 from chartqa_demo.adapters.contract import Contract
 from chartqa_demo.arms import ADAPTER, ARMS
-from chartqa_demo.data.splits import DatasetError
-from chartqa_demo.engines import EngineError, Options
+from chartqa_demo.engines import Options
 from chartqa_demo.engines.startup import set_up_torch
+from chartqa_demo.errors import DatasetError, EngineError, EvaluationError, HubError, ResultsError
 from chartqa_demo.evaluate import run as evaluate
-from chartqa_demo.evaluate.record import ResultsError
-from chartqa_demo.evaluate.run import EvaluationError
 from chartqa_demo.evaluate.tables import figures_of, rule_as_text
-from chartqa_demo.space.hub import HubError
 from train import base as bases
 from train.card import write_card
 from train.data import DataError, open_data

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from chartqa_demo.adapters.contract import CONTRACT_FILE, Contract
-from chartqa_demo.settings import SettingsError, read_message
+from chartqa_demo.errors import SettingsError
+from chartqa_demo.settings import read_message
 
 CONFIG = "adapter_config.json"
 LEAST_PIXELS = 784  # one image token

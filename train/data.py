@@ -20,7 +20,8 @@ from tqdm.auto import tqdm
 from chartqa_demo.arms import ADAPTER, training_row
 from chartqa_demo.data.names import is_chartqa
 from chartqa_demo.data.splits import Example, Split, chart_id, draw_examples, open_split
-from chartqa_demo.images import ChartError, Size, fit_canvas, shrink
+from chartqa_demo.errors import ChartError
+from chartqa_demo.images import Size, fit_canvas, shrink
 from train import pretrain
 from train.recipe import GENERATED, Recipe
 

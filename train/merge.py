@@ -19,9 +19,9 @@ from typing import Any
 
 from chartqa_demo.adapters.check import CONFIG, check_adapter
 from chartqa_demo.adapters.contract import CONTRACT_FILE, Contract, read_contract
-from chartqa_demo.engines import EngineError
+from chartqa_demo.errors import EngineError, HubError, first_line
 from chartqa_demo.settings import BUNDLED_ADAPTER, BUNDLED_BASE, Settings
-from chartqa_demo.space.hub import ADAPTER_FILES, HUB_ID, HubError, local_folder
+from chartqa_demo.space.hub import ADAPTER_FILES, HUB_ID, local_folder
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 SHARD = "5GB"  # as on the Hub
@@ -138,7 +138,7 @@ def merge(parts: Parts, out: Path, dtype: str = "auto") -> None:
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     from chartqa_demo.adapters.load import load_adapter
-    from chartqa_demo.engines.loading import counts_pixels, first_line, set_pixel_limits
+    from chartqa_demo.engines.loading import counts_pixels, set_pixel_limits
 
     try:
         model: Any = AutoModelForImageTextToText.from_pretrained(

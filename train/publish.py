@@ -27,6 +27,7 @@ from safetensors import SafetensorError, deserialize
 
 from chartqa_demo.adapters.contract import CONTRACT_FILE, read_contract
 from chartqa_demo.arms import ARMS
+from chartqa_demo.errors import first_line
 
 WEIGHTS = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
@@ -165,13 +166,9 @@ def _sentence(error: Exception, repo_id: str) -> str:  # noqa: PLR0911 (one sent
     if isinstance(error, RepositoryNotFoundError) or status == 404:
         return f"There is no repository {repo_id} (404), or your token may not see it. Check --hub_model_id."
     if status is not None:
-        return f"The Hub answered {status} for {repo_id}: {_first_line(error)}. Try again later."
+        return f"The Hub answered {status} for {repo_id}: {first_line(error)}. Try again later."
     if isinstance(error, HFValidationError):
-        return f"{repo_id!r} is not a valid repository id: {_first_line(error)}"
+        return f"{repo_id!r} is not a valid repository id: {first_line(error)}"
     if isinstance(error, HTTPError | ConnectionError):
         return f"The Hub cannot be reached ({type(error).__name__}). Check the network and try again."
-    return f"Pushing to {repo_id} failed: {_first_line(error)}"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    return f"Pushing to {repo_id} failed: {first_line(error)}"

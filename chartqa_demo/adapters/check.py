@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from chartqa_demo.space.hub import HUB_ID, HubError, local_folder, look_up
+from chartqa_demo.errors import HubError
+from chartqa_demo.space.hub import HUB_ID, local_folder, look_up
 
 CONFIG, WEIGHTS, PICKLED = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
 MAX_BYTES = 3 * 10**9  # MAX_RANK on every linear layer of the 7B language model, in float32, is 2.6 GB

@@ -14,8 +14,7 @@ from peft import LoraConfig, PeftModel, get_peft_model_state_dict
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from chartqa_demo.engines import EngineError
-from chartqa_demo.engines.loading import first_line
+from chartqa_demo.errors import EngineError, first_line
 
 # Adapters trained before transformers 4.52 name the layers as the model did then.
 OLD_KEYS = {r"^model\.layers\.": "model.language_model.layers.", r"^visual\.": "model.visual."}

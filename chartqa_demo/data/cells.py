@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from chartqa_demo.errors import DatasetError
+
 Kind = Literal["human", "machine", "unknown"]
 KINDS: tuple[Kind, ...] = ("human", "machine")
 
@@ -27,10 +29,6 @@ SPLIT_NAMES = {
     **dict.fromkeys(("test", "testing", "eval"), "test"),
 }
 MAX_CELL = 10_000  # characters of a question or an answer; the longest of ChartQA has 300
-
-
-class DatasetError(ValueError):
-    """The charts asked for cannot be had; the message is one sentence with the way out."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ from chartqa_demo.data.cells import (
     MAX_CELL,
     SPLIT_NAMES,
     Columns,
-    DatasetError,
     Kind,
     answers,
     cell_of,
@@ -27,6 +26,7 @@ from chartqa_demo.data.cells import (
     split_of,
     written,
 )
+from chartqa_demo.errors import DatasetError
 from chartqa_demo.images import MAX_BYTES
 
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")

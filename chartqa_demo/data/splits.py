@@ -17,8 +17,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from chartqa_demo.data.cells import KINDS, SPLIT_NAMES, Columns, DatasetError, Kind, answers, kind_of
+from chartqa_demo.data.cells import KINDS, SPLIT_NAMES, Columns, Kind, answers, kind_of
 from chartqa_demo.data.folders import Row, named_splits, read_folder
+from chartqa_demo.errors import DatasetError
 from chartqa_demo.images import FORMATS, load_chart
 from chartqa_demo.settings import BUNDLED_CHARTS, Settings
 
@@ -50,7 +51,7 @@ class Example:
     file_name: str = ""
 
     def load_image(self) -> Image.Image:
-        """The chart in RGB. Raises images.ChartError with the reason when it cannot be decoded."""
+        """The chart in RGB. Raises ChartError with the reason when it cannot be decoded."""
         return load_chart(self.read())
 
     def image_size(self) -> tuple[int, int]:

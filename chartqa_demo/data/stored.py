@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from chartqa_demo.data.cells import SPLIT_NAMES, Columns, DatasetError, answers, cell_of, find_columns, kind_of, written
+from chartqa_demo.data.cells import SPLIT_NAMES, Columns, answers, cell_of, find_columns, kind_of, written
 from chartqa_demo.data.folders import Pictures
 from chartqa_demo.data.splits import CUT, Example, LeftOut, Split, chart_id, pick, publisher, told
+from chartqa_demo.errors import DatasetError, first_line
 from chartqa_demo.images import MAX_BYTES
 
 
@@ -72,7 +73,7 @@ def stored_names(dataset: str) -> tuple[str, ...]:
             with _hub_in_time(name, dataset):
                 names = tuple(map(str, datasets.get_dataset_split_names(name)))
         except (DatasetNotFoundError, ConnectionError, ValueError, OSError) as error:
-            raise DatasetError(f"The splits of {dataset} could not be read: {_first_line(error)}") from error
+            raise DatasetError(f"The splits of {dataset} could not be read: {first_line(error)}") from error
     return CUT if names in (("train",), ("all",)) else names
 
 
@@ -93,7 +94,7 @@ def _examples(rows: Any, split: str, dataset: str, wish: Columns) -> list[Exampl
     try:
         rows = rows.cast_column(image, datasets.Image(decode=False))
     except (TypeError, ValueError, KeyError) as error:
-        raise DatasetError(f"The column “{image}” of {dataset} holds no pictures: {_first_line(error)}") from error
+        raise DatasetError(f"The column “{image}” of {dataset} holds no pictures: {first_line(error)}") from error
     pictures = rows.select_columns([image])
     questions = rows.remove_columns([image])
     beside = None if root is None else Pictures(root, [])
@@ -146,7 +147,7 @@ def _load(dataset: str, split: str) -> Any:
             fault = UnknownSplit(f"{dataset} has no split “{split}”; its splits are {', '.join(unknown)}.")
             fault.known = unknown
             raise fault from error
-        raise DatasetError(f"The split {split} of {dataset} could not be read: {_first_line(error)}") from error
+        raise DatasetError(f"The split {split} of {dataset} could not be read: {first_line(error)}") from error
 
 
 def _saved(place: Path) -> dict[str, Any]:
@@ -166,7 +167,7 @@ def _saved(place: Path) -> dict[str, Any]:
     except DatasetError:
         raise
     except (ValueError, OSError, KeyError, TypeError) as error:
-        raise DatasetError(f"The saved data set {place.name} could not be read: {_first_line(error)}") from error
+        raise DatasetError(f"The saved data set {place.name} could not be read: {first_line(error)}") from error
     if isinstance(found, datasets.DatasetDict):
         return {SPLIT_NAMES.get(str(name).lower(), str(name)): rows for name, rows in found.items()}
     return {"all": found}
@@ -231,7 +232,3 @@ def _charts(pictures: Any, column: str, beside: Pictures | None) -> Iterator[tup
                 yield error, ""
             except OSError as error:
                 yield DatasetError(f"its picture cannot be read ({error.strerror or error})"), ""
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -41,14 +41,6 @@ class Answer:
 Answers = tuple[Answer, ...]
 
 
-class EngineError(Exception):
-    """Something a visitor or operator has to know, as one sentence with the way out."""
-
-
-class OutOfMemory(EngineError):
-    """The batch did not fit into memory; a smaller one may."""
-
-
 class Engine(Protocol):
     """title: the base model that answers, for a person; adapter: the adapter of the third arm, None for none;
     notes: what a visitor has to know; arms: in page order; bundled: the small model of this repository answers;

@@ -27,10 +27,11 @@ from PIL import Image
 
 from chartqa_demo.adapters.contract import CONTRACT_FILE, Contract, arm_system, read_contract, told
 from chartqa_demo.arms import ARMS, Arm, Message, messages
-from chartqa_demo.engines import Answer, Answers, EngineError, Options
+from chartqa_demo.engines import Answer, Answers, Options
+from chartqa_demo.errors import EngineError, HubError
 from chartqa_demo.images import fit_canvas, shrink
 from chartqa_demo.settings import BUNDLED_ADAPTER, BUNDLED_BASE, DEFAULT_MAX_PIXELS, Settings
-from chartqa_demo.space.hub import HubError, local_folder
+from chartqa_demo.space.hub import local_folder
 
 VISITORS = 64  # at the same time, each with three requests; more wait in the page's queue, where they see that they do
 ITEMS = 16  # questions of an evaluation at the same time: enough to fill a batch, with room left for visitors

@@ -10,7 +10,7 @@ import torch
 from transformers import CONFIG_MAPPING, AutoModelForImageTextToText, AutoProcessor, BitsAndBytesConfig
 
 from chartqa_demo.adapters.contract import Contract
-from chartqa_demo.engines import EngineError
+from chartqa_demo.errors import EngineError, HubError, first_line
 from chartqa_demo.settings import (
     BUNDLED_ADAPTER,
     BUNDLED_BASE,
@@ -20,7 +20,7 @@ from chartqa_demo.settings import (
     Settings,
     on_zerogpu,
 )
-from chartqa_demo.space.hub import MODEL_FILES, HubError, local_folder
+from chartqa_demo.space.hub import MODEL_FILES, local_folder
 
 BF16_BYTES = 20 * 2**30  # 16.6 GB of weights, three arms' cache and the vision tower's activations
 NF4_BYTES = 9 * 2**30
@@ -176,9 +176,3 @@ def _device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise EngineError(f"--device {name} cannot be used here: {first_line(error)}") from error
     return device
-
-
-def first_line(error: BaseException) -> str:
-    """What is wrong; behind torch's "Error(s) in loading state_dict for ...:" that is the next line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    return lines[1 if lines[0].endswith(":") and len(lines) > 1 else 0][:300]

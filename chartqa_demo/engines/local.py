@@ -24,15 +24,16 @@ from chartqa_demo.adapters.check import check_adapter
 from chartqa_demo.adapters.contract import Contract, arm_system, contract_notes, read_contract
 from chartqa_demo.adapters.load import load_adapter
 from chartqa_demo.arms import ARMS, Arm, folds_system, messages
-from chartqa_demo.engines import Answer, Answers, EngineError, Options
+from chartqa_demo.engines import Answer, Answers, Options
 from chartqa_demo.engines.charts import Look, Looks, encoder_outputs, has_grid, look
 from chartqa_demo.engines.fast.qwen2_vl import FastQwen2VL, unsupported
 from chartqa_demo.engines.internals import takes_features
 from chartqa_demo.engines.loading import Choice, adapter_for, choose, load_base, set_pixel_limits
 from chartqa_demo.engines.streaming import ReadableFailures, Row, RowStreamer, StopWhen, stream
+from chartqa_demo.errors import EngineError, HubError
 from chartqa_demo.images import shrink
 from chartqa_demo.settings import BUNDLED_ADAPTER, Settings
-from chartqa_demo.space.hub import ADAPTER_FILES, HUB_ID, HubError, local_folder
+from chartqa_demo.space.hub import ADAPTER_FILES, HUB_ID, local_folder
 
 BASE = "__base__"  # PEFT's name for "no adapter" in a mixed batch
 ADAPTERS_RESIDENT = 4  # the one in use and those used before it, so that going back costs nothing

@@ -11,7 +11,8 @@ from itertools import count
 from PIL import Image
 
 from chartqa_demo.arms import ARMS, Arm, messages
-from chartqa_demo.engines import Answer, Answers, EngineError, Options
+from chartqa_demo.engines import Answer, Answers, Options
+from chartqa_demo.errors import EngineError
 
 TEMPLATE_SYSTEM = (
     "You are a helpful assistant."  # what Qwen2-VL's chat template inserts when a prompt has no system turn

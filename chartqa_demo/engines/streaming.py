@@ -15,8 +15,7 @@ import torch
 from transformers import StoppingCriteria
 from transformers.generation import BaseStreamer
 
-from chartqa_demo.engines import EngineError, OutOfMemory
-from chartqa_demo.engines.loading import first_line
+from chartqa_demo.errors import EngineError, OutOfMemory, first_line
 
 
 @dataclass

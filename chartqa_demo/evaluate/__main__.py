@@ -13,14 +13,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from chartqa_demo.arms import ARMS
-from chartqa_demo.data.splits import KINDS, DatasetError, chosen_columns, draw_examples, open_split
-from chartqa_demo.engines import EngineError, Options, load_engine
+from chartqa_demo.data.splits import KINDS, chosen_columns, draw_examples, open_split
+from chartqa_demo.engines import Options, load_engine
+from chartqa_demo.errors import DatasetError, EngineError, EvaluationError, ResultsError, SettingsError
 from chartqa_demo.evaluate.predictions import read_predictions
-from chartqa_demo.evaluate.record import ResultsError
 from chartqa_demo.evaluate.rules import RULES
-from chartqa_demo.evaluate.run import EvaluationError, display_name, measure, output_name, record_path
+from chartqa_demo.evaluate.run import display_name, measure, output_name, record_path
 from chartqa_demo.evaluate.tables import figures_of, heading, rule_as_text
-from chartqa_demo.settings import Settings, SettingsError, add_engine_flags, settings_from
+from chartqa_demo.settings import Settings, add_engine_flags, settings_from
 
 
 def main(argv: Sequence[str] | None = None) -> int:

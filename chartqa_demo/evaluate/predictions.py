@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from chartqa_demo.data.splits import Example, Kind
-from chartqa_demo.evaluate.record import Item, ResultsError
+from chartqa_demo.errors import ResultsError
+from chartqa_demo.evaluate.record import Item
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from chartqa_demo.data.splits import KINDS, Kind
+from chartqa_demo.errors import ResultsError
 from chartqa_demo.evaluate import statistics as stats
 from chartqa_demo.evaluate.rules import RULES, is_correct
 
@@ -32,10 +33,6 @@ Order = Literal["id", "random"]
 
 ANY, DIFFER, CHANGED, NONE_RIGHT, ALL_RIGHT, FAILED = "any", "differ", "changed", "none right", "all right", "failed"
 ONLY = "only "
-
-
-class ResultsError(ValueError):
-    """A file of results cannot be used; the message is one sentence with the way out."""
 
 
 @dataclass(frozen=True)

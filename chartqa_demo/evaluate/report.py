@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from chartqa_demo.errors import ReportError
 from chartqa_demo.evaluate.record import GROUPS
 from chartqa_demo.evaluate.tables import (
     Column,
@@ -34,10 +35,6 @@ EXPLANATION = (
     "compute it, *exact* the same text, *year-strict* does not let 2008 pass for 2010, *tolerant* also forgives format "
     "(“62 %.”, “The value is 62”). Written by `python -m chartqa_demo.report` from the files in `results/`."
 )
-
-
-class ReportError(ValueError):
-    """The report cannot be written; the message is one sentence with the way out."""
 
 
 def read_summaries(folder: Path) -> list[dict[str, Any]]:

@@ -26,19 +26,15 @@ from tqdm import tqdm
 from chartqa_demo.arms import Arm
 from chartqa_demo.data.names import is_chartqa
 from chartqa_demo.data.splits import Example
-from chartqa_demo.engines import Answers, Engine, EngineError, Options, OutOfMemory
+from chartqa_demo.engines import Answers, Engine, Options
+from chartqa_demo.errors import ChartError, EngineError, EvaluationError, OutOfMemory
 from chartqa_demo.evaluate.predictions import Predictions, with_predictions
 from chartqa_demo.evaluate.record import Item, Results, in_order, open_record, read_results, write_summary
-from chartqa_demo.images import ChartError
 
 FIRST_BATCH, LARGEST_BATCH = 16, 64  # questions; times three arms in the engine's batch
 WORTH_GROWING = 1.1  # a batch that is not this much faster per question than a smaller one is large enough
 READERS = 4  # threads that decode a batch's charts
 GIVE_UP_AFTER = 10  # questions in a row that fail alone: then it is not the questions
-
-
-class EvaluationError(RuntimeError):
-    """The evaluation cannot start or go on; the message is one sentence with the way out."""
 
 
 @dataclass(frozen=True)

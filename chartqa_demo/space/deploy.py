@@ -19,16 +19,8 @@ from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from huggingface_hub.hf_api import RepoFile
 
 from chartqa_demo.data.splits import open_split
-from chartqa_demo.settings import (
-    HUB_ADAPTER,
-    HUB_BASE,
-    HUB_DATASET,
-    PACKAGE,
-    Settings,
-    SettingsError,
-    add_engine_flags,
-    settings_from,
-)
+from chartqa_demo.errors import DeployError, SettingsError, first_line
+from chartqa_demo.settings import HUB_ADAPTER, HUB_BASE, HUB_DATASET, PACKAGE, Settings, add_engine_flags, settings_from
 from chartqa_demo.space.hub import HUB_ID
 
 ROOT = PACKAGE.parent if (PACKAGE.parent / "app.py").is_file() else Path.cwd()  # installed: run in a checkout
@@ -39,10 +31,6 @@ ZEROGPU, CPU = "zero-a10g", "cpu-basic"  # the Hub's name for ZeroGPU is still t
 KEPT_BY_HUB = (".gitattributes",)
 POLL_S, PATIENCE_S = 5.0, 60 * 60.0
 FAILED_STAGES = ("BUILD_ERROR", "RUNTIME_ERROR", "CONFIG_ERROR", "NO_APP_FILE", "PAUSED", "STOPPED", "DELETING")
-
-
-class DeployError(Exception):
-    """The Space could not be made or does not answer; the message is one sentence with the way out."""
 
 
 @dataclass(frozen=True)
@@ -192,10 +180,10 @@ def deploy(wanted: Plan) -> list[str]:
     except HfHubHTTPError as error:
         raise _refused(error, wanted) from error
     except OSError as error:
-        raise DeployError(f"The Hub cannot be reached: {_first_line(error)}") from error
+        raise DeployError(f"The Hub cannot be reached: {first_line(error)}") from error
     except Exception as error:
         if any(one.__name__ == "TransportError" for one in type(error).__mro__):  # of httpx or httpx2
-            raise DeployError(f"The Hub cannot be reached: {_first_line(error)}") from error
+            raise DeployError(f"The Hub cannot be reached: {first_line(error)}") from error
         raise
 
 
@@ -208,7 +196,7 @@ def wait_until_running(repo_id: str, poll_s: float | None = None, patience_s: fl
             if stage == "RUNNING":
                 return str(api.space_info(repo_id).host)
         except HfHubHTTPError as error:
-            raise DeployError(f"The Hub does not say how {repo_id} is: {_first_line(error)}") from error
+            raise DeployError(f"The Hub does not say how {repo_id} is: {first_line(error)}") from error
         if stage != said:
             print(f"{repo_id} is {stage}")
             said = stage
@@ -231,7 +219,7 @@ def smoke_test(repo_id: str, url: str) -> str:
         client = Client(url, token=get_token(), verbose=False, analytics_enabled=False)
         answers = client.predict(handle_file(picture), example.question, api_name="/ask")
     except Exception as error:
-        raise DeployError(f"The Space {repo_id} runs and did not answer a question: {_first_line(error)}") from error
+        raise DeployError(f"The Space {repo_id} runs and did not answer a question: {first_line(error)}") from error
     failed = [answer for answer in answers if answer["error"] is not None]
     if failed:
         raise DeployError(f"The Space {repo_id} runs, and its {failed[0]['title']} arm failed: {failed[0]['error']}")
@@ -273,8 +261,4 @@ def _refused(error: HfHubHTTPError, wanted: Plan) -> DeployError:
         )
     if status == 402:
         return DeployError(f"{wanted.hardware} is not free for {owner} (402). Choose another with --hardware.")
-    return DeployError(f"The Hub refused the Space {wanted.repo_id} ({status}): {_first_line(error)}")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    return DeployError(f"The Hub refused the Space {wanted.repo_id} ({status}): {first_line(error)}")

@@ -29,6 +29,8 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import tqdm
 
+from chartqa_demo.errors import HubError, HubSilent, first_line
+
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 MODEL_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt")
@@ -43,14 +45,6 @@ Kind = Literal["model", "dataset", "space"]
 Result = TypeVar("Result")
 
 _silence = {"until": 0.0}  # time.monotonic
-
-
-class HubError(Exception):
-    """Something that could not be fetched; the message is one sentence with the way out."""
-
-
-class HubSilent(HubError):
-    """The Hub cannot be reached or does not answer; what is in the cache may do."""
 
 
 @dataclass(frozen=True)
@@ -202,7 +196,7 @@ def _sentence(error: Exception, name: str, revision: str | None, what: str, got:
             "Log in again with `hf auth login`."
         )
     if status is not None and status < 500 and status != 429:
-        return HubError(f"The Hub refused the {what} {name} ({status}): {_first_line(error)}")
+        return HubError(f"The Hub refused the {what} {name} ({status}): {first_line(error)}")
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return HubError(
             f"The disk is full, so the {what} {name} cannot be kept in {constants.HF_HUB_CACHE}. Make room."
@@ -223,7 +217,7 @@ def _sentence(error: Exception, name: str, revision: str | None, what: str, got:
     if unreachable or isinstance(error, (ConnectionError, LocalEntryNotFoundError)):
         _silence["until"] = time.monotonic() + SILENT_S
         return _silent(f"The {what} {name} is not on this machine and the Hub cannot be reached.")
-    return HubError(f"The {what} {name} could not be fetched: {_first_line(error)}")
+    return HubError(f"The {what} {name} could not be fetched: {first_line(error)}")
 
 
 def _silent(what_is: str) -> HubSilent:
@@ -272,7 +266,3 @@ def _check_sums(folder: Path, fetched: dict[str, int], name: str, what: str) -> 
 
 def _amount(size: float) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -12,7 +12,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from chartqa_demo.engines import Answers, EngineError
+from chartqa_demo.engines import Answers
+from chartqa_demo.errors import EngineError
 from chartqa_demo.space.gradio_internals import questions_waiting
 
 SECONDS = (0.05, 0.1, 0.2, 0.5, 1, 2, 3, 5, 8, 13, 20, 30, 60, 120)

@@ -17,16 +17,13 @@ from pathlib import Path
 from PIL import Image
 
 from chartqa_demo.arms import PROMPTED, Arm
-from chartqa_demo.data.splits import DatasetError, Split, open_split
-from chartqa_demo.engines import Answer, Answers, Engine, EngineError, Options, load_engine
-from chartqa_demo.settings import PACKAGE, SettingsError, add_engine_flags, settings_from
+from chartqa_demo.data.splits import Split, open_split
+from chartqa_demo.engines import Answer, Answers, Engine, Options, load_engine
+from chartqa_demo.errors import DatasetError, EngineError, RecordedError, SettingsError
+from chartqa_demo.settings import PACKAGE, add_engine_flags, settings_from
 
 RECORDED_FILE = PACKAGE / "bundled" / "recorded.jsonl"
 BATCH = 8
-
-
-class RecordedError(ValueError):
-    """The file of recorded answers cannot be used; the message says which line and why."""
 
 
 @dataclass(frozen=True)

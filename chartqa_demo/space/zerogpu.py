@@ -18,9 +18,10 @@ import spaces
 from PIL import Image
 
 from chartqa_demo.arms import Arm
-from chartqa_demo.engines import Answers, Engine, EngineError, Options, OutOfMemory
+from chartqa_demo.engines import Answers, Engine, Options
+from chartqa_demo.errors import EngineError, OutOfMemory, RecordedError
 from chartqa_demo.settings import DEFAULT_MAX_PIXELS
-from chartqa_demo.space.recorded import Recorded, RecordedError, read_recorded
+from chartqa_demo.space.recorded import Recorded, read_recorded
 
 AT_ONCE = 4  # questions with a GPU each, or waiting at the scheduler, where a visitor's priority counts
 

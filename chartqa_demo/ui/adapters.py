@@ -10,7 +10,8 @@ from typing import Any
 
 import gradio as gr
 
-from chartqa_demo.engines import Engine, EngineError
+from chartqa_demo.engines import Engine
+from chartqa_demo.errors import EngineError
 from chartqa_demo.settings import BUNDLED_ADAPTER, Settings
 from chartqa_demo.space.hub import HUB_ID
 from chartqa_demo.ui.markup import done, notice

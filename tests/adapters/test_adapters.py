@@ -17,9 +17,10 @@ from tiny import build_tiny_adapter
 from chartqa_demo.adapters.check import MAX_BYTES, why_not
 from chartqa_demo.adapters.contract import Contract
 from chartqa_demo.arms import ARMS
-from chartqa_demo.engines import EngineError, Options
+from chartqa_demo.engines import Options
 from chartqa_demo.engines.local import ADAPTERS_RESIDENT, LocalEngine, load_local
 from chartqa_demo.engines.scripted import ScriptedEngine
+from chartqa_demo.errors import EngineError
 from chartqa_demo.settings import HUB_BASE, Settings
 from chartqa_demo.ui import build_app, launch_options
 
@@ -78,7 +79,7 @@ def hub() -> Iterator[Hub]:
 CHECK = """
 import sys
 from chartqa_demo.adapters.check import check_adapter
-from chartqa_demo.space.hub import HubError
+from chartqa_demo.errors import HubError
 try:
     check_adapter(sys.argv[1], None, "bundled")
 except HubError as error:

@@ -11,7 +11,8 @@ from chartqa_demo.arms import SYSTEM_MESSAGE
 from chartqa_demo.engines import Options
 from chartqa_demo.engines.endpoint import EndpointEngine
 from chartqa_demo.engines.local import LocalEngine, load_local
-from chartqa_demo.settings import Settings, SettingsError, parse_settings
+from chartqa_demo.errors import SettingsError
+from chartqa_demo.settings import Settings, parse_settings
 
 LONG = "You are a model that reads charts.\n" + "Answer with one number. " * 10
 

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from chartqa_demo.data import splits as dataset
-from chartqa_demo.data.splits import DatasetError, draw_examples, open_split, publisher
-from chartqa_demo.images import ChartError
+from chartqa_demo.data.splits import draw_examples, open_split, publisher
+from chartqa_demo.errors import ChartError, DatasetError
 
 CHARTQA = Path(os.environ.get("CHARTQA_DATA", Path(__file__).parents[3] / "shared" / "chartqa"))
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from chartqa_demo.images import MAX_BYTES, MAX_UPLOAD_PIXELS, ChartError, fit_canvas, load_chart, shrink
+from chartqa_demo.errors import ChartError
+from chartqa_demo.images import MAX_BYTES, MAX_UPLOAD_PIXELS, fit_canvas, load_chart, shrink
 
 CANVASES = [(560, 420), (420, 560)]
 

@@ -10,7 +10,8 @@ import pytest
 from knowing_engine import png as grey
 
 from chartqa_demo.data import folders
-from chartqa_demo.data.splits import Columns, DatasetError, open_split, split_names
+from chartqa_demo.data.splits import Columns, open_split, split_names
+from chartqa_demo.errors import DatasetError
 
 CHARTQA = Path(os.environ.get("CHARTQA_DATA", Path(__file__).parents[3] / "shared" / "chartqa"))
 

@@ -11,12 +11,13 @@ from tiny import build_tiny, build_tiny_adapter, chart, last
 
 from chartqa_demo.arms import ADAPTER, ARMS, PRETRAINED, PROMPTED, Arm
 from chartqa_demo.data.splits import open_split
-from chartqa_demo.engines import Answers, EngineError, Options
+from chartqa_demo.engines import Answers, Options
 from chartqa_demo.engines.fast.layers import Adapted
 from chartqa_demo.engines.fast.qwen2_vl import NOT_CAPTURED, STATIC
 from chartqa_demo.engines.fast.steps import BUCKET, Decoder, stream_tokens
 from chartqa_demo.engines.loading import choose
 from chartqa_demo.engines.local import EAGER, LocalEngine, load_local
+from chartqa_demo.errors import EngineError
 from chartqa_demo.settings import Settings
 
 SHORT = Options(max_new_tokens=12)

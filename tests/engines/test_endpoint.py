@@ -19,8 +19,9 @@ from PIL import Image, ImageDraw
 
 from chartqa_demo.adapters.contract import Contract
 from chartqa_demo.arms import ADAPTER, ARMS, PRETRAINED, PROMPTED
-from chartqa_demo.engines import Answer, Answers, EngineError, Options, endpoint, load_engine
+from chartqa_demo.engines import Answer, Answers, Options, endpoint, load_engine
 from chartqa_demo.engines.endpoint import ITEMS, NO_ADAPTER, EndpointEngine
+from chartqa_demo.errors import EngineError
 from chartqa_demo.evaluate.__main__ import main
 from chartqa_demo.images import fit_canvas, shrink
 from chartqa_demo.settings import Settings

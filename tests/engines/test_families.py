@@ -16,8 +16,9 @@ from transformers import AutoProcessor
 
 from chartqa_demo.adapters.contract import read_contract
 from chartqa_demo.arms import ADAPTER, ARMS, PROMPTED, SYSTEM_MESSAGE, folds_system
-from chartqa_demo.engines import EngineError, Options, loading
+from chartqa_demo.engines import Options, loading
 from chartqa_demo.engines.local import LocalEngine, load_local
+from chartqa_demo.errors import EngineError
 from chartqa_demo.settings import Settings
 from train.__main__ import main
 from train.data import chart_rows

@@ -9,11 +9,12 @@ from knowing_engine import OPTIONS, KnowingEngine, finish, make_examples
 
 from chartqa_demo.arms import ADAPTER, ARMS, PRETRAINED, PROMPTED
 from chartqa_demo.data.splits import Example
-from chartqa_demo.engines import Answer, EngineError
+from chartqa_demo.engines import Answer
+from chartqa_demo.errors import EngineError, EvaluationError
 from chartqa_demo.evaluate import run as evaluate
 from chartqa_demo.evaluate.__main__ import main
 from chartqa_demo.evaluate.record import read_results
-from chartqa_demo.evaluate.run import GIVE_UP_AFTER, LARGEST_BATCH, Batch, EvaluationError
+from chartqa_demo.evaluate.run import GIVE_UP_AFTER, LARGEST_BATCH, Batch
 from chartqa_demo.evaluate.tables import figures_of, rule_as_text
 
 

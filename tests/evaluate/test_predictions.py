@@ -8,9 +8,9 @@ import pytest
 from knowing_engine import KnowingEngine, finish, make_examples
 from scipy.stats import binomtest
 
+from chartqa_demo.errors import ResultsError
 from chartqa_demo.evaluate.__main__ import main
 from chartqa_demo.evaluate.predictions import read_predictions
-from chartqa_demo.evaluate.record import ResultsError
 
 CHARTQA = Path(os.environ.get("CHARTQA_DATA", Path(__file__).parents[3] / "shared" / "chartqa"))
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from knowing_engine import KnowingEngine, finish, make_examples
 
+from chartqa_demo.errors import ReportError
 from chartqa_demo.evaluate import report
-from chartqa_demo.evaluate.report import BEGIN, END, ReportError, measured_line
+from chartqa_demo.evaluate.report import BEGIN, END, measured_line
 
 ABOUT = {"dataset": "ChartQA", "split": "test", "seed": 0, "limit": None, "kind": None}
 

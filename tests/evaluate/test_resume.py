@@ -12,8 +12,9 @@ import pytest
 from knowing_engine import OPTIONS, KnowingEngine, finish, make_examples
 
 from chartqa_demo.arms import ADAPTER, ARMS
+from chartqa_demo.errors import ResultsError
 from chartqa_demo.evaluate import run as evaluate
-from chartqa_demo.evaluate.record import ResultsError, read_results
+from chartqa_demo.evaluate.record import read_results
 
 
 def test_stop_ends_after_the_batch_and_the_next_run_asks_only_the_rest(tmp_path):

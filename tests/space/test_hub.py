@@ -51,8 +51,9 @@ def choose(wanted):
         return loading.choose_real(wanted)
     return loading.Choice(sys.argv[2], "none", torch.float32, torch.device("cpu"))
 local.choose = choose
-from chartqa_demo.data.splits import DatasetError, open_split
-from chartqa_demo.engines import EngineError
+from chartqa_demo.data.splits import open_split
+from chartqa_demo.errors import DatasetError
+from chartqa_demo.errors import EngineError
 began = time.monotonic()
 try:
     wanted = settings.parse_settings(sys.argv[4:])

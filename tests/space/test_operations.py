@@ -16,8 +16,9 @@ from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
 from chartqa_demo.arms import ARMS
-from chartqa_demo.engines import Answer, Answers, EngineError, OutOfMemory
+from chartqa_demo.engines import Answer, Answers
 from chartqa_demo.engines.endpoint import EndpointEngine
+from chartqa_demo.errors import EngineError, OutOfMemory
 from chartqa_demo.settings import Settings
 from chartqa_demo.space.operations import counted, routes
 from chartqa_demo.ui import build_app, launch_options

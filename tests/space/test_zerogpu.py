@@ -22,8 +22,9 @@ from page_fixtures import bar_chart
 from zerogpu_scheduler import Scheduler, serve_scheduler
 
 from chartqa_demo.arms import ARMS
-from chartqa_demo.engines import EngineError, Options, OutOfMemory
+from chartqa_demo.engines import Options
 from chartqa_demo.engines.scripted import ScriptedEngine
+from chartqa_demo.errors import EngineError, OutOfMemory
 from chartqa_demo.settings import HUB_BASE
 from chartqa_demo.space.recorded import pixels_of
 from chartqa_demo.space.zerogpu import Job, ZeroGpuEngine, lend_gpus, refusal, wanted_seconds

@@ -7,7 +7,8 @@ from PIL import Image
 
 from chartqa_demo.arms import ARMS
 from chartqa_demo.data.splits import Example, chart_id
-from chartqa_demo.engines import Answer, EngineError, Options, OutOfMemory
+from chartqa_demo.engines import Answer, Options
+from chartqa_demo.errors import EngineError, OutOfMemory
 from chartqa_demo.evaluate import run as evaluate
 
 OPTIONS = Options(max_new_tokens=8)

@@ -34,7 +34,8 @@ except PublishError as error:
 ASK = """
 import sys
 from PIL import Image
-from chartqa_demo.engines import EngineError, Options
+from chartqa_demo.engines import Options
+from chartqa_demo.errors import EngineError
 from chartqa_demo.engines.local import load_local
 from chartqa_demo.settings import parse_settings
 try:

@@ -12,8 +12,8 @@ from gradio_client.exceptions import AppError
 from page_fixtures import Gate, Tab, bar_chart, encoded
 
 from chartqa_demo.arms import Arm
-from chartqa_demo.engines import EngineError
 from chartqa_demo.engines.scripted import ScriptedEngine
+from chartqa_demo.errors import EngineError
 from chartqa_demo.ui import launch_options
 
 pytest_plugins = ("page_fixtures",)

@@ -10,8 +10,8 @@ from PIL import Image
 from playwright.sync_api import BrowserContext, expect
 
 from chartqa_demo.arms import Arm
-from chartqa_demo.engines import EngineError
 from chartqa_demo.engines.scripted import ScriptedEngine
+from chartqa_demo.errors import EngineError
 from chartqa_demo.images import MAX_BYTES
 from chartqa_demo.settings import Settings
 from chartqa_demo.ui import build_app, launch_options

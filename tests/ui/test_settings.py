@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from chartqa_demo.settings import Settings, SettingsError, parse_settings
+from chartqa_demo.errors import SettingsError
+from chartqa_demo.settings import Settings, parse_settings
 
 ROOT = Path(__file__).parents[2]
 

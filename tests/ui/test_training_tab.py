@@ -17,8 +17,8 @@ from playwright.sync_api import Browser, Page, expect
 from chartqa_demo.adapters.contract import Contract
 from chartqa_demo.adapters.runs import finished_adapters, read_run, run_names
 from chartqa_demo.arms import SYSTEM_MESSAGE
-from chartqa_demo.engines import EngineError
 from chartqa_demo.engines.scripted import ScriptedEngine
+from chartqa_demo.errors import EngineError
 from chartqa_demo.settings import Settings
 from chartqa_demo.ui import launch_options
 from chartqa_demo.ui.training import tab as training

@@ -21,7 +21,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from chartqa_demo.engines.charts import Look
 from chartqa_demo.engines.fast.graphs import captured
 from chartqa_demo.engines.fast.layers import Adapted, Layers, right_padded
-from chartqa_demo.engines.loading import first_line
+from chartqa_demo.errors import first_line
 
 BUCKET = 512  # cache lengths are multiples of it; one graph per length
 LEAVE_AT = 0.75  # rows still going, of those in the batch: then the cache is copied without those that have ended

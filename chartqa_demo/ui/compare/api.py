@@ -5,9 +5,9 @@ from typing import Any
 
 import gradio as gr
 
-from chartqa_demo.engines import Engine, EngineError
-from chartqa_demo.images import ChartError
-from chartqa_demo.ui.compare.question import QuestionError, chart_path, read_question, records, stream_answers
+from chartqa_demo.engines import Engine
+from chartqa_demo.errors import ChartError, EngineError, QuestionError
+from chartqa_demo.ui.compare.question import chart_path, read_question, records, stream_answers
 from chartqa_demo.ui.events import at_once
 
 

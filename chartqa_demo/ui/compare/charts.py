@@ -7,7 +7,8 @@ from PIL import Image
 
 from chartqa_demo.data import names
 from chartqa_demo.data.splits import Example, Split
-from chartqa_demo.images import ChartError, load_chart
+from chartqa_demo.errors import ChartError
+from chartqa_demo.images import load_chart
 from chartqa_demo.space.gradio_internals import save_chart
 
 MAX_SUGGESTIONS = 5

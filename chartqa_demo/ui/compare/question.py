@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from chartqa_demo.arms import Arm
-from chartqa_demo.engines import Answers, Engine, EngineError, Options
+from chartqa_demo.engines import Answers, Engine, Options
+from chartqa_demo.errors import ChartError, EngineError, QuestionError
 from chartqa_demo.evaluate.rules import Verdict, best_verdict
-from chartqa_demo.images import ChartError, load_chart
+from chartqa_demo.images import load_chart
 from chartqa_demo.space.gradio_internals import upload_folder
 from chartqa_demo.space.operations import counted
 
@@ -27,10 +28,6 @@ LOWEST_PIXEL_LIMIT, HIGHEST_PIXEL_LIMIT = 784, 12_845_056  # one image token, an
 UPDATES_PER_SECOND = 20
 
 log = logging.getLogger(__name__)
-
-
-class QuestionError(ValueError):
-    """The question cannot be asked; the message is a sentence for the visitor."""
 
 
 @dataclass(frozen=True)

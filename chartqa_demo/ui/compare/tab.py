@@ -12,23 +12,16 @@ from typing import Any
 
 import gradio as gr
 
-from chartqa_demo.data.splits import DatasetError, Example, Kind, Split
-from chartqa_demo.engines import Answers, Engine, EngineError
-from chartqa_demo.images import ChartError
+from chartqa_demo.data.splits import Example, Kind, Split
+from chartqa_demo.engines import Answers, Engine
+from chartqa_demo.errors import ChartError, DatasetError, EngineError, QuestionError
 from chartqa_demo.settings import Settings
 from chartqa_demo.ui.compare.answers import COPY_JS, Phase, answer_card, asked_line, chips, thumbnails
 from chartqa_demo.ui.compare.api import add_ask_endpoint
 from chartqa_demo.ui.compare.charts import GENERAL_QUESTIONS, Chart, chart_of, gallery_of, picture_to_show, split_title
 from chartqa_demo.ui.compare.details import Details
 from chartqa_demo.ui.compare.history import entry, history_list, read_entries, with_entry
-from chartqa_demo.ui.compare.question import (
-    Question,
-    QuestionError,
-    chart_path,
-    read_question,
-    stream_answers,
-    verdicts,
-)
+from chartqa_demo.ui.compare.question import Question, chart_path, read_question, stream_answers, verdicts
 from chartqa_demo.ui.events import PRIVATE, QUICK, Updates, at_once
 from chartqa_demo.ui.markup import PICK_JS, notice, status
 

@@ -7,10 +7,11 @@ from functools import lru_cache
 from typing import Any
 
 from chartqa_demo.arms import Arm
-from chartqa_demo.data.splits import DatasetError, Example, Kind, Split, draw_examples, open_split, split_names
+from chartqa_demo.data.splits import Example, Kind, Split, draw_examples, open_split, split_names
 from chartqa_demo.engines import Engine
+from chartqa_demo.errors import DatasetError, EvaluationError
 from chartqa_demo.evaluate.record import Item, Results
-from chartqa_demo.evaluate.run import EvaluationError, display_name, output_name
+from chartqa_demo.evaluate.run import display_name, output_name
 from chartqa_demo.settings import Settings
 from chartqa_demo.ui.compare.charts import split_title
 

@@ -6,9 +6,9 @@ from typing import Any, Literal
 import gradio as gr
 
 from chartqa_demo.data.splits import Example, Split
+from chartqa_demo.errors import ChartError
 from chartqa_demo.evaluate.record import ANY, Item, Results, filters, select, sources
 from chartqa_demo.evaluate.rules import RULES
-from chartqa_demo.images import ChartError
 from chartqa_demo.ui.compare.tab import CompareTab
 from chartqa_demo.ui.evaluate.files import ResultsFolder
 from chartqa_demo.ui.evaluate.scores import item_detail, item_list, no_answers_kept

@@ -12,7 +12,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from chartqa_demo.evaluate.record import Results, ResultsError, read_results
+from chartqa_demo.errors import ResultsError
+from chartqa_demo.evaluate.record import Results, read_results
 from chartqa_demo.evaluate.rules import RULES
 from chartqa_demo.evaluate.tables import Figures, figures_of, figures_of_summary, heading
 from chartqa_demo.ui.spreadsheet import as_csv

@@ -14,11 +14,11 @@ from typing import Any
 
 import gradio as gr
 
-from chartqa_demo.data.splits import DatasetError, Split
-from chartqa_demo.engines import Engine, EngineError, Options
-from chartqa_demo.evaluate.record import ResultsError
+from chartqa_demo.data.splits import Split
+from chartqa_demo.engines import Engine, Options
+from chartqa_demo.errors import DatasetError, EngineError, EvaluationError, ResultsError
 from chartqa_demo.evaluate.rules import RULES
-from chartqa_demo.evaluate.run import EvaluationError, Progress, model_name, run
+from chartqa_demo.evaluate.run import Progress, model_name, run
 from chartqa_demo.evaluate.tables import figures_of
 from chartqa_demo.settings import Settings
 from chartqa_demo.ui.compare.tab import CompareTab

@@ -11,7 +11,8 @@ from typing import Any
 import gradio as gr
 
 from chartqa_demo.adapters.runs import TrainingRun, finished_adapters, read_run, run_names
-from chartqa_demo.engines import Engine, EngineError
+from chartqa_demo.engines import Engine
+from chartqa_demo.errors import EngineError
 from chartqa_demo.settings import Settings
 from chartqa_demo.ui.events import PRIVATE, QUICK
 from chartqa_demo.ui.markup import done, hint, notice

@@ -27,13 +27,14 @@ from pathlib import Path
 from typing import Any
 
 from chartqa_demo.arms import ADAPTER, ARMS, PROMPTED
-from chartqa_demo.data.splits import DatasetError, Example, chart_id, draw_examples, open_split
-from chartqa_demo.engines import EngineError, Options, load_engine
+from chartqa_demo.data.splits import Example, chart_id, draw_examples, open_split
+from chartqa_demo.engines import Options, load_engine
+from chartqa_demo.errors import DatasetError, EngineError, EvaluationError, ResultsError, SettingsError
 from chartqa_demo.evaluate import statistics as stats
-from chartqa_demo.evaluate.record import GROUPS, Item, Results, ResultsError
-from chartqa_demo.evaluate.run import EvaluationError, display_name, measure, record_path
+from chartqa_demo.evaluate.record import GROUPS, Item, Results
+from chartqa_demo.evaluate.run import display_name, measure, record_path
 from chartqa_demo.images import Size
-from chartqa_demo.settings import BUNDLED_ADAPTER, BUNDLED_BASE, Settings, SettingsError
+from chartqa_demo.settings import BUNDLED_ADAPTER, BUNDLED_BASE, Settings
 from train.pretrain.reading.held_out import (
     all_scores,
     bar_rows,

@@ -1,0 +1,63 @@
+"""The errors that people see: each message is a sentence with the value and the way out, for whom the class says.
+
+Imports nothing of this project, so every room may import it. Errors that never leave their room are defined there.
+"""
+
+
+class SettingsError(ValueError):
+    """A setting that cannot be used; for the operator."""
+
+
+class EngineError(Exception):
+    """A question that cannot be answered, or a model or adapter that cannot be served; for visitor and operator."""
+
+
+class OutOfMemory(EngineError):
+    """The batch did not fit into memory; a smaller one may."""
+
+
+class HubError(Exception):
+    """A model, adapter or data set that could not be fetched, or should not be; for whoever named it."""
+
+
+class HubSilent(HubError):
+    """The Hub cannot be reached or does not answer; what is in the cache may do."""
+
+
+class DatasetError(ValueError):
+    """Charts that cannot be had; for whoever named the data set."""
+
+
+class ChartError(ValueError):
+    """A picture that cannot be used; for the person who sent it."""
+
+
+class QuestionError(ValueError):
+    """A question that cannot be asked; for the visitor."""
+
+
+class EvaluationError(RuntimeError):
+    """An evaluation that cannot start or go on; for whoever started it."""
+
+
+class ResultsError(ValueError):
+    """A file of results that cannot be used; for whoever named it."""
+
+
+class ReportError(ValueError):
+    """A report that cannot be written; for the person at the command line."""
+
+
+class RecordedError(ValueError):
+    """A file of recorded answers that cannot be used; the message says which line and why."""
+
+
+class DeployError(Exception):
+    """A Space that could not be made or does not answer; for the person who deploys."""
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of a library says, cut for a sentence: its first line (behind torch's "Error(s) in loading
+    state_dict for ...:" the next one), at most 300 characters, its type's name where it says nothing."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return lines[1 if lines[0].endswith(":") and len(lines) > 1 else 0][:300]

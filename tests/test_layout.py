@@ -46,7 +46,6 @@ LONG_FILES = {
 }
 FULL_FOLDERS = {
     "chartqa_demo/bundled/charts",
-    "chartqa_demo/evaluate",
     "train",
     "train/pretrain/charts/drawing/fonts",
     "train/pretrain/charts/words/text",

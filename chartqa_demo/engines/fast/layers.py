@@ -22,7 +22,7 @@ from chartqa_demo.engines.internals import has_adapters, token_places
 
 TUNING = 64  # ranks of an adapter, of all joined layers together, that ride along with the product of their weights
 
-# (q (B, S, heads, width), new keys, values (B, S, key heads, width), layer) -> what they attended to (B, S, heads * width)
+# q (B, S, heads, width), new keys and values (B, S, key heads, width), layer -> attended to (B, S, heads * width)
 Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, int], torch.Tensor]
 
 

@@ -13,6 +13,7 @@ Every key of the YAML file is a flag too, and the flag wins. `fine_tune` is the 
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,10 @@ from chartqa_demo.engines.startup import set_up_torch
 from chartqa_demo.errors import DatasetError, EngineError, EvaluationError, HubError, ResultsError
 from chartqa_demo.evaluate import run as evaluate
 from chartqa_demo.evaluate.tables import figures_of, rule_as_text
+from chartqa_demo.settings import DEFAULT_MAX_PIXELS
 from train import base as bases
 from train.card import write_card
-from train.data import DataError, open_data
+from train.data import PIXELS_PER_TOKEN, TOKENS_AROUND, DataError, open_data, too_few
 from train.progress import (
     RunError,
     cost,
@@ -42,7 +44,7 @@ from train.progress import (
 )
 from train.publish import RESULTS, PublishError, push, repository
 from train.recipe import Recipe, with_packaged_config
-from train.scoring import accuracy, answering, draw_rows, training_engine
+from train.scoring import accuracy, answering, draw_rows, gain, training_engine
 from train.trainer import (
     ChartTrainer,
     for_language_model,
@@ -86,9 +88,35 @@ def parse(arguments: list[str]) -> tuple[Recipe, SFTConfig, ModelConfig]:
         raise RunError("A token given as a flag ends in logs and files: use `hf auth login` or HF_TOKEN.")
     if not model_args.model_name_or_path:
         raise RunError("Which base model? Give --config with a file of train/configs/, or --model_name_or_path.")
+    _check_packages(args, model_args)
     if not model_args.use_peft:
         raise RunError("The product of a run is a LoRA adapter: set use_peft: true.")
     return recipe, args, model_args
+
+
+def _check_packages(args: SFTConfig, model_args: ModelConfig) -> None:
+    """Raises RunError for a log that there is not, or a package that is not installed."""
+    from transformers.integrations import get_available_reporting_integrations
+    from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
+
+    known, here = sorted(INTEGRATION_TO_CALLBACK), get_available_reporting_integrations()
+    for name in [args.report_to] if isinstance(args.report_to, str) else args.report_to or []:
+        if name not in (*known, "all", "none"):
+            raise RunError(f"report_to is {name!r}; it has to be one of none, {', '.join(known)}.")
+        if name in known and name not in here:
+            raise RunError(f"report_to: {name} needs the package {name}: pip install {name}, or take trackio or none.")
+    if (model_args.load_in_4bit or model_args.load_in_8bit) and find_spec("bitsandbytes") is None:
+        raise RunError("load_in_4bit and load_in_8bit need a package: pip install bitsandbytes.")
+
+
+def _check_length(recipe: Recipe, args: SFTConfig) -> None:
+    """Raises RunError for a max_length that can cut a chart's tokens away."""
+    tokens = (recipe.max_pixels or DEFAULT_MAX_PIXELS) // PIXELS_PER_TOKEN + TOKENS_AROUND
+    if args.max_length is not None and args.max_length < tokens:
+        raise RunError(
+            f"max_length is {args.max_length}, and a chart with its question can have about {tokens} tokens: rows "
+            "would be cut within the chart. Set max_length: null, or a smaller max_pixels."
+        )
 
 
 def fine_tune(  # noqa: PLR0912, PLR0915 (a run is one story, told from top to bottom)
@@ -98,6 +126,7 @@ def fine_tune(  # noqa: PLR0912, PLR0915 (a run is one story, told from top to b
 
     # ------------------------------------------------------------------------------------------------------------
     # Where: a save to go on from, the run's name in trackio, a repository that will take the result
+    _check_length(recipe, args)
     output = Path(str(args.output_dir))
     state = PartialState()
     with state.main_process_first():
@@ -114,6 +143,9 @@ def fine_tune(  # noqa: PLR0912, PLR0915 (a run is one story, told from top to b
     set_up_torch()
     base = bases.load(recipe, model_args)
     data = open_data(recipe, base.canvases, args.seed, base.shrink_to, base.folds_system)
+
+    if warning := too_few(len(data.train), data.held_out):
+        state.print(warning)
 
     # ------------------------------------------------------------------------------------------------------------
     # Trainer: loss on the answer alone, accuracy by answering questions
@@ -198,6 +230,7 @@ def fine_tune(  # noqa: PLR0912, PLR0915 (a run is one story, told from top to b
     write_card(output, contract, figures, data, run_command(output))
     contract.save(output)  # last: scores in it say that the card is ours, and PEFT's own is gone
     print(rule_as_text(figures, "canonical"))
+    print("Gain:", gain(results))
 
     # ------------------------------------------------------------------------------------------------------------
     # Publish

@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import compress
-from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
@@ -19,14 +18,18 @@ from tqdm.auto import tqdm
 
 from chartqa_demo.arms import ADAPTER, training_row
 from chartqa_demo.data.names import is_chartqa
-from chartqa_demo.data.splits import Example, Split, chart_id, draw_examples, open_split
+from chartqa_demo.data.splits import Columns, Example, Split, chart_id, draw_examples, open_split
 from chartqa_demo.errors import ChartError
+from chartqa_demo.evaluate.run import display_name
+from chartqa_demo.evaluate.statistics import FEWEST
 from chartqa_demo.images import Size, fit_canvas, shrink
 from train import pretrain
 from train.recipe import GENERATED, Recipe
 
 Canvases = Sequence[Size] | None
 
+FEWEST_ROWS, SMALLEST_GAIN = 20, 10  # rows to learn from; points that a held-out part should be able to tell
+TOKENS_AROUND = 100  # system message, question and answer
 PIXELS_PER_TOKEN = 784  # Qwen2-VL's: two by two patches of 14 pixels
 FIRST_VAL_SEED, FIRST_TEST_SEED = 10_000_000, 20_000_000  # generated charts to train on begin at seed 0
 
@@ -76,12 +79,17 @@ def open_data(
             train_split=f"seeds {first} to {first + charts - 1}",
             test_split=f"held-out seeds {test[0]} to {test[-1]}",
         )
+    columns = Columns(recipe.image_column, recipe.question_column, recipe.answer_column)
     train, val, test = (
-        usable(open_split(recipe.dataset, split), f"{recipe.dataset}, split {split}", recipe.skip_bad_rows)
-        for split in (recipe.train_split, recipe.val_split, recipe.test_split)
+        usable(found, f"{recipe.dataset}, split {found.name}", recipe.skip_bad_rows)
+        for found in (
+            open_split(recipe.dataset, split, columns)
+            for split in (recipe.train_split, recipe.val_split, recipe.test_split)
+        )
     )
+    train = without_charts_of(train, [*val, *test])
     return Data(
-        name=Path(recipe.dataset).name if Path(recipe.dataset).expanduser().is_dir() else recipe.dataset,
+        name=display_name(recipe.dataset),
         train=chart_rows(train, canvases, shrink_to, fold_system),
         val=chart_rows(val, canvases, shrink_to, fold_system),
         held_out=draw_examples(test, recipe.test_sample, seed),
@@ -89,6 +97,38 @@ def open_data(
         test_split=recipe.test_split,
         chartqa=is_chartqa(recipe.dataset, train),
         sizes=tuple(row_tokens(train, recipe.max_pixels)) if recipe.like_sizes else (),
+    )
+
+
+def without_charts_of(train: list[Example], held_out: Sequence[Example]) -> list[Example]:
+    """The training rows whose charts are not held out: a chart is held out with all of its questions.
+
+    Raises DataError when none is left.
+    """
+    charts = {one.chart for one in held_out}
+    left = [one for one in train if one.chart not in charts]
+    if len(left) < len(train):
+        print(f"{len(train) - len(left)} training rows left out: their charts are among the held-out ones.")
+    if not left:
+        raise DataError("Every chart to train on is also held out. Put other charts into one of the splits.")
+    return left
+
+
+def too_few(rows: int, held_out: Sequence[Example]) -> str | None:
+    """A warning where so few rows can hardly tell a gain, None where they can.
+
+    McNemar's exact test needs FEWEST questions that only one of two arms gets right, so a smaller share of the held-out
+    questions cannot be told from chance, however clear the gain.
+    """
+    asked = len(held_out)
+    least = 100 * FEWEST / max(asked, 1)
+    if rows >= FEWEST_ROWS and least <= SMALLEST_GAIN:
+        return None
+    charts = len({one.chart for one in held_out})
+    told = "no gain can be told" if least > 100 else f"a gain below {least:.0f} points cannot be told"
+    return (
+        f"Few rows: {rows} to train on, {asked} held-out questions about {charts} charts. With so few {told} from "
+        "chance; correct more answers, of other charts."
     )
 
 
@@ -109,6 +149,8 @@ def usable(examples: Sequence[Example] | Split, where: str, skip_bad_rows: bool 
         )
     if len(bad) == len(examples):
         raise DataError(f"{where} has no row that can be used.")
+    if isinstance(examples, Split) and examples.note:
+        print(examples.note)
     if bad:
         print(f"{where}: {len(bad)} of {len(examples)} rows left out; the first is row {bad[0]}, {faults[bad[0]]}")
     return list(compress(examples, [fault is None for fault in faults]))
@@ -117,7 +159,7 @@ def usable(examples: Sequence[Example] | Split, where: str, skip_bad_rows: bool 
 def row_tokens(examples: Sequence[Example], max_pixels: int | None) -> list[int]:
     """About how many tokens every row has: its chart's, from its file's header, and 100 around them."""
     areas = [width * height for width, height in (example.image_size() for example in examples)]
-    return [min(area, max_pixels or area) // PIXELS_PER_TOKEN + 100 for area in areas]
+    return [min(area, max_pixels or area) // PIXELS_PER_TOKEN + TOKENS_AROUND for area in areas]
 
 
 def chart_rows(

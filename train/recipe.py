@@ -34,10 +34,13 @@ class Recipe:
     dataset: str = field(
         default=HUB_DATASET,
         metadata={
-            "help": "Hub id or local folder in the layout of ChartQA (columns image, query, label), or "
-            f"'{GENERATED}': charts drawn by train/pretrain/charts."
+            "help": "Hub id, charts of your own (a folder of pictures with a CSV, JSONL or parquet file of image, "
+            f"query and label; docs/own-charts.md), or '{GENERATED}': charts drawn by train/pretrain/charts."
         },
     )
+    image_column: str | None = field(default=None, metadata={"help": "The column of pictures, where it is not image."})
+    question_column: str | None = field(default=None, metadata={"help": "That of questions, where it is not query."})
+    answer_column: str | None = field(default=None, metadata={"help": "That of answers, where it is not label."})
     train_split: str = field(default="train", metadata={"help": "Split to train on, slices allowed: train[:10%%]."})
     val_split: str = field(default="val", metadata={"help": "Split for the loss and the accuracy during training."})
     test_split: str = field(default="test", metadata={"help": "Held-out split for the final comparison."})

@@ -12,10 +12,11 @@ from datasets import Dataset
 from peft import PeftModel
 from tqdm.auto import tqdm
 
-from chartqa_demo.arms import ARMS
+from chartqa_demo.arms import ADAPTER, ARMS, PROMPTED
 from chartqa_demo.engines import Options
 from chartqa_demo.engines.loading import Choice
 from chartqa_demo.engines.local import LocalEngine
+from chartqa_demo.evaluate.record import Results
 from chartqa_demo.evaluate.rules import is_correct
 from chartqa_demo.settings import Settings
 
@@ -62,6 +63,18 @@ def accuracy(
             hits.append([is_correct(answer.text, gold) for answer in given])
     hits = gather_object(hits)
     return {arm.key: 100 * sum(hit[i] for hit in hits) / len(hits) for i, arm in enumerate(asked)}
+
+
+def gain(results: Results) -> str:
+    """What the adapter adds to the prompted base on the held-out charts, in words: points with their interval."""
+    found = results.compare(ADAPTER.key, PROMPTED.key, "canonical")
+    if found.low is None or found.high is None:
+        return f"{100 * found.difference:+.1f} points on {found.asked} questions of one chart, no interval."
+    sure = "" if found.significant else "; that can be chance"
+    return (
+        f"{100 * found.difference:+.1f} points [{100 * found.low:+.1f}, {100 * found.high:+.1f}] over the prompted "
+        f"base on {found.asked} questions about {found.charts} held-out charts (95 % by chart){sure}."
+    )
 
 
 def draw_rows(rows: Dataset, size: int | None, seed: int) -> Dataset:

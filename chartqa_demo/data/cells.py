@@ -17,7 +17,7 @@ Kind = Literal["human", "machine", "unknown"]
 KINDS: tuple[Kind, ...] = ("human", "machine")
 
 # Usual names, ChartQA's own on the Hub first (HuggingFaceM4/ChartQA, lmms-lab/ChartQA, its original release).
-IMAGE_COLUMNS = ("image", "file_name", "image_path", "imgname", "filename", "image_file", "img", "path", "picture")
+IMAGE_COLUMNS = ("image", "file_name", "image_path", "imgname", "filename", "image_file", "img", "path")
 QUESTION_COLUMNS = ("query", "question")
 ANSWER_COLUMNS = ("label", "answer", "answers", "gold")
 KIND_COLUMNS = ("human_or_machine", "type", "split")

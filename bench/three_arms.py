@@ -43,10 +43,10 @@ from bench.parts.ways import (
 )
 from chartqa_demo.arms import ARMS, Arm
 from chartqa_demo.engines import Options
-from chartqa_demo.engines.charts import Look
 from chartqa_demo.engines.fast.steps import CaptureError, Decoder
 from chartqa_demo.engines.loading import choose, load_base
 from chartqa_demo.engines.local import LocalEngine
+from chartqa_demo.engines.looks import Look
 from chartqa_demo.engines.startup import start_up
 from chartqa_demo.errors import EngineError
 from chartqa_demo.settings import Settings

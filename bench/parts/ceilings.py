@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from chartqa_demo.engines.charts import Look
+from chartqa_demo.engines.looks import Look
 
 
 def ceilings(device: torch.device, dtype: torch.dtype) -> dict[str, float]:

@@ -14,8 +14,8 @@ from transformers.generation.streamers import BaseStreamer
 from chartqa_demo.arms import ARMS, Arm
 from chartqa_demo.data.splits import open_split
 from chartqa_demo.engines import Options
-from chartqa_demo.engines.charts import Look, look
 from chartqa_demo.engines.local import LocalEngine
+from chartqa_demo.engines.looks import Look, look
 from chartqa_demo.errors import EngineError
 from chartqa_demo.images import fit_canvas
 

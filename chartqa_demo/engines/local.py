@@ -25,10 +25,10 @@ from chartqa_demo.adapters.contract import Contract, arm_system, contract_notes,
 from chartqa_demo.adapters.load import load_adapter
 from chartqa_demo.arms import ARMS, Arm, folds_system, messages
 from chartqa_demo.engines import Answer, Answers, Options
-from chartqa_demo.engines.charts import Look, Looks, encoder_outputs, has_grid, look
 from chartqa_demo.engines.fast.qwen2_vl import FastQwen2VL, unsupported
 from chartqa_demo.engines.internals import takes_features
 from chartqa_demo.engines.loading import Choice, adapter_for, choose, load_base, set_pixel_limits
+from chartqa_demo.engines.looks import Look, Looks, encoder_outputs, has_grid, look
 from chartqa_demo.engines.streaming import ReadableFailures, Row, RowStreamer, StopWhen, stream
 from chartqa_demo.errors import EngineError, HubError
 from chartqa_demo.images import shrink

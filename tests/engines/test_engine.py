@@ -18,8 +18,8 @@ from tiny import build_tiny, build_tiny_adapter, chart, last
 from chartqa_demo.adapters.contract import Contract
 from chartqa_demo.arms import ADAPTER, ARMS, PRETRAINED, PROMPTED
 from chartqa_demo.engines import Answers, Options
-from chartqa_demo.engines.charts import look
 from chartqa_demo.engines.local import LocalEngine, load_local
+from chartqa_demo.engines.looks import look
 from chartqa_demo.engines.startup import return_freed_memory, set_up_torch
 from chartqa_demo.errors import EngineError
 from chartqa_demo.settings import Settings

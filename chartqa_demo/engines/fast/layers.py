@@ -16,9 +16,9 @@ import torch
 from torch.nn import Linear
 from torch.nn.functional import linear, rms_norm, scaled_dot_product_attention, silu
 
-from chartqa_demo.engines.charts import Look
 from chartqa_demo.engines.fast.tower import rotate
 from chartqa_demo.engines.internals import has_adapters, token_places
+from chartqa_demo.engines.looks import Look
 
 TUNING = 64  # ranks of an adapter, of all joined layers together, that ride along with the product of their weights
 

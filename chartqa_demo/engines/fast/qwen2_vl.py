@@ -11,12 +11,12 @@ from typing import Any
 import torch
 
 from chartqa_demo.engines import Options
-from chartqa_demo.engines.charts import Look
 from chartqa_demo.engines.fast.layers import Adapted, Layers
 from chartqa_demo.engines.fast.steps import CaptureError, Decoder, greedy_answers, stream_tokens
 from chartqa_demo.engines.fast.tower import PROVEN, Tower
 from chartqa_demo.engines.internals import takes_features
 from chartqa_demo.engines.loading import Choice
+from chartqa_demo.engines.looks import Look
 from chartqa_demo.errors import EngineError, first_line
 
 REPLAYED = "Tokens are replayed from a CUDA graph (decode: graph)."

@@ -18,9 +18,9 @@ from typing import Any
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from chartqa_demo.engines.charts import Look
 from chartqa_demo.engines.fast.graphs import captured
 from chartqa_demo.engines.fast.layers import Adapted, Layers, right_padded
+from chartqa_demo.engines.looks import Look
 from chartqa_demo.errors import first_line
 
 BUCKET = 512  # cache lengths are multiples of it; one graph per length

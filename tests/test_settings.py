@@ -10,7 +10,7 @@ import pytest
 from chartqa_demo.errors import SettingsError
 from chartqa_demo.settings import Settings, parse_settings
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 
 
 def test_a_flag_wins_over_its_variable_and_a_variable_over_the_default() -> None:

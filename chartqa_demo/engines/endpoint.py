@@ -181,7 +181,7 @@ class EndpointEngine:
         return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
 
     def _turns(self, arm: Arm, question: str, options: Options, url: str) -> list[Message]:
-        """`chat.messages` as this protocol writes them: a system turn as plain text, the chart as a URL."""
+        """`arms.messages` as this protocol writes them: a system turn as plain text, the chart as a URL."""
         turns: list[Message] = []
         for turn in messages(
             arm, question, options.system if arm.key == "prompted" else None, fold_system=self._folds_system

@@ -47,7 +47,7 @@ def chart_of(example: Example, split: Split) -> Chart:
     """The chart of an example, this example's question first, in a file the page can show. Raises ChartError."""
     file = save_chart(example.load_image())
     others = (one for one in split.questions_of(example.chart) if one.id != example.id)
-    title = split_title(split)
+    title = split_in_words(split)
     return Chart(file, f"{title}, {example.id}", title, (example, *others))
 
 
@@ -74,6 +74,6 @@ def gallery_of(split: Split) -> list[tuple[Example, Image.Image]]:
     return list(shown.values())
 
 
-def split_title(split: Split) -> str:
+def split_in_words(split: Split) -> str:
     """The name of a split in a sentence."""
     return names.split_title(split.dataset, split.name, names.is_chartqa(split.dataset, split))

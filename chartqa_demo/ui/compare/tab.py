@@ -18,7 +18,14 @@ from chartqa_demo.errors import ChartError, DatasetError, EngineError, QuestionE
 from chartqa_demo.settings import Settings
 from chartqa_demo.ui.compare.answers import COPY_JS, Phase, answer_card, asked_line, chips, thumbnails
 from chartqa_demo.ui.compare.api import add_ask_endpoint
-from chartqa_demo.ui.compare.charts import GENERAL_QUESTIONS, Chart, chart_of, gallery_of, picture_to_show, split_title
+from chartqa_demo.ui.compare.charts import (
+    GENERAL_QUESTIONS,
+    Chart,
+    chart_of,
+    gallery_of,
+    picture_to_show,
+    split_in_words,
+)
 from chartqa_demo.ui.compare.details import Details
 from chartqa_demo.ui.compare.history import entry, history_list, read_entries, with_entry
 from chartqa_demo.ui.compare.question import Question, chart_path, read_question, stream_answers, verdicts
@@ -98,7 +105,7 @@ class CompareTab:
             self.kind = gr.Radio(
                 ["any", "human", "machine"],
                 value="any",
-                label=f"From {split_title(self.examples)}, questions by",
+                label=f"From {split_in_words(self.examples)}, questions by",
                 elem_id="kind",
                 elem_classes="plain",
                 min_width=240,
@@ -299,7 +306,7 @@ class CompareTab:
             return {self.chart_notice: notice(str(error))}
 
     def open_example(self, example: Example, split: Split) -> Updates:
-        """Show a split's chart with the example's question typed in, and empty"""
+        """Show a split's chart with the example's question typed in, and empty cards."""
         try:
             chart = chart_of(example, split)
         except ChartError as error:

@@ -13,7 +13,7 @@ from chartqa_demo.errors import DatasetError, EvaluationError
 from chartqa_demo.evaluate.record import Item, Results
 from chartqa_demo.evaluate.run import display_name, output_name
 from chartqa_demo.settings import Settings
-from chartqa_demo.ui.compare.charts import split_title
+from chartqa_demo.ui.compare.charts import split_in_words
 
 SIZES = (20, 50, 100, 250, 500, 1000)
 LARGEST_SEED = 2**31
@@ -63,7 +63,7 @@ class Choices:
     @property
     def titles(self) -> list[tuple[str, int]]:
         """(what a reader sees, index in `charts`)."""
-        names = [split_title(Split(dataset, name, ())) for dataset, name in self.charts]
+        names = [split_in_words(Split(dataset, name, ())) for dataset, name in self.charts]
         return [(name[:1].upper() + name[1:], index) for index, name in enumerate(names)]
 
     def serves(self, arm: Arm) -> bool:
@@ -87,7 +87,7 @@ class Choices:
         by = kind if kind in ("human", "machine") else None
         everything = draw_examples(split, None, 0, by)
         if not everything:
-            raise EvaluationError(f"There is no {by or ''} question among {split_title(split)}.")
+            raise EvaluationError(f"There is no {by or ''} question among {split_in_words(split)}.")
         # Asking for more questions than there are is asking for all: one name for one evaluation.
         if size == 0 or size >= len(everything):
             return Choice(split, None, by, 0, chosen, tuple(everything))

@@ -71,7 +71,7 @@ def read_folder(place: Path, wish: Columns) -> Found:
     others: list[tuple[str, list[str]]] = []
     for table in tables:
         name = table.relative_to(root).as_posix()
-        lines = list(_lines(table, name))
+        lines = list(table_lines(table, name))
         present = list(dict.fromkeys(key for _, line, _ in lines for key in line))
         if place.is_dir() and not is_table_of_questions(present, wish):
             others.append((name, present))
@@ -178,7 +178,7 @@ def _may_hold_questions(file: Path, root: Path) -> bool:
     return file.suffix.lower() in TABLES and not set(inside.parts[:-1]) & set(NOT_QUESTIONS)
 
 
-def _lines(table: Path, name: str) -> Iterator[tuple[int, Mapping[str, object], str | None]]:
+def table_lines(table: Path, name: str) -> Iterator[tuple[int, Mapping[str, object], str | None]]:
     """(line or entry number, cells, fault) of a table. Raises DatasetError when the file as a whole is unreadable."""
     suffix = table.suffix.lower()
     if suffix not in TABLES:

@@ -16,6 +16,7 @@ from chartqa_demo.arms import ARMS
 from chartqa_demo.data.splits import KINDS, chosen_columns, draw_examples, open_split
 from chartqa_demo.engines import Options, load_engine
 from chartqa_demo.errors import DatasetError, EngineError, EvaluationError, ResultsError, SettingsError
+from chartqa_demo.evaluate.formats import FORMATS, exported
 from chartqa_demo.evaluate.predictions import read_predictions
 from chartqa_demo.evaluate.rules import RULES
 from chartqa_demo.evaluate.run import display_name, measure, output_name, record_path
@@ -76,11 +77,21 @@ def _evaluate(flags: argparse.Namespace, settings: Settings) -> None:
     path = record_path(flags.output or Path(settings.results_dir) / f"{name}.jsonl")
     if flags.restart:
         path.unlink(missing_ok=True)
-    options = Options(max_new_tokens=settings.max_new_tokens)
+    options = Options(max_new_tokens=settings.max_new_tokens, system=flags.system)
+    template = None if flags.question_template is None else flags.question_template.replace("\\n", "\n")
+    if template is not None and "{question}" not in template:
+        raise EvaluationError(f"--question-template is {template!r}; it needs {{question}} where the question goes.")
+    told = {"system": flags.system, "question_template": template}
+    about |= {name: value for name, value in told.items() if value is not None}
     results = measure(engine, examples, arms, options, path, about=about, predictions=predictions)
+    for form in flags.export:
+        for arm in results.arms:
+            file = path.with_suffix(f".{arm}.{FORMATS[form][0]}")
+            file.write_text(exported(results, arm, form), encoding="utf-8")
+            print(f"{form}: {file}")
     figures = figures_of(results)
     print(heading(figures.settings))
-    for rule in RULES:
+    for rule in sorted(RULES, key=lambda one: one != flags.rule):  # the headline first
         print("\n" + rule_as_text(figures, rule))
     for item in results.errors:
         print(f"not asked: {item.id}: {item.error}")
@@ -117,6 +128,21 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME=FILE",
         help="recorded predictions as a further arm; can be given several times. With --arms none the file's own "
         "questions are scored and no model is loaded",
+    )
+    add("--rule", choices=RULES, default=RULES[0], help="the headline: its scores come first; default: canonical")
+    add("--system", metavar="TEXT", help="system message of the prompted arm in place of ours, as a benchmark has it")
+    add(
+        "--question-template",
+        metavar="TEXT",
+        help="how every arm is asked, with {question} in it and \\n for a new line; lmms-eval's: "
+        "'{question}\\nAnswer the question with a single word.'",
+    )
+    add(
+        "--export",
+        action="append",
+        default=[],
+        choices=tuple(FORMATS),
+        help="write every arm's answers as that tool does, beside the results; can be given several times",
     )
     add("--output", type=Path, help="the JSONL file; default: named by the settings, in --results-dir")
     add("--restart", action="store_true", help="delete that file first instead of resuming")

@@ -1,28 +1,28 @@
 """Predictions in a file as an arm: somebody else's answers, scored and compared like the engine's own.
 
-A file has one JSON object per line with `image` (the data set's name of the picture), `query`, `label`, `prediction`
-and `split` (its end says who asked: human or augmented) or `human_or_machine`.
+`formats` says which files are read. An answer that is null is no answer: its question is not counted for that arm.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from chartqa_demo.data.splits import Example, Kind
-from chartqa_demo.errors import ResultsError
+from chartqa_demo.errors import DatasetError, ResultsError
+from chartqa_demo.evaluate.formats import prediction_rows, read_row
 from chartqa_demo.evaluate.record import Item
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """One recorded answer. image: file name of the chart; gold: the accepted answers."""
+    """One recorded answer. image: file name of the chart, empty where the file does not say it; gold: the accepted
+    answers; text: None for no answer."""
 
     image: str
     question: str
     gold: tuple[str, ...]
     kind: Kind
-    text: str
+    text: str | None
 
 
 @dataclass(frozen=True)
@@ -34,16 +34,19 @@ class Predictions:
     predictions: tuple[Prediction, ...]
 
     def answers_for(self, examples: Sequence[Example]) -> dict[str, str]:
-        """Example id -> recorded answer, found by picture and question. Where a pair occurs several times, its first
-        record belongs to its first example, and so on. Raises ResultsError when not one example is found."""
-        waiting: dict[tuple[str, str], list[str]] = {}
+        """Example id -> recorded answer, found by picture and question, or by question and gold answers where the file
+        names no pictures. Where a pair occurs several times, its first record belongs to its first example, and so on.
+        Raises ResultsError when not one example is found."""
+        waiting: dict[tuple[object, str], list[str | None]] = {}
         for one in self.predictions:
-            waiting.setdefault((one.image, one.question), []).append(one.text)
+            waiting.setdefault((one.image or one.gold, one.question), []).append(one.text)
         found = {}
         for example in examples:
-            texts = waiting.get((example.file_name, example.question))
-            if texts:
-                found[example.id] = texts.pop(0) if len(texts) > 1 else texts[0]
+            keys = ((name, example.question) for name in (example.file_name, example.chart, example.gold))
+            texts = next((waiting[key] for key in keys if key in waiting), None)
+            text = (texts.pop(0) if len(texts) > 1 else texts[0]) if texts else None
+            if text is not None:
+                found[example.id] = text
         if not found and examples:
             raise ResultsError(
                 f"{self.file_name} holds no prediction for any of the {len(examples)} questions; it names charts such "
@@ -56,7 +59,7 @@ class Predictions:
         return [
             Example(
                 id=f"{Path(self.file_name).stem}/{index}",
-                chart=one.image,
+                chart=one.image or f"{index}",  # without its name every question is taken for a chart of its own
                 question=one.question,
                 gold=one.gold,
                 kind=one.kind,
@@ -76,19 +79,21 @@ def read_predictions(argument: str) -> Predictions:
             f"--predictions takes NAME=FILE, for example Qwen2.5-VL-7B=predictions.jsonl, not {argument!r}."
         )
     path = Path(file).expanduser()
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ResultsError(f"The predictions in {path} cannot be read: {error}") from error
     predictions = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            predictions.append(_prediction(json.loads(line)))
-        except (ValueError, KeyError, TypeError) as error:
-            raise ResultsError(
-                f"Line {number} of {path} is not a prediction ({type(error).__name__}: {error}); each line is a JSON "
-                "object with image, query, label, prediction and split."
-            ) from error
+    where = path.name
+    try:
+        for place, row in prediction_rows(path):
+            where = f"{place} of {path}"
+            predictions.append(Prediction(*read_row(row)))
+    except DatasetError as error:
+        raise ResultsError(str(error)) from error
+    except OSError as error:
+        raise ResultsError(f"The predictions in {path} cannot be read: {error}") from error
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise ResultsError(
+            f"{where} is not a prediction ({type(error).__name__}: {error}); each has image, query, label, prediction "
+            "and split, or is a row of lmms-eval's samples or of VLMEvalKit's predictions."
+        ) from error
     if not predictions:
         raise ResultsError(f"{path} holds no predictions.")
     return Predictions(name.strip(), path.name, tuple(predictions))
@@ -105,19 +110,6 @@ def with_predictions(item: Item, answers_for: Mapping[str, Mapping[str, str]]) -
         else:
             failures[name] = "There is no recorded prediction for this question."
     return replace(item, answers=answers, failures=failures)
-
-
-def _prediction(row: dict[str, object]) -> Prediction:
-    label = row["label"]
-    asker = row["human_or_machine"] if "human_or_machine" in row else str(row["split"])
-    human = asker == 0 or str(asker).endswith("human")
-    return Prediction(
-        image=str(row["image"]),
-        question=str(row["query"]),
-        gold=tuple(map(str, label)) if isinstance(label, list) else (str(label),),
-        kind="human" if human else "machine",
-        text=str(row["prediction"]),
-    )
 
 
 def _no_picture() -> bytes:

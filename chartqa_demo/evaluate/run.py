@@ -33,6 +33,7 @@ from chartqa_demo.evaluate.record import Item, Results, in_order, open_record, r
 
 FIRST_BATCH, LARGEST_BATCH = 16, 64  # questions; times three arms in the engine's batch
 WORTH_GROWING = 1.1  # a batch that is not this much faster per question than a smaller one is large enough
+QUESTION = "{question}"  # in a template: where the question goes
 READERS = 4  # threads that decode a batch's charts
 GIVE_UP_AFTER = 10  # questions in a row that fail alone: then it is not the questions
 
@@ -90,7 +91,8 @@ def run(
     with open_record(path, settings) as (record, items):
         finished = {item.id for item in items}
         waiting = [one for one in examples if one.id not in finished]
-        questioner = Questioner(engine, asked_arms, options, stop or threading.Event(), chunk_s)
+        template = str(settings.get("question_template", QUESTION))
+        questioner = Questioner(engine, asked_arms, options, stop or threading.Event(), chunk_s, template)
         began, before = time.monotonic(), len(items)
 
         def progress(new: Sequence[Item]) -> Progress:
@@ -277,6 +279,7 @@ class Questioner:
     options: Options
     stop: threading.Event
     chunk_s: float | None
+    template: str = QUESTION
     batch: Batch = field(default_factory=Batch)
     doubtful: list[Item] = field(default_factory=list)  # failed alone; the question's fault once another succeeds
 
@@ -312,7 +315,8 @@ class Questioner:
             return
         began = time.monotonic()
         try:
-            answers = self.engine.answer_many([(image, one.question) for one, image in loaded], self.arms, self.options)
+            asked = [(image, self.template.replace(QUESTION, one.question)) for one, image in loaded]
+            answers = self.engine.answer_many(asked, self.arms, self.options)
         except EngineError as error:
             if isinstance(error, OutOfMemory):
                 self.batch.did_not_fit(len(loaded))

@@ -9,6 +9,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 RULES: tuple[str, ...] = ("canonical", "exact", "year-strict", "tolerant")
 
@@ -22,13 +23,18 @@ RULE_NOTES: dict[str, str] = {
 }
 
 MAX_RELATIVE_CHANGE = 0.05
+FAR_OFF = 10  # times the gold answer; beyond it a percentage says nothing to a reader
+
+# What canonical and tolerant rule say together: both yes; only tolerant; only canonical (2008 for 2010); both no.
+Standing = Literal["right", "other-form", "only-canonical", "wrong"]
 
 
 @dataclass(frozen=True)
 class Verdict:
     """What the canonical rule says, and the tolerant rule beside it.
 
-    `reason` explains `correct` in words; `tolerant_reason` is there only where the two rules differ.
+    `reason` explains `correct` in words; `tolerant_reason` is there only where the two rules differ. `told` is what a
+    reader needs to hear about both: the form that `float` refuses explains nothing where the answer is wrong anyway.
     """
 
     correct: bool
@@ -36,6 +42,19 @@ class Verdict:
     tolerant: bool
     tolerant_reason: str | None
     gold: str
+    told: str = ""
+
+    @property
+    def standing(self) -> Standing:
+        """The two verdicts as one."""
+        return standing(self.correct, self.tolerant)
+
+
+def standing(correct: bool, tolerant: bool) -> Standing:
+    """What the canonical and the tolerant verdict say together."""
+    if correct:
+        return "right" if tolerant else "only-canonical"
+    return "other-form" if tolerant else "wrong"
 
 
 def is_correct(prediction: str, gold: str, rule: str = "canonical") -> bool:
@@ -62,7 +81,19 @@ def verdict(prediction: str, gold: str) -> Verdict:
     """The canonical verdict with its reason, and the tolerant one where it differs."""
     correct, reason = canonical_verdict(prediction, gold)
     tolerant, why = tolerant_verdict(prediction, gold)
-    return Verdict(correct, reason, tolerant, why if tolerant != correct else None, gold)
+    told = reason
+    if tolerant and not correct:
+        told = f"{why}. ChartQA's own rule says no: {reason}"
+    elif correct and not tolerant:
+        told = f"{why}. ChartQA's own rule says yes: {reason}"
+    elif not correct and prediction.strip() and _canonical_number(gold) and _forms_differ(prediction, gold):
+        told = why
+    return Verdict(correct, reason, tolerant, why if tolerant != correct else None, gold, told)
+
+
+def _forms_differ(prediction: str, gold: str) -> bool:
+    """Whether the canonical rule reads the prediction as something else than a person does."""
+    return _canonical_number(prediction) is None or prediction.endswith("%") != gold.endswith("%")
 
 
 def best_verdict(prediction: str, golds: Sequence[str]) -> Verdict:
@@ -111,12 +142,18 @@ def _numbers_in_words(prediction: str, gold: str, change: float) -> str:
         return f"{gold} is the gold answer" if prediction == gold else f"{prediction} equals the gold answer {gold}"
     if not math.isfinite(change):
         return f"{prediction} against {gold}: not numbers that can be compared"
+    within = "within" if change <= MAX_RELATIVE_CHANGE else "more than"
+    if prediction.endswith("%") != gold.endswith("%"):
+        percent_one = prediction if prediction.endswith("%") else gold
+        read = f"{percent_one} is read as {_canonical_number(percent_one):g}"
+        return f"{prediction} against {gold}: {read}, {within} 5 %{'' if within == 'within' else ' off'}"
+    if change > FAR_OFF:
+        return f"{prediction} against {gold}: more than {FAR_OFF} times the gold answer away"
     percent = 100 * change
     # One decimal is enough except beside the limit, where "5.0 % off, more than 5 %" would puzzle a reader.
     off = f"{percent:.3f}" if abs(percent - 5) < 0.05 else f"{percent:,.1f}"
     if off == "0.0":
         off = "less than 0.1"
-    within = "within" if change <= MAX_RELATIVE_CHANGE else "more than"
     return f"{prediction} against {gold}: {off} % off, {within} 5 %"
 
 

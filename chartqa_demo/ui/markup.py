@@ -9,8 +9,19 @@ import re
 from collections.abc import Sequence
 from html import escape
 
+from chartqa_demo.evaluate.rules import Standing
+
 CHECK = "M13.5 4.5 6.5 11.5 2.5 7.5"
 CROSS = "M4 4 12 12M12 4 4 12"
+WAVE = "M2.5 9.5C4.5 5.5 6.5 5.5 8 8S11.5 10.5 13.5 6.5"
+
+# Standing under both rules -> (words for a reader, class in the style sheets, sign).
+STANDINGS: dict[Standing, tuple[str, str, str]] = {
+    "right": ("Right", "good", CHECK),
+    "other-form": ("Right, but not in ChartQA's form", "partly", WAVE),
+    "only-canonical": ("Right by ChartQA's 5 % alone", "partly", WAVE),
+    "wrong": ("Wrong", "bad", CROSS),
+}
 
 # One listener on the element that stays, since Gradio replaces what is inside it.
 PICK_JS = """
@@ -43,9 +54,12 @@ def done(sentence: str) -> str:
 
 
 def banner(title: str, notes: Sequence[str]) -> str:
-    """Which model answers and what a visitor has to know about it."""
-    told = " ".join(f"<span>{escape(note)}</span>" for note in notes)
-    return f'<div class="banner"><p>Model: <strong>{escape(title)}</strong></p><p>{told}</p></div>'
+    """Which model answers, and behind "Details" what a visitor may want to know about it."""
+    model = f"<span>Model: <strong>{escape(title)}</strong></span>"
+    if not notes:
+        return f'<div class="banner"><p>{model}</p></div>'
+    told = "".join(f"<p>{escape(note)}</p>" for note in notes)
+    return f'<details class="banner"><summary>{model} <span class="more">Details</span></summary>{told}</details>'
 
 
 def progress_bar(told: str, done: int, total: int) -> str:
@@ -58,20 +72,25 @@ def progress_bar(told: str, done: int, total: int) -> str:
     )
 
 
-def verdict(name: str, good: bool, reason: str) -> str:
-    """A verdict with its reason, as a line of its own."""
-    return (
-        f'<p class="verdict {"good" if good else "bad"}">{_icon(good)}'
-        f"<span><strong>{escape(name)}</strong> {escape(reason)}</span></p>"
-    )
+def standing_words(standing: Standing) -> str:
+    """A verdict inside a sentence: "right, but not in ChartQA's form"."""
+    words = STANDINGS[standing][0]
+    return words[:1].lower() + words[1:]
 
 
-def sign(name: str, good: bool, kind: str = "sign") -> str:
-    """A verdict in a word or two, inside a line; `kind` is its class in the style sheets."""
-    return f'<span class="{kind} {"good" if good else "bad"}">{_icon(good)}<span>{escape(name)}</span></span>'
+def verdict(standing: Standing, reason: str, rule: str = "") -> str:
+    """A verdict with its reason, as a line of its own; `rule` names the rule where it is that of one rule alone."""
+    words, css, path = STANDINGS[standing]
+    name = f"{words} ({rule})" if rule else words
+    return f'<p class="verdict {css}">{_icon(path)}<span><strong>{escape(name)}</strong> {escape(reason)}</span></p>'
 
 
-def _icon(good: bool) -> str:
+def sign(standing: Standing, kind: str = "sign") -> str:
+    """A verdict in a few words, inside a line; `kind` is its class in the style sheets."""
+    words, css, path = STANDINGS[standing]
+    return f'<span class="{kind} {css}">{_icon(path)}<span>{escape(words)}</span></span>'
+
+
+def _icon(path: str) -> str:
     """A small drawn sign; the words beside it say the same."""
-    path = CHECK if good else CROSS
     return f'<svg viewBox="0 0 16 16" aria-hidden="true" focusable="false"><path d="{path}"/></svg>'

@@ -169,6 +169,8 @@ def test_tolerant_rule_credits_only_what_a_sentence_states(prediction, gold, exp
     [
         ("62", "60", "62 against 60: 3.3 % off, within 5 %"),
         ("70", "60", "70 against 60: 16.7 % off, more than 5 %"),
+        ("6000049", "60", "6000049 against 60: more than 10 times the gold answer away"),
+        ("22%", "24", "22% against 24: 22% is read as 0.22, more than 5 % off"),
         ("63.001", "60", "63.001 against 60: 5.002 % off, more than 5 %"),
         ("1000000", "1000001", "1000000 against 1000001: less than 0.1 % off, within 5 %"),
         ("60", "60", "60 is the gold answer"),
@@ -183,6 +185,22 @@ def test_tolerant_rule_credits_only_what_a_sentence_states(prediction, gold, exp
 )
 def test_reason_says_in_words_why(prediction, gold, reason):
     assert verdict(prediction, gold).reason == reason
+
+
+@pytest.mark.parametrize(
+    ("prediction", "standing", "told"),
+    [
+        ("1400", "right", "1400 is the gold answer"),
+        ("$1,400", "other-form", "$1,400 read from the answer, gold answer 1400: within 5 % when format is forgiven. "),
+        ("$1,700", "wrong", "$1,700 read from the answer, gold answer 1400: more than 5 % off"),
+        ("1700", "wrong", "1700 against 1400: 21.4 % off, more than 5 %"),
+        ("", "wrong", "no answer, the gold answer is “1400”"),
+    ],
+)
+def test_the_two_rules_together_say_what_a_person_would(prediction, standing, told):
+    judged = verdict(prediction, "1400")
+    assert judged.standing == standing
+    assert judged.told.startswith(told)
 
 
 def test_tolerant_reason_is_there_only_where_the_rules_differ():

@@ -73,13 +73,46 @@ def test_verdicts_say_why_in_words(tab: Tab, engine: ScriptedEngine) -> None:
     tab.press("Ask")
     tab.expect_ready()
     expect(tab.page.locator("#asked")).to_contain_text("Gold answer 200 (the bundled charts)")
-    expect(tab.card("Pretrained").locator(".verdict")).to_have_count(2)
-    expect(tab.card("Pretrained")).to_contain_text("Correct when format is forgiven")
-    expect(tab.card("Prompted").locator(".verdict")).to_contain_text(["Not correct 150 against 200: 25.0 % off"])
-    expect(tab.card("Adapter").locator(".verdict")).to_contain_text(["Correct 205 against 200: 2.5 % off"])
+    verdicts = {arm: tab.card(arm).locator(".verdict") for arm in ("Pretrained", "Prompted", "Adapter")}
+    expect(verdicts["Pretrained"]).to_contain_text(["Right, but not in ChartQA's form 200 read from the answer"])
+    expect(verdicts["Pretrained"]).to_contain_text(["ChartQA's own rule says no"])
+    expect(verdicts["Pretrained"]).to_have_class(re.compile("partly"))
+    expect(verdicts["Prompted"]).to_contain_text(["Wrong 150 against 200: 25.0 % off"])
+    expect(verdicts["Prompted"]).to_have_class(re.compile("bad"))
+    expect(verdicts["Adapter"]).to_contain_text(["Right 205 against 200: 2.5 % off"])
+    expect(verdicts["Adapter"]).to_have_class(re.compile("good"))
+    assert len({one.locator("path").get_attribute("d") for one in verdicts.values()}) == 3  # a sign of its own each
     expect(tab.page.get_by_role("status")).to_contain_text(
-        ["3 answers ready: Pretrained not correct, Prompted not correct, Adapter correct."]
+        ["3 answers ready: Pretrained right, but not in ChartQA's form; Prompted wrong; Adapter right."]
     )
+    expect(tab.page.locator("#asked .winner")).to_have_text(
+        "Pretrained and Adapter found 200; only Adapter wrote it as ChartQA wants."
+    )
+    expect(tab.page.locator("#history .verdict")).to_have_text(["Right, but not in ChartQA's form", "Wrong", "Right"])
+
+
+def test_a_visitors_own_gold_answer_wins_and_is_read_as_a_number(tab: Tab, engine: ScriptedEngine) -> None:
+    engine.script = replies("42,755", "200", "$42755")
+    tab.pick_example()
+    tab.page.get_by_label("Gold answer").fill("$42,755")
+    tab.press("Ask")
+    tab.expect_ready()
+    expect(tab.page.locator("#asked")).to_contain_text("Gold answer 42755 (yours); the bundled charts say 200")
+    expect(tab.card("Pretrained").locator(".verdict")).to_contain_text("Right, but not in ChartQA's form")
+    expect(tab.card("Prompted").locator(".verdict")).to_contain_text("Wrong")
+    expect(tab.page.locator("#asked .winner")).to_have_text(
+        "Pretrained and Adapter found 42755; none wrote it as ChartQA wants."
+    )
+
+
+def test_an_answer_that_the_settings_cut_says_so(tab: Tab, engine: ScriptedEngine) -> None:
+    engine.script = replies("word " * 100, "two words", "one")
+    tab.pick_example()
+    tab.press("Ask")
+    tab.expect_ready()
+    expect(tab.card("Pretrained").locator(".state")).to_have_text("Stopped at 64 tokens")
+    expect(tab.card("Prompted").locator(".state")).to_have_text("Done")
+    expect(tab.page.get_by_role("status").filter(has_text="ready")).to_contain_text("Pretrained stopped at 64 tokens")
 
 
 def test_a_typed_gold_answer_gives_an_uploaded_chart_verdicts(
@@ -92,8 +125,8 @@ def test_a_typed_gold_answer_gives_an_uploaded_chart_verdicts(
     tab.page.get_by_label("Gold answer").press("Enter")
     tab.expect_ready()
     expect(tab.page.locator("#asked")).to_contain_text("Gold answer 4 (yours)")
-    expect(tab.card("Prompted")).to_contain_text("Correct 4 is the gold answer")
-    expect(tab.card("Adapter")).to_contain_text("Not correct 5 against 4")
+    expect(tab.card("Prompted")).to_contain_text("Right 4 is the gold answer")
+    expect(tab.card("Adapter")).to_contain_text("Wrong 5 against 4")
 
 
 def test_stop_freezes_the_text_and_ends_the_engine(tab: Tab, engine: ScriptedEngine) -> None:
@@ -214,8 +247,8 @@ def test_a_suggestion_of_the_chart_is_asked_with_one_click(tab: Tab, engine: Scr
     tab.expect_ready()
     expect(tab.page.get_by_label("Question", exact=True)).to_have_value("Which quarter had the fewest visitors?")
     expect(tab.page.locator("#asked")).to_contain_text("Gold answer Q1")
-    expect(tab.card("Adapter")).to_contain_text("Correct")
-    expect(tab.card("Pretrained")).to_contain_text("Not correct")
+    expect(tab.card("Adapter")).to_contain_text("Right")
+    expect(tab.card("Pretrained")).to_contain_text("Wrong")
 
 
 def test_an_uploaded_chart_gets_general_suggestions(tab: Tab, engine: ScriptedEngine, chart_file: Path) -> None:

@@ -134,7 +134,7 @@ def test_only_states_are_announced_never_the_growing_text(tab: Tab, engine: Scri
     assert list(dict.fromkeys(heard)) == [
         "Waiting for the model.",
         "Answering.",
-        "3 answers ready: Pretrained not correct, Prompted not correct, Adapter not correct.",
+        "3 answers ready: Pretrained wrong; Prompted wrong; Adapter wrong.",
     ]
     live = tab.page.locator("[aria-live], [role=status], [role=alert], [role=log]")
     assert live.locator(".answer").count() == 0

@@ -72,7 +72,7 @@ def test_the_history_is_kept_exported_and_cleared(tab: Tab, engine: ScriptedEngi
     expect(entries).to_have_count(2)
     expect(entries.nth(0)).to_contain_text("Which quarter had the fewest visitors?")
     expect(entries.nth(1)).to_contain_text("Gold answer 200")
-    expect(entries.nth(1).locator(".verdict")).to_contain_text(["Not correct", "Not correct", "Correct"])
+    expect(entries.nth(1).locator(".verdict")).to_contain_text(["Wrong", "Wrong", "Right"])
 
     def download(name: str) -> str:
         with tab.page.expect_download() as waiting:

@@ -180,7 +180,7 @@ def test_one_arm_may_fail_alone(tab: Tab, engine: ScriptedEngine) -> None:
     tab.expect_ready()
     expect(tab.card("Adapter")).to_contain_text("No adapter fits this base model.")
     expect(tab.page.locator("#history li")).to_contain_text(["Failed: No adapter fits this base model."])
-    expect(tab.card("Prompted")).to_contain_text("Correct")
+    expect(tab.card("Prompted")).to_contain_text("Right")
 
 
 HOSTILE = [

@@ -190,12 +190,16 @@ def test_another_scorer_recomputes_without_asking_the_model(open_tab: OpenTab, e
     asked = len(engine.asked)
     prompted = page.locator("#evaluation-scores").get_by_role("row", name="Prompted").first
     expect(prompted).to_contain_text("0.0 %")
+    expect(prompted).to_contain_text("100.0 % with format forgiven")
+    tests = page.locator("#evaluation-scores .tests")
+    expect(tests).to_contain_text("As ChartQA scores")
+    expect(tests).to_contain_text("With format forgiven")
     page.get_by_label("tolerant", exact=True).check()
     expect(prompted).to_contain_text("100.0 %")
     expect(page.locator("#evaluation-scores")).to_contain_text("Adapter and Prompted are right on exactly the same")
-    expect(page.locator("#evaluation-items")).to_contain_text("right It is 1.")
+    expect(page.locator("#evaluation-items")).to_contain_text("Right It is 1.")
     page.get_by_label("canonical", exact=True).check()
-    expect(page.locator("#evaluation-items")).to_contain_text("wrong It is 1.")
+    expect(page.locator("#evaluation-items")).to_contain_text("Right, but not in ChartQA's form It is 1.")
     assert len(engine.asked) == asked
 
 
@@ -220,8 +224,8 @@ def test_questions_are_filtered_paged_and_opened_in_compare(open_tab: OpenTab, e
     detail = page.locator("#evaluation-item")
     expect(detail).to_contain_text("What is 8? <i>Markup</i>")
     expect(detail).to_contain_text("<b>0</b>")
-    expect(detail).to_contain_text("Correct (canonical) 8 is the gold answer")
-    expect(detail).to_contain_text("Correct (tolerant) 8 read from the answer")
+    expect(detail).to_contain_text("Right 8 is the gold answer")
+    expect(detail).to_contain_text("Right, but not in ChartQA's form 8 read from the answer")
     expect(page.locator("#evaluation-chart img")).to_be_visible()
     page.get_by_role("button", name="Open in Compare").click()
     expect(page.get_by_label("Question", exact=True)).to_have_value("What is 8? <i>Markup</i>")
@@ -343,7 +347,7 @@ def test_the_tab_is_accessible_at_every_size(open_tab: OpenTab, engine: BatchEng
     page = open_tab(size, theme).page
     run_all(page, engine)
     page.locator("#evaluation-items").get_by_role("button").first.click()
-    expect(page.locator("#evaluation-item")).to_contain_text("Correct (canonical)")
+    expect(page.locator("#evaluation-item")).to_contain_text("Right, but not in ChartQA's form")
     expect(page.get_by_role("button", name="Open in Compare")).to_have_css("opacity", "1")  # it fades in
     if shots := os.environ.get("SHOTS"):
         page.screenshot(path=Path(shots) / f"evaluate-{size}-{theme}.png", full_page=True)

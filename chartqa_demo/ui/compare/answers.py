@@ -9,8 +9,10 @@ from typing import Literal
 from PIL import Image
 
 from chartqa_demo.arms import Arm
-from chartqa_demo.engines import Answer
+from chartqa_demo.engines import Answer, Options
 from chartqa_demo.evaluate.rules import Verdict
+from chartqa_demo.ui.compare.question import Question, was_cut
+from chartqa_demo.ui.compare.winner import winner_line
 from chartqa_demo.ui.markup import verdict
 
 Phase = Literal["idle", "waiting", "running", "stopped", "done"]
@@ -33,9 +35,14 @@ element.addEventListener("click", async (event) => {
 """
 
 
-def answer_card(arm: Arm, answer: Answer | None, phase: Phase, judged: Verdict | None = None) -> str:
+def answer_card(
+    arm: Arm, answer: Answer | None, phase: Phase, judged: Verdict | None = None, options: Options | None = None
+) -> str:
     """One column: name, state, text, verdict, times. The parts keep their place from the first word to the last."""
     state, label = _state(answer, phase)
+    if answer and options and was_cut(answer, options):
+        tokens = options.max_new_tokens
+        label = f"Stopped at {tokens:,} {'token' if tokens == 1 else 'tokens'}"
     text = answer.text if answer else ""
     if text or state in ("running", "waiting"):
         body = f'<p class="answer" dir="auto">{escape(text)}</p>'
@@ -62,17 +69,28 @@ def answer_card(arm: Arm, answer: Answer | None, phase: Phase, judged: Verdict |
     )
 
 
-def asked_line(question: str = "", gold: Sequence[str] = (), gold_from: str = "") -> str:
-    """The question that the cards answer, and the gold answer or why there is no verdict."""
-    if not question:
-        told = '<p class="hint">Pick a chart, ask a question, and compare.</p>'
-    elif gold:
-        source = " (yours)" if gold_from == "you" else f" ({escape(gold_from)})" if gold_from else ""
-        told = f'<p class="gold">Gold answer <strong>{escape(" or ".join(gold))}</strong>{source}</p>'
+def asked_line(asked: Question | None = None, arms: Sequence[Arm] = (), judged: Sequence[Verdict | None] = ()) -> str:
+    """The question that the cards answer, its gold answer or why there is no verdict, and who is right."""
+    if asked is None:
+        hint = '<p class="hint">Pick a chart, ask a question, and compare.</p>'
+        return f'<div class="asked"><h2>Answers</h2>{hint}</div>'
+    if asked.gold:
+        source = "yours" if asked.gold_from == "you" else asked.gold_from
+        told = f"Gold answer {_gold(asked.gold)}{f' ({escape(source)})' if source else ''}"
+        if asked.sampled:
+            told += f"; {escape(asked.sampled_from)} {'say' if asked.sampled_from.endswith('s') else 'says'} "
+            told += _gold(asked.sampled)
     else:
-        told = '<p class="gold">No gold answer is known, so there are answers and no verdicts.</p>'
-    asked = f'<p class="question" dir="auto">{escape(question)}</p>' if question else ""
-    return f'<div class="asked"><h2>Answers</h2>{asked}{told}</div>'
+        told = "No gold answer is known, so there are answers and no verdicts."
+    winner = escape(winner_line(arms, judged, asked.gold)) if asked.gold else ""
+    return (
+        f'<div class="asked"><h2>Answers</h2><p class="question" dir="auto">{escape(asked.text)}</p>'
+        f'<p class="gold">{told}</p><p class="winner">{winner}</p></div>'
+    )
+
+
+def _gold(answers: Sequence[str]) -> str:
+    return f"<strong>{escape(' or '.join(answers))}</strong>"
 
 
 def chips(questions: Sequence[str]) -> str:
@@ -117,13 +135,7 @@ def _state(answer: Answer | None, phase: Phase) -> tuple[str, str]:
 
 
 def _verdicts(judged: Verdict | None) -> str:
-    if judged is None:
-        return ""
-    lines = verdict("Correct" if judged.correct else "Not correct", judged.correct, judged.reason)
-    if judged.tolerant_reason is not None:
-        name = "Correct when format is forgiven" if judged.tolerant else "Not correct under the tolerant rule"
-        lines += verdict(name, judged.tolerant, judged.tolerant_reason)
-    return lines
+    return verdict(judged.standing, judged.told) if judged else ""
 
 
 def _figures(answer: Answer | None) -> str:

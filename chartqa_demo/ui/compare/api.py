@@ -38,12 +38,12 @@ def add_ask_endpoint(engine: Engine, inputs: list[Any]) -> None:
 
         Returns:
             One object per arm, streamed until all are done: arm, title, text, tokens, first_token_s, total_s, done,
-            error, correct, reason, tolerant, tolerant_reason.
+            cut (whether max_new_tokens ended it), error, correct, reason, tolerant, tolerant_reason.
         """
         try:
             asked = read_question(chart_path(image), question, gold, max_new_tokens, temperature, max_pixels, system)
             for answers in stream_answers(engine, asked):
-                yield records(engine.arms, answers, asked.gold)
+                yield records(engine.arms, answers, asked)
         except (QuestionError, ChartError, EngineError) as error:
             raise gr.Error(str(error), print_exception=False) from error
 

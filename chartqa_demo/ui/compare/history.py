@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from chartqa_demo.arms import Arm
 from chartqa_demo.engines import Answers
+from chartqa_demo.evaluate.rules import standing
 from chartqa_demo.ui.compare.question import Question, records
 from chartqa_demo.ui.markup import sign
 from chartqa_demo.ui.spreadsheet import as_csv
@@ -43,7 +44,7 @@ def entry(arms: Sequence[Arm], question: Question, answers: Answers) -> Entry:
         "chart": question.chart_name,
         "question": question.text,
         "gold": list(question.gold),
-        "answers": records(arms, answers, question.gold),
+        "answers": records(arms, answers, question),
     }
 
 
@@ -109,10 +110,10 @@ def _entry(one: Entry) -> str:
 
 
 def _answer(answer: dict[str, Any]) -> str:
-    correct = answer.get("correct")
+    correct, tolerant = answer.get("correct"), answer.get("tolerant")
     verdict = ""
     if isinstance(correct, bool):
-        verdict = " " + sign("Correct" if correct else "Not correct", correct, "verdict")
+        verdict = " " + sign(standing(correct, tolerant if isinstance(tolerant, bool) else correct), "verdict")
     text = f"Failed: {answer['error']}" if isinstance(answer.get("error"), str) else answer["text"]
     return f'<div><dt>{escape(answer["title"])}</dt><dd><span dir="auto">{escape(text)}</span>{verdict}</dd></div>'
 

@@ -6,6 +6,7 @@ app, in the API and in the exported history alike.
 
 import logging
 import math
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from chartqa_demo.arms import Arm
-from chartqa_demo.engines import Answers, Engine, Options
+from chartqa_demo.engines import Answer, Answers, Engine, Options
 from chartqa_demo.errors import ChartError, EngineError, QuestionError
 from chartqa_demo.evaluate.rules import Verdict, best_verdict
 from chartqa_demo.images import load_chart
@@ -33,12 +34,15 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class Question:
     """One question about one chart file. gold: accepted answers, empty where none is known; gold_from: where they are
-    known from; asked_at: Unix time, which makes the same question, asked again, another one."""
+    known from ("you" for the visitor's own, which wins); sampled, sampled_from: what the data set says then instead;
+    asked_at: Unix time, which makes the same question, asked again, another one."""
 
     chart: Path
     text: str
     gold: tuple[str, ...] = ()
     gold_from: str = ""
+    sampled: tuple[str, ...] = ()
+    sampled_from: str = ""
     chart_name: str = ""
     options: Options = field(default_factory=Options)
     asked_at: float = field(default_factory=time.time)
@@ -75,7 +79,7 @@ def read_question(
     """The question of a visitor or API caller, whose values can be anything. Raises QuestionError.
 
     `known_golds` are the gold answers of the chart's own questions, `source` is where they come from; a gold answer
-    given by the visitor serves other questions. `max_pixels` 0 or None is the engine's own limit.
+    given by the visitor wins. `max_pixels` 0 or None is the engine's own limit.
     """
     if chart is None:
         raise QuestionError("Add a chart first: upload or paste a picture, or pick one of the example charts.")
@@ -95,11 +99,25 @@ def read_question(
     return Question(
         chart,
         question,
-        gold=known or ((typed,) if typed else ()),
-        gold_from=source if known else "you" if typed else "",
+        gold=(plain_gold(typed),) if typed else known,
+        gold_from="you" if typed else source if known else "",
+        sampled=known if typed else (),
+        sampled_from=source if typed and known else "",
         chart_name=chart_name,
         options=options,
     )
+
+
+def plain_gold(typed: str) -> str:
+    """A gold answer in ChartQA's form: a number without thousands commas, currency and per cent sign, else the text.
+
+    The canonical rule reads gold answers with `float`, so "42,755" as typed could be met by the same text alone.
+    """
+    number = re.fullmatch(r"([-+−]?)\s*[$€£¥₹]?\s*(\d{1,3}(?:,\d{3})+|\d+)(\.\d+)?\s*[€%]?", typed)
+    if not number:
+        return typed
+    sign, whole, fraction = number.groups()
+    return f"{'-' if sign in ('-', '−') else ''}{whole.replace(',', '')}{fraction or ''}"
 
 
 def stream_answers(engine: Engine, question: Question) -> Iterator[Answers]:
@@ -139,7 +157,12 @@ def verdicts(answers: Answers, gold: Sequence[str]) -> list[Verdict | None]:
     ]
 
 
-def records(arms: Sequence[Arm], answers: Answers, gold: Sequence[str]) -> list[dict[str, Any]]:
+def was_cut(answer: Answer, options: Options) -> bool:
+    """Whether the longest answer that the settings allow ended this one."""
+    return answer.done and answer.error is None and answer.tokens >= options.max_new_tokens
+
+
+def records(arms: Sequence[Arm], answers: Answers, question: Question) -> list[dict[str, Any]]:
     """The answers as JSON: one object per arm, times in seconds, verdict fields null where there is none."""
     return [
         {
@@ -150,6 +173,7 @@ def records(arms: Sequence[Arm], answers: Answers, gold: Sequence[str]) -> list[
             "first_token_s": answer.first_token_s,
             "total_s": answer.total_s,
             "done": answer.done,
+            "cut": was_cut(answer, question.options),
             "error": answer.error,
             "recorded": answer.recorded,
             "correct": judged.correct if judged else None,
@@ -157,7 +181,7 @@ def records(arms: Sequence[Arm], answers: Answers, gold: Sequence[str]) -> list[
             "tolerant": judged.tolerant if judged else None,
             "tolerant_reason": judged.tolerant_reason if judged else None,
         }
-        for arm, answer, judged in zip(arms, answers, verdicts(answers, gold), strict=True)
+        for arm, answer, judged in zip(arms, answers, verdicts(answers, question.gold), strict=True)
     ]
 
 

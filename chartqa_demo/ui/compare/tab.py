@@ -28,9 +28,9 @@ from chartqa_demo.ui.compare.charts import (
 )
 from chartqa_demo.ui.compare.details import Details
 from chartqa_demo.ui.compare.history import entry, history_list, read_entries, with_entry
-from chartqa_demo.ui.compare.question import Question, chart_path, read_question, stream_answers, verdicts
+from chartqa_demo.ui.compare.question import Question, chart_path, read_question, stream_answers, verdicts, was_cut
 from chartqa_demo.ui.events import PRIVATE, QUICK, Updates, at_once
-from chartqa_demo.ui.markup import PICK_JS, notice, status
+from chartqa_demo.ui.markup import PICK_JS, notice, standing_words, status
 
 # On a phone the answers come to the top; on a wide screen as much of the chart stays in view as can.
 SCROLL_TO_ANSWERS = """
@@ -134,7 +134,7 @@ class CompareTab:
     def lay_out_answers(self) -> None:
         """The question with its gold answer, and one card per arm."""
         with gr.Column(elem_id="answers"):
-            self.asked_line = gr.HTML(asked_line("", (), ""), elem_id="asked", apply_default_css=False)
+            self.asked_line = gr.HTML(asked_line(), elem_id="asked", apply_default_css=False)
             with gr.Row(elem_id="cards", equal_height=True):
                 self.columns = []
                 for arm in self.engine.arms:
@@ -330,20 +330,22 @@ class CompareTab:
         judged = verdicts(run.answers, gold) or [None] * len(arms)
         return {
             self.run: run,
-            self.asked_line: asked_line(asked.text, gold, asked.gold_from) if asked else asked_line(),
+            self.asked_line: asked_line(asked, arms, judged if run.phase == "done" else ()),
             self.status: status(told),
             self.stop_button: gr.update(interactive=run.phase in ("waiting", "running")),
             **{
-                column: answer_card(arm, answer, run.phase, verdict)
+                column: answer_card(arm, answer, run.phase, verdict, asked.options if asked else None)
                 for column, arm, answer, verdict in zip(self.columns, arms, answers, judged, strict=True)
             },
         }
 
     def announce(self, asked: Question, answers: Answers) -> str:
-        """ "3 answers ready: Pretrained not correct, ..."."""
+        """ "3 answers ready: Pretrained wrong, ..."."""
         told = []
         for arm, answer, judged in zip(self.engine.arms, answers, verdicts(answers, asked.gold), strict=True):
             if answer.error or judged:
-                result = "failed" if answer.error else "correct" if judged and judged.correct else "not correct"
+                result = "failed" if answer.error or not judged else standing_words(judged.standing)
                 told.append(f"{arm.title} {result}")
-        return f"{len(answers)} answers ready{': ' if told else ''}{', '.join(told)}."
+            if was_cut(answer, asked.options):
+                told.append(f"{arm.title} stopped at {asked.options.max_new_tokens:,} tokens")
+        return f"{len(answers)} answers ready{': ' if told else ''}{'; '.join(told)}."

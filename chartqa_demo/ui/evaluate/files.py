@@ -70,7 +70,7 @@ class ResultsFolder:
             except (ValueError, KeyError, TypeError) as error:
                 log.warning("%s is not a file of scores, the answers are used: %s", scores, error)
         results = self.results(name)
-        return None if results is None else figures_of(results, [rule])
+        return None if results is None else figures_of(results, list(dict.fromkeys((rule, "canonical", "tolerant"))))
 
     def seconds_per_question(self, model: str) -> float | None:
         """How long `model` took per question in its newest evaluation here."""

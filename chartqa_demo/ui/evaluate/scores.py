@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from chartqa_demo.evaluate.record import ALL, GROUPS, Item
-from chartqa_demo.evaluate.rules import RULE_NOTES, RULES, best_verdict
+from chartqa_demo.evaluate.rules import RULE_NOTES, RULES, best_verdict, standing
 from chartqa_demo.evaluate.statistics import Score
 from chartqa_demo.evaluate.tables import Column, Figures, accuracy_table, as_html, heading
 from chartqa_demo.ui.markup import sign, verdict
@@ -73,26 +73,34 @@ def _counted(figures: Figures) -> str:
 
 
 def _bars(figures: Figures, rule: str) -> str:
+    # No headline under one rule alone: a right answer in a sentence is wrong under one and right under the other.
+    other, words = ("canonical", "as ChartQA scores") if rule == "tolerant" else ("tolerant", "with format forgiven")
     head = "".join(f'<th scope="col">{GROUP_TITLES[group]}</th>' for group in reversed(GROUPS))
     rows = "".join(
         f'<tr><th scope="row">{escape(figures.title_of(arm))}</th>'
-        + "".join(_bar(groups[group], GROUP_TITLES[group]) for group in reversed(GROUPS))
+        + "".join(
+            _bar(groups[group], GROUP_TITLES[group], figures.scores[other][arm][group], words)
+            for group in reversed(GROUPS)
+        )
         + "</tr>"
         for arm, groups in figures.scores[rule].items()
     )
     return f'<table class="bars"><thead><tr><th scope="col">Arm</th>{head}</tr></thead><tbody>{rows}</tbody></table>'
 
 
-def _bar(score: Score, group: str) -> str:
+def _bar(score: Score, group: str, beside: Score, words: str) -> str:
     if score.accuracy is None or score.low is None or score.high is None:
         return f'<td data-group="{group}"><span class="none">no question</span></td>'
     accuracy, low, high = (100 * value for value in (score.accuracy, score.low, score.high))
+    also = 100 * (beside.accuracy or 0)
     return (
         f'<td data-group="{group}"><span class="bar" aria-hidden="true">'
+        f'<span class="fill also" style="width:{also:.1f}%"></span>'
         f'<span class="fill" style="width:{accuracy:.1f}%"></span>'
         f'<span class="range" style="left:{low:.1f}%;width:{high - low:.1f}%"></span></span>'
         f'<span class="figure"><strong>{accuracy:.1f} %</strong> {low:.1f} to {high:.1f}'
-        f' <span class="count">n = {score.asked:,}</span></span></td>'
+        f' <span class="count">n = {score.asked:,}</span>'
+        f'<span class="also-told"><strong>{also:.1f} %</strong> {words}</span></span></td>'
     )
 
 
@@ -104,24 +112,29 @@ def _rules(figures: Figures, rule: str) -> str:
 def _tests(figures: Figures, rule: str) -> str:
     if rule not in figures.comparisons:
         return '<p class="tests">The arms are tested against each other when the evaluation ends or is stopped.</p>'
-    told = "".join(f"<li>{escape(one)}.</li>" for one in figures.in_words(rule))
-    return f'<ul class="tests">{told}</ul>' if told else ""
+    told = ""
+    for one in dict.fromkeys((rule, "canonical", "tolerant")):
+        words = {"canonical": "As ChartQA scores", "tolerant": "With format forgiven"}.get(one, f"Under {one}")
+        if figures.comparisons.get(one):
+            said = "".join(f"<li>{escape(sentence)}.</li>" for sentence in figures.in_words(one))
+            told += f"<div><h4>{words}</h4><ul>{said}</ul></div>"
+    return f'<div class="tests">{told}</div>' if told else ""
 
 
 def _short_answers(item: Item, rule: str, titles: Mapping[str, str]) -> str:
     if item.error:
         return f'<span class="failed">{escape(item.error)}</span>'
     return "".join(
-        f"<span><b>{escape(title)}</b> {_sign(item.correct(arm, rule))} "
+        f"<span><b>{escape(title)}</b> {_sign(item.correct(arm, rule), item.correct(arm, 'tolerant'))} "
         f"{escape(_cut(item.answers.get(arm, '')))}</span>"
         for arm, title in titles.items()
     )
 
 
-def _sign(good: bool | None) -> str:
-    if good is None:
+def _sign(good: bool | None, tolerant: bool | None) -> str:
+    if good is None or tolerant is None:
         return '<span class="none">no answer</span>'
-    return sign("right" if good else "wrong", good)
+    return sign(standing(good, tolerant))
 
 
 def _whole_answer(item: Item, arm: str, title: str, rule: str) -> str:
@@ -132,17 +145,11 @@ def _whole_answer(item: Item, arm: str, title: str, rule: str) -> str:
     if not item.gold:  # asked, not scored
         return f'<div><dt>{escape(title)}</dt><dd><p class="answer">{escape(text)}</p></dd></div>'
     judged = best_verdict(text, item.gold)
-    lines = _verdict("canonical", judged.correct, judged.reason)
-    if judged.tolerant_reason is not None:
-        lines += _verdict("tolerant", judged.tolerant, judged.tolerant_reason)
+    lines = verdict(judged.standing, judged.told)
     if rule in ("exact", "year-strict"):
-        lines += _verdict(rule, bool(item.correct(arm, rule)), RULE_NOTES[rule])
+        lines += verdict("right" if item.correct(arm, rule) else "wrong", RULE_NOTES[rule], rule)
     said = f'<p class="answer">{escape(text)}</p>' if text.strip() else '<p class="empty">An empty answer.</p>'
     return f"<div><dt>{escape(title)}</dt><dd>{said}{lines}</dd></div>"
-
-
-def _verdict(rule: str, good: bool, reason: str) -> str:
-    return verdict(f"{'Correct' if good else 'Not correct'} ({rule})", good, reason)
 
 
 def _cut(text: str, limit: int = 90) -> str:

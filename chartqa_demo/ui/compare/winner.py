@@ -1,0 +1,45 @@
+"""Who is right, in one sentence over the cards."""
+
+from collections.abc import Sequence
+
+from chartqa_demo.arms import Arm
+from chartqa_demo.evaluate.rules import Standing, Verdict
+
+
+def winner_line(arms: Sequence[Arm], judged: Sequence[Verdict | None], gold: Sequence[str]) -> str:
+    """ "All three found 1400; only Adapter wrote it as ChartQA wants."; empty until every arm has its verdict."""
+    if not judged or not any(judged):
+        return ""
+    by_standing: dict[Standing | None, list[str]] = {}
+    for arm, verdict in zip(arms, judged, strict=True):
+        by_standing.setdefault(verdict.standing if verdict else None, []).append(arm.title)
+    right, other = by_standing.get("right", []), by_standing.get("other-form", [])
+    found = [arm.title for arm in arms if arm.title in (*right, *other)]
+    wanted = " or ".join(gold)
+    if not found:
+        told = f"None of the {_number(len(arms))} found {wanted}" if len(arms) > 1 else f"{arms[0].title} is wrong"
+    else:
+        told = f"{_names(found, len(arms))} found {wanted}"
+    if other:
+        told += f"; {f'only {_list(right)}' if right else 'none'} wrote it as ChartQA wants"
+    if lenient := by_standing.get("only-canonical", []):
+        told += (
+            f"; {_list(lenient)} passes by ChartQA's 5 % alone"
+            if len(lenient) == 1
+            else (f"; {_list(lenient)} pass by ChartQA's 5 % alone")
+        )
+    return f"{told}."
+
+
+def _names(found: Sequence[str], arms: int) -> str:
+    if len(found) == arms > 1:
+        return f"All {_number(arms)}" if arms > 2 else "Both"
+    return f"Only {found[0]}" if len(found) == 1 and arms > 1 else _list(found)
+
+
+def _list(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def _number(count: int) -> str:
+    return {2: "two", 3: "three"}.get(count, str(count))

@@ -33,8 +33,7 @@ Standing = Literal["right", "other-form", "only-canonical", "wrong"]
 class Verdict:
     """What the canonical rule says, and the tolerant rule beside it.
 
-    `reason` explains `correct` in words; `tolerant_reason` is there only where the two rules differ. `told` is what a
-    reader needs to hear about both: the form that `float` refuses explains nothing where the answer is wrong anyway.
+    `reason` explains `correct`, `tolerant_reason` is there only where the rules differ; `told` explains both at once.
     """
 
     correct: bool
@@ -52,9 +51,7 @@ class Verdict:
 
 def standing(correct: bool, tolerant: bool) -> Standing:
     """What the canonical and the tolerant verdict say together."""
-    if correct:
-        return "right" if tolerant else "only-canonical"
-    return "other-form" if tolerant else "wrong"
+    return ("right" if tolerant else "only-canonical") if correct else ("other-form" if tolerant else "wrong")
 
 
 def is_correct(prediction: str, gold: str, rule: str = "canonical") -> bool:
@@ -82,18 +79,13 @@ def verdict(prediction: str, gold: str) -> Verdict:
     correct, reason = canonical_verdict(prediction, gold)
     tolerant, why = tolerant_verdict(prediction, gold)
     told = reason
-    if tolerant and not correct:
-        told = f"{why}. ChartQA's own rule says no: {reason}"
-    elif correct and not tolerant:
-        told = f"{why}. ChartQA's own rule says yes: {reason}"
-    elif not correct and prediction.strip() and _canonical_number(gold) and _forms_differ(prediction, gold):
-        told = why
+    if tolerant != correct:
+        told = f"{why}. ChartQA's own rule says {'yes' if correct else 'no'}: {reason}"
+    elif not correct and prediction.strip() and _canonical_number(gold):
+        # A person reads "$1,700" and "22%" otherwise than `float` and the division by 100 do.
+        misread = _canonical_number(prediction) is None or prediction.endswith("%") != gold.endswith("%")
+        told = why if misread else reason
     return Verdict(correct, reason, tolerant, why if tolerant != correct else None, gold, told)
-
-
-def _forms_differ(prediction: str, gold: str) -> bool:
-    """Whether the canonical rule reads the prediction as something else than a person does."""
-    return _canonical_number(prediction) is None or prediction.endswith("%") != gold.endswith("%")
 
 
 def best_verdict(prediction: str, golds: Sequence[str]) -> Verdict:
@@ -144,16 +136,15 @@ def _numbers_in_words(prediction: str, gold: str, change: float) -> str:
         return f"{prediction} against {gold}: not numbers that can be compared"
     within = "within" if change <= MAX_RELATIVE_CHANGE else "more than"
     if prediction.endswith("%") != gold.endswith("%"):
-        percent_one = prediction if prediction.endswith("%") else gold
-        read = f"{percent_one} is read as {_canonical_number(percent_one):g}"
+        one = prediction if prediction.endswith("%") else gold
+        read = f"{one} is read as {_canonical_number(one):g}"
         return f"{prediction} against {gold}: {read}, {within} 5 %{'' if within == 'within' else ' off'}"
     if change > FAR_OFF:
         return f"{prediction} against {gold}: more than {FAR_OFF} times the gold answer away"
     percent = 100 * change
     # One decimal is enough except beside the limit, where "5.0 % off, more than 5 %" would puzzle a reader.
     off = f"{percent:.3f}" if abs(percent - 5) < 0.05 else f"{percent:,.1f}"
-    if off == "0.0":
-        off = "less than 0.1"
+    off = "less than 0.1" if off == "0.0" else off
     return f"{prediction} against {gold}: {off} % off, {within} 5 %"
 
 

@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-RULES: tuple[str, ...] = ("canonical", "exact", "year-strict", "tolerant")
-
+# Every rule with what a reader is told of it, in the order of the tables; `is_correct` has a line for each.
 RULE_NOTES: dict[str, str] = {
     "canonical": "Relaxed accuracy as pix2struct, lmms-eval and VLMEvalKit compute it: numbers within 5 %, "
     "other answers equal but for letter case.",
@@ -21,6 +20,7 @@ RULE_NOTES: dict[str, str] = {
     "tolerant": "Year-strict, and format is forgiven: commas, currency, %, units, the final full stop, "
     "an answer given in a whole sentence.",
 }
+RULES: tuple[str, ...] = tuple(RULE_NOTES)
 
 MAX_RELATIVE_CHANGE = 0.05
 FAR_OFF = 10  # times the gold answer; beyond it a percentage says nothing to a reader

@@ -59,18 +59,21 @@ class ResultsFolder:
             return None
 
     def figures(self, name: str | None, rule: str) -> Figures | None:
-        """The figures of an evaluation, from its scores where these are up to date, else from the answers."""
+        """The figures of an evaluation, from its scores where these are up to date and know `rule`, else from the
+        answers; without answers, whatever rules the scores know."""
         path = self.path(name)
         if path is None:
             return None
-        scores = path.with_suffix(".json")
+        scores, known = path.with_suffix(".json"), None
         if scores.exists() and (path == scores or scores.stat().st_mtime_ns >= path.stat().st_mtime_ns):
             try:
-                return figures_of_summary(json.loads(scores.read_text(encoding="utf-8")))
+                known = figures_of_summary(json.loads(scores.read_text(encoding="utf-8")))
+                if rule in known.scores:
+                    return known
             except (ValueError, KeyError, TypeError) as error:
                 log.warning("%s is not a file of scores, the answers are used: %s", scores, error)
         results = self.results(name)
-        return None if results is None else figures_of(results, list(dict.fromkeys((rule, "canonical", "tolerant"))))
+        return known if results is None else figures_of(results, list(dict.fromkeys((rule, "canonical", "tolerant"))))
 
     def seconds_per_question(self, model: str) -> float | None:
         """How long `model` took per question in its newest evaluation here."""

@@ -19,11 +19,14 @@ def scores_section(figures: Figures | None, rule: str) -> str:
     """Accuracy under `rule` with intervals, the other rules beside it, and the tests in words."""
     if figures is None:
         return '<div class="measured"><p class="empty">Nothing measured yet. Start an evaluation above.</p></div>'
+    shown = f'<p class="rule"><strong>{escape(rule)}</strong> {escape(RULE_NOTES[rule])}</p>'
+    if rule in figures.scores:
+        shown += _bars(figures, rule) + _tests(figures, rule)
+    else:
+        shown += '<p class="empty">This evaluation was not scored under this rule, and its answers are not here.</p>'
     return (
         f'<div class="measured"><h3>{escape(heading(figures.settings))}</h3>'
-        f'<p class="meta">{_counted(figures)}</p>'
-        f'<p class="rule"><strong>{escape(rule)}</strong> {escape(RULE_NOTES[rule])}</p>'
-        f"{_bars(figures, rule)}{_tests(figures, rule)}{_rules(figures, rule)}</div>"
+        f'<p class="meta">{_counted(figures)}</p>{shown}{_rules(figures, rule)}</div>'
     )
 
 
@@ -105,7 +108,7 @@ def _bar(score: Score, group: str, beside: Score, words: str) -> str:
 
 
 def _rules(figures: Figures, rule: str) -> str:
-    table = accuracy_table(figures, [Column(name, name) for name in RULES], "Arm")
+    table = accuracy_table(figures, [Column(name, name) for name in RULES if name in figures.scores], "Arm")
     return as_html(table, "rules", "All questions under every scorer, in %", rule)
 
 
@@ -146,7 +149,7 @@ def _whole_answer(item: Item, arm: str, title: str, rule: str) -> str:
         return f'<div><dt>{escape(title)}</dt><dd><p class="answer">{escape(text)}</p></dd></div>'
     judged = best_verdict(text, item.gold)
     lines = verdict(judged.standing, judged.told)
-    if rule in ("exact", "year-strict"):
+    if rule not in ("canonical", "tolerant"):
         lines += verdict("right" if item.correct(arm, rule) else "wrong", RULE_NOTES[rule], rule)
     said = f'<p class="answer">{escape(text)}</p>' if text.strip() else '<p class="empty">An empty answer.</p>'
     return f"<div><dt>{escape(title)}</dt><dd>{said}{lines}</dd></div>"

@@ -27,7 +27,10 @@ STANDINGS: dict[Standing, tuple[str, str, str]] = {
 PICK_JS = """
 element.addEventListener("click", (event) => {
   const button = event.target.closest("button[data-index]");
-  if (button) trigger("select", { index: Number(button.dataset.index) });
+  if (!button) return;
+  for (const one of element.querySelectorAll("[aria-current]")) one.removeAttribute("aria-current");
+  if (button.closest(".items")) button.setAttribute("aria-current", "true");
+  trigger("select", { index: Number(button.dataset.index) });
 });
 """
 

@@ -221,6 +221,12 @@ def test_questions_are_filtered_paged_and_opened_in_compare(open_tab: OpenTab, e
     expect(items.get_by_role("button").first).not_to_contain_text("test/0 ")
     choose(page, "Order", "As in the data set")
     items.get_by_role("button").filter(has_text="test/8 ").click()
+    marked = items.locator("button[aria-current]")
+    expect(marked).to_contain_text(["test/8 "])
+    page.get_by_label("tolerant", exact=True).check()
+    expect(marked).to_have_count(0)  # under this rule it is not the adapter alone that is right
+    page.get_by_label("canonical", exact=True).check()
+    expect(marked).to_contain_text(["test/8 "])
     detail = page.locator("#evaluation-item")
     expect(detail).to_contain_text("What is 8? <i>Markup</i>")
     expect(detail).to_contain_text("<b>0</b>")

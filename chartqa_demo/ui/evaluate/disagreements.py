@@ -97,7 +97,7 @@ class Disagreements:
 
     def connect(self, shown: gr.Dropdown, rule: gr.Radio, seed: gr.Number) -> None:
         """The events. `shown` names the evaluation."""
-        self.filtered = [shown, rule, self.who, self.kind, self.source, self.order, seed]
+        self.filtered = [shown, rule, self.who, self.kind, self.source, self.order, seed, self.picked]
         chosen = [one.input for one in (self.who, self.kind, self.source, self.order)]
         gr.on(chosen, self.browse, self.filtered, self.list_outputs, **QUICK)
         paging = [self.first, *self.filtered]
@@ -131,6 +131,7 @@ class Disagreements:
         source: str,
         order: Literal["id", "random"],
         seed: float | None,
+        picked: str = "",
         first: int = 0,
     ) -> Updates:
         """One page of the questions that pass the filters, from number `first` on."""
@@ -143,7 +144,7 @@ class Disagreements:
         if results is None and name is not None:
             shown = no_answers_kept()
         else:
-            shown = item_list(page, first + 1, len(found), rule, titles(results))
+            shown = item_list(page, first + 1, len(found), rule, titles(results), picked)
         return {
             self.first: first,
             self.listed: tuple(item.id for item in page),

@@ -30,12 +30,16 @@ def scores_section(figures: Figures | None, rule: str) -> str:
     )
 
 
-def item_list(items: Sequence[Item], first: int, total: int, rule: str, titles: Mapping[str, str]) -> str:
-    """One page of questions with every arm's answer; `first` counts from 1. Each row is a button that opens it."""
+def item_list(
+    items: Sequence[Item], first: int, total: int, rule: str, titles: Mapping[str, str], picked: str = ""
+) -> str:
+    """One page of questions with every arm's answer; `first` counts from 1. Each row is a button that opens it; the
+    one with the id `picked` is marked, as the browser marks it when it is clicked."""
     if not total:
         return '<div class="items"><p class="empty">No question passes these filters.</p></div>'
     rows = "".join(
-        f'<li><button type="button" data-index="{index}"><span class="question">{escape(item.question)}</span>'
+        f'<li><button type="button" data-index="{index}"{_mark(item.id == picked)}>'
+        f'<span class="question">{escape(item.question)}</span>'
         f'<span class="meta">{escape(item.id)} · {escape(item.kind)} · {escape(item.source)} · gold answer '
         f"<strong>{escape(' or '.join(item.gold))}</strong></span>"
         f'<span class="answers">{_short_answers(item, rule, titles)}</span></button></li>'
@@ -66,6 +70,10 @@ def item_detail(item: Item | None, rule: str, titles: Mapping[str, str], chart_s
         f'<p class="gold">Gold answer <strong>{escape(" or ".join(item.gold))}</strong></p>{failed}'
         f"<dl>{''.join(_whole_answer(item, arm, title, rule) for arm, title in titles.items())}</dl></div>"
     )
+
+
+def _mark(picked: bool) -> str:
+    return ' aria-current="true"' if picked else ""
 
 
 def _counted(figures: Figures) -> str:

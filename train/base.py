@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoModelForImageTextToText, AutoProcessor, BitsAndBytesConfig, PreTrainedModel
+from transformers import AutoModelForImageTextToText, BitsAndBytesConfig, PreTrainedModel
 from trl import ModelConfig, get_quantization_config
 
 from chartqa_demo.arms import folds_system
-from chartqa_demo.engines.loading import Choice, base_folder, counts_pixels, set_pixel_limits
+from chartqa_demo.engines.loading import Choice, base_folder, counts_pixels, load_processor, set_pixel_limits
 from chartqa_demo.images import Size
 from chartqa_demo.settings import BUNDLED_BASE, Settings
 from train.progress import RunError
@@ -54,9 +54,9 @@ def load(recipe: Recipe, model_args: ModelConfig) -> Base:
             attn_implementation=model_args.attn_implementation,
             quantization_config=quantization(recipe, model_args),
         )
-        processor = AutoProcessor.from_pretrained(folder)
     except (OSError, ValueError, ImportError) as error:
         raise RunError(f"The base model {asked_for} could not be loaded: {error}") from error
+    processor = load_processor(folder, asked_for)
     shrink_to = set_pixel_limits(processor, pixel_limits(recipe), None)
     size = dict(processor.image_processor.size) if counts_pixels(processor) else {}
     return Base(

@@ -11,8 +11,9 @@ from transformers import DynamicCache
 from chartqa_demo.arms import ARMS, Arm
 from chartqa_demo.engines.fast.layers import Adapted
 from chartqa_demo.engines.fast.steps import Decoder
-from chartqa_demo.engines.local import LocalEngine, left_padded
+from chartqa_demo.engines.local import LocalEngine
 from chartqa_demo.engines.looks import encoder_outputs
+from chartqa_demo.engines.streaming import left_padded
 from chartqa_demo.errors import EngineError
 
 COPIES = (2, 3, 4, 6, 8, 16)  # of the three rows, in the larger eager batches

@@ -16,6 +16,7 @@ from chartqa_demo.data.splits import open_split
 from chartqa_demo.engines import Options
 from chartqa_demo.engines.local import LocalEngine
 from chartqa_demo.engines.looks import Look, look
+from chartqa_demo.engines.streaming import generation_settings
 from chartqa_demo.errors import EngineError
 from chartqa_demo.images import fit_canvas
 
@@ -74,7 +75,7 @@ class Bench:
             text = engine.prompt_text(arm, QUESTION, Options())
             inputs = engine.processor(text=[text], images=[[chart]], return_tensors="pt").to(engine.base.device)
             seen = FirstToken(self.clock)
-            settings = engine._generation(Options(max_new_tokens=tokens))
+            settings = generation_settings(Options(max_new_tokens=tokens))
             with torch.inference_mode():
                 if arm.adapter:
                     out = model.generate(**inputs, streamer=seen, **settings)

@@ -9,16 +9,26 @@ from PIL import Image
 from chartqa_demo.arms import Arm
 from chartqa_demo.settings import Settings
 
+# Qwen2-VL's own temperature. Over much less logits leave float32, which samples the likeliest token at best.
+GREEDY_BELOW = 0.01
+
 
 @dataclass(frozen=True)
 class Options:
-    """Generation settings of one question. temperature 0 is greedy; system replaces the prompted arm's message;
+    """Generation settings of one question. temperature below GREEDY_BELOW is greedy; seed: of what is sampled, None for
+    another answer each time; system replaces the prompted arm's message;
     max_pixels caps the chart's area for this question (None: the engine's own limit)."""
 
     max_new_tokens: int = 64
     temperature: float = 0.0
     max_pixels: int | None = None
     system: str | None = None
+    seed: int | None = None
+
+    @property
+    def greedy(self) -> bool:
+        """Whether the likeliest token is always taken."""
+        return not self.temperature >= GREEDY_BELOW  # NaN, too
 
 
 @dataclass(frozen=True)

@@ -220,9 +220,9 @@ class EndpointEngine:
             latest = answer
             tell(answer)
 
-        sampling = (
-            {"temperature": 0.0} if options.temperature <= 0 else {"temperature": options.temperature, "top_p": 1.0}
-        )
+        sampling = {"temperature": 0.0} if options.greedy else {"temperature": options.temperature, "top_p": 1.0}
+        if not options.greedy and options.seed is not None:
+            sampling["seed"] = options.seed
         request = {
             "model": model,
             "messages": self._turns(arm, question, options, url),

@@ -10,6 +10,7 @@ import torch
 from transformers import CONFIG_MAPPING, AutoModelForImageTextToText, AutoProcessor, BitsAndBytesConfig
 
 from chartqa_demo.adapters.contract import Contract
+from chartqa_demo.arms import PRETRAINED, messages
 from chartqa_demo.errors import EngineError, HubError, first_line
 from chartqa_demo.settings import (
     BUNDLED_ADAPTER,
@@ -24,6 +25,7 @@ from chartqa_demo.space.hub import MODEL_FILES, local_folder
 
 BF16_BYTES = 20 * 2**30  # 16.6 GB of weights, three arms' cache and the vision tower's activations
 NF4_BYTES = 9 * 2**30
+LFS_POINTER = b"version https://git-lfs"
 ZEROGPU_BYTES = 44 * 2**30  # of the 48 GB that come with a question; before the first one there is no GPU to ask
 
 
@@ -107,7 +109,15 @@ def base_folder(name: str, revision: str | None) -> Path:
             f"The base model {name} brings code of its own ({kind}), which this app does not run. Serve it with vLLM "
             "or another OpenAI-compatible server, and start the app with --endpoint and --base-name."
         )
-    return local_folder(name, revision, MODEL_FILES, "base model")
+    folder = local_folder(name, revision, MODEL_FILES, "base model")
+    for path in sorted(path for kind in ("*.safetensors", "*.json") for path in folder.glob(kind)):
+        with path.open("rb") as file:
+            if file.read(len(LFS_POINTER)) == LFS_POINTER:
+                raise EngineError(
+                    f"{path} is a pointer of Git LFS and not the file itself. Run `git lfs pull` in that folder, or "
+                    "give the Hub id of the model instead."
+                )
+    return folder
 
 
 def load_base(choice: Choice, settings: Settings) -> tuple[Any, Any]:
@@ -116,13 +126,13 @@ def load_base(choice: Choice, settings: Settings) -> tuple[Any, Any]:
         folder = base_folder(str(BUNDLED_BASE) if choice.bundled else choice.base, settings.base_revision)
     except HubError as error:
         raise EngineError(str(error)) from None
+    processor = load_processor(folder, choice.base)
     loading: dict[str, Any] = {"dtype": choice.dtype, "use_safetensors": True}
     if choice.quantize != "none":
         loading["quantization_config"] = bits_and_bytes(choice.quantize)
         loading["device_map"] = {"": choice.device}
     try:
         model: Any = AutoModelForImageTextToText.from_pretrained(folder, **loading)
-        processor = AutoProcessor.from_pretrained(folder)
     except torch.OutOfMemoryError as error:
         raise EngineError(f"{choice.base} does not fit into this GPU's memory. Use --quantize 4bit.") from error
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
@@ -131,6 +141,45 @@ def load_base(choice: Choice, settings: Settings) -> tuple[Any, Any]:
         model = model.to(choice.device)
     processor.tokenizer.padding_side = "left"  # answers begin where every row's prompt ends
     return model.eval(), processor
+
+
+def load_processor(folder: Path, name: str) -> Any:
+    """The processor of the base model `name`, with its limits in today's words and a chat template that shows one chart
+    exactly once. Raises EngineError: what is wrong with either would otherwise come out at the first question."""
+    try:
+        processor: Any = AutoProcessor.from_pretrained(folder)
+    except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError) as error:
+        raise EngineError(f"The processor of the base model {name} could not be loaded: {first_line(error)}") from error
+    if counts_pixels(processor):
+        size = dict(processor.image_processor.size)  # until transformers 4.46 it was written with min_ and max_pixels
+        least = size.get("shortest_edge", size.get("min_pixels"))
+        most = size.get("longest_edge", size.get("max_pixels"))
+        if not isinstance(least, int) or not isinstance(most, int) or not 0 < least <= most:
+            raise EngineError(
+                f"The processor of the base model {name} has the size {size}, which has to be limits in pixels: "
+                "shortest_edge and longest_edge, as in the files of Qwen2-VL."
+            )
+        processor.image_processor.size = {"shortest_edge": least, "longest_edge": most}
+    if getattr(processor, "chat_template", None) is None:
+        processor.chat_template = processor.tokenizer.chat_template
+    _check_template(processor, name)
+    return processor
+
+
+def _check_template(processor: Any, name: str) -> None:
+    way_out = "Put the template of the model it was made from beside it, as chat_template.jinja."
+    question = "How many bars?"
+    try:
+        text = processor.apply_chat_template(messages(PRETRAINED, question), tokenize=False, add_generation_prompt=True)
+    except Exception as error:  # a template is a program of its author's
+        told = first_line(error).rstrip(".")
+        raise EngineError(f"The base model {name} has no usable chat template: {told}. {way_out}") from error
+    charts = text.count(processor.image_token)
+    if charts != 1 or question not in text:
+        raise EngineError(
+            f"The chat template of the base model {name} writes {charts} images"
+            f"{'' if question in text else ' and no question'} for a question about one chart. {way_out}"
+        )
 
 
 def bits_and_bytes(kind: str) -> BitsAndBytesConfig:

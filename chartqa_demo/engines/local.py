@@ -11,7 +11,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,24 @@ from chartqa_demo.adapters.contract import Contract, arm_system, contract_notes,
 from chartqa_demo.adapters.load import load_adapter
 from chartqa_demo.arms import ARMS, Arm, folds_system, messages
 from chartqa_demo.engines import Answer, Answers, Options
+from chartqa_demo.engines.fast.choosing import NOT_FINITE
 from chartqa_demo.engines.fast.qwen2_vl import FastQwen2VL, unsupported
 from chartqa_demo.engines.internals import takes_features
 from chartqa_demo.engines.loading import Choice, adapter_for, choose, load_base, set_pixel_limits
 from chartqa_demo.engines.looks import Look, Looks, encoder_outputs, has_grid, look
-from chartqa_demo.engines.streaming import ReadableFailures, Row, RowStreamer, StopWhen, stream
+from chartqa_demo.engines.streaming import (
+    FiniteScores,
+    ReadableFailures,
+    Row,
+    RowStreamer,
+    StopWhen,
+    generation_settings,
+    left_padded,
+    overflow,
+    seeded,
+    stream,
+    until_end,
+)
 from chartqa_demo.errors import EngineError, HubError
 from chartqa_demo.images import shrink
 from chartqa_demo.settings import BUNDLED_ADAPTER, Settings
@@ -150,7 +163,7 @@ class LocalEngine:
         self, items: Sequence[tuple[Image.Image, str]], arms: Sequence[Arm], options: Options
     ) -> list[Answers]:
         """See `engines.Engine`. Greedy only; each chart is looked at once however many questions it has."""
-        if options.temperature > 0:
+        if not options.greedy:
             raise EngineError("Many questions at once are answered greedily; set the temperature to 0.")
         if not items:
             return []
@@ -176,8 +189,10 @@ class LocalEngine:
                 for group in self._batches(served):
                     mine = [i for i, arm in enumerate(arms_of_rows) if arm in group]
                     generate = self._generate([images[i] for i in mine], [texts[i] for i in mine], group, options)
-                    for i, tokens in zip(mine, self._until_end(generate(None, None)), strict=True):
+                    for i, tokens in zip(mine, generate(None, None), strict=True):
                         token_rows[i] = tokens
+        if any(NOT_FINITE in tokens for tokens in token_rows):  # nothing made of it may be scored
+            raise EngineError(overflow(self.base.dtype))
         seconds = time.perf_counter() - began
         answers = self.processor.tokenizer.batch_decode(token_rows, skip_special_tokens=True)
         found = [
@@ -265,14 +280,19 @@ class LocalEngine:
         inputs = self._inputs(images, texts)
         arms = list(group) * (len(texts) // len(group))
         mixed = self.adapter is not None and len(self._batches(self.arms)) == 1
-        settings = self._generation(options) | (self._adapter_names(arms) if mixed else {})
+        settings = generation_settings(options) | (self._adapter_names(arms) if mixed else {})
         base_only = self.adapter is not None and not mixed and not group[0].adapter
 
         def generate(streamer: Any, stopping: Any) -> list[list[int]]:
             criteria = StoppingCriteriaList([stopping] if stopping else [])
-            with torch.inference_mode(), self.model.disable_adapter() if base_only else nullcontext():
-                out = self.model.generate(**inputs, streamer=streamer, stopping_criteria=criteria, **settings)
-            return out[:, inputs["input_ids"].shape[1] :].tolist()
+            lost = set[int]()
+            finite = FiniteScores(streamer.break_row if streamer else lost.add)
+            with torch.inference_mode(), seeded(options, self.base.device), self._plain(base_only):
+                out = self.model.generate(
+                    **inputs, streamer=streamer, stopping_criteria=criteria, logits_processor=[finite], **settings
+                )
+            rows = until_end(out[:, inputs["input_ids"].shape[1] :].tolist(), self._end_ids())
+            return [[*row, NOT_FINITE] if i in lost else row for i, row in enumerate(rows)]
 
         return generate
 
@@ -337,21 +357,13 @@ class LocalEngine:
         at = ids.index(image)
         return [*ids[:at], *[image] * look.tokens, *ids[at + 1 :]]
 
-    def _until_end(self, rows: list[list[int]]) -> list[list[int]]:
-        ends = set(self._end_ids())
-        return [row[: next((i for i, token in enumerate(row) if token in ends), len(row))] for row in rows]
-
     def _adapter_names(self, arms: Sequence[Arm]) -> dict[str, list[str]]:
         if self.adapter is None:
             return {}
         return {"adapter_names": [self._name if arm.adapter else BASE for arm in arms]}
 
-    def _generation(self, options: Options) -> dict[str, Any]:
-        if options.temperature <= 0:  # None silences the sampling values that the 7B repository ships
-            chosen = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
-        else:
-            chosen = {"do_sample": True, "temperature": options.temperature, "top_p": 1.0, "top_k": 0}
-        return chosen | {"max_new_tokens": options.max_new_tokens}
+    def _plain(self, base_only: bool) -> AbstractContextManager[Any]:
+        return self.model.disable_adapter() if base_only else nullcontext()
 
     def _end_ids(self) -> list[int]:
         config = self.base.generation_config
@@ -360,6 +372,9 @@ class LocalEngine:
         return list(ends) if isinstance(ends, list) else [ends]
 
     def _answer(self, arm: Arm, row: Row, began: float) -> Answer:
+        if row.broken:
+            seconds = time.perf_counter() - began
+            return Answer(arm.key, total_s=seconds, done=True, error=overflow(self.base.dtype), error_kind="overflow")
         text = self.processor.tokenizer.decode(row.ids, skip_special_tokens=True)
         if row.done_at is None:  # half of a multi-byte character
             text = text.rstrip("\ufffd")
@@ -371,14 +386,6 @@ class LocalEngine:
             total_s=None if row.done_at is None else row.done_at - began,
             done=row.done_at is not None,
         )
-
-
-def left_padded(rows: Sequence[list[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """ids and attention mask, both (rows, longest), int64; the padding id is 0 and always masked."""
-    longest = max(map(len, rows))
-    ids = torch.tensor([[0] * (longest - len(row)) + row for row in rows], device=device)
-    mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows], device=device)
-    return ids, mask
 
 
 def _named(base: str) -> bool:

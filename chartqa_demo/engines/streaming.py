@@ -1,4 +1,4 @@
-"""The tokens of a batch, row by row, while `generate` is still running in its thread.
+"""The tokens of a batch, row by row, while `generate` is still running in its thread, and what `generate` is given.
 
 transformers' own TextIteratorStreamer takes one row only, waits for ever when `generate` raises, and cannot be
 stopped. Here a failure reaches the reader, and leaving the iterator ends the generation within one step.
@@ -8,23 +8,29 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from transformers import StoppingCriteria
 from transformers.generation import BaseStreamer
+from transformers.generation.logits_process import LogitsProcessor
 
+from chartqa_demo.engines import Options
+from chartqa_demo.engines.fast.choosing import NOT_FINITE
 from chartqa_demo.errors import EngineError, OutOfMemory, first_line
 
 
 @dataclass
 class Row:
-    """One row of the batch: its new token ids, and when it began and ended (time.perf_counter seconds)."""
+    """One row of the batch: its new token ids, when it began and ended (time.perf_counter seconds), and whether its
+    numbers have overflowed, which ends it."""
 
     ids: list[int] = field(default_factory=list)
     first_at: float | None = None
     done_at: float | None = None
+    broken: bool = False
 
 
 class RowStreamer(BaseStreamer):
@@ -53,12 +59,20 @@ class RowStreamer(BaseStreamer):
         for row, token in zip(self.rows, value.reshape(len(self.rows), -1)[:, 0].tolist(), strict=True):
             if row.done_at is not None:
                 continue
+            if token == NOT_FINITE:
+                row.broken, row.done_at = True, now
+                continue
             row.first_at = row.first_at or now
             if token in self._end_ids:
                 row.done_at = now
             else:
                 row.ids.append(token)
         self._news.put(True)
+
+    def break_row(self, row: int) -> None:
+        """Called by `FiniteScores` before the token of a step is put."""
+        self.rows[row].broken = True
+        self.rows[row].done_at = self.rows[row].done_at or time.perf_counter()
 
     def end(self) -> None:
         """Called by `generate` when it returns, and by `fail` when it does not."""
@@ -137,3 +151,61 @@ class ReadableFailures:
             ) from error
         if isinstance(error, (RuntimeError, ValueError, TypeError, IndexError, KeyError)):
             raise EngineError(f"The model failed on this question: {first_line(error)}") from error
+
+
+def generation_settings(options: Options) -> dict[str, Any]:
+    """Arguments of `generate`; the rest is what the model's generation_config.json says."""
+    if options.greedy:  # None silences the sampling values that the 7B repository ships
+        chosen = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+    else:
+        chosen = {"do_sample": True, "temperature": options.temperature, "top_p": 1.0, "top_k": 0}
+    return chosen | {"num_beams": 1, "max_new_tokens": options.max_new_tokens}
+
+
+@contextmanager
+def seeded(options: Options, device: torch.device) -> Iterator[None]:
+    """`generate` samples from torch's own state, which others use, too: behind a seeded answer it is put back."""
+    if options.greedy or options.seed is None:
+        yield
+        return
+    on_cpu = device.type == "cpu"
+    with torch.random.fork_rng([] if on_cpu else [device], device_type="cuda" if on_cpu else device.type):
+        torch.manual_seed(options.seed)
+        yield
+
+
+class FiniteScores(LogitsProcessor):
+    """Tells `broken` of every row whose scores hold a NaN or an infinity, as `NextTokens` finds them; the other rows go
+    on."""
+
+    def __init__(self, broken: Callable[[int], object]) -> None:
+        self._broken = broken
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.Tensor) -> torch.Tensor:
+        """scores (B, vocabulary), those of a broken row as zeros."""
+        lost = ~scores.amax(-1).isfinite()
+        if lost.any():
+            for row in lost.nonzero()[:, 0].tolist():
+                self._broken(row)
+            scores = scores.masked_fill(lost[:, None], 0.0)
+        return scores
+
+
+def left_padded(rows: Sequence[list[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """ids and attention mask, both (rows, longest), int64; the padding id is 0 and always masked."""
+    longest = max(map(len, rows))
+    ids = torch.tensor([[0] * (longest - len(row)) + row for row in rows], device=device)
+    mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows], device=device)
+    return ids, mask
+
+
+def until_end(rows: Sequence[list[int]], end_ids: Sequence[int]) -> list[list[int]]:
+    """The new token ids of every row up to its end token."""
+    ends = frozenset(end_ids)
+    return [row[: next((i for i, token in enumerate(row) if token in ends), len(row))] for row in rows]
+
+
+def overflow(dtype: torch.dtype) -> str:
+    """What to tell where a model's numbers in `dtype` are no longer finite."""
+    way_out = "use --dtype bfloat16 or --quantize 4bit" if dtype == torch.float16 else "check the weights"
+    return f"The model overflowed in {str(dtype).removeprefix('torch.')}; {way_out}."

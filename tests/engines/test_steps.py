@@ -12,6 +12,7 @@ from tiny import build_tiny, build_tiny_adapter, chart, last
 from chartqa_demo.arms import ADAPTER, ARMS, PRETRAINED, PROMPTED, Arm
 from chartqa_demo.data.splits import open_split
 from chartqa_demo.engines import Answers, Options
+from chartqa_demo.engines.fast.choosing import NextTokens
 from chartqa_demo.engines.fast.layers import Adapted
 from chartqa_demo.engines.fast.qwen2_vl import NOT_CAPTURED, STATIC
 from chartqa_demo.engines.fast.steps import BUCKET, Decoder, stream_tokens
@@ -104,8 +105,8 @@ def test_reading_a_step_behind_changes_no_token(static: LocalEngine) -> None:
     def tokens(ahead: int, longest: int = 9) -> list[list[int]]:
         seen: list[list[int]] = []
         stream_tokens(
-            decoder, prompts, [look] * 3, Adapted.of(["", "", static._name]), longest, 0.0, static._end_ids(),
-            lambda row: seen.append(row.tolist()), lambda: False, ahead,
+            decoder, prompts, [look] * 3, Adapted.of(["", "", static._name]), longest, NextTokens(prompts),
+            static._end_ids(), lambda row: seen.append(row.tolist()), lambda: False, ahead,
         )  # fmt: skip
         return seen
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from chartqa_demo.engines import Options
+from chartqa_demo.engines.fast.choosing import NextTokens
 from chartqa_demo.engines.fast.layers import Adapted, Layers
 from chartqa_demo.engines.fast.steps import CaptureError, Decoder, greedy_answers, stream_tokens
 from chartqa_demo.engines.fast.tower import PROVEN, Tower
@@ -23,6 +24,16 @@ REPLAYED = "Tokens are replayed from a CUDA graph (decode: graph)."
 STATIC = "Tokens are computed on a static cache (decode: static)."
 NOT_CAPTURED = "Tokens are computed on a static cache (decode: static): capturing a CUDA graph failed, "
 
+# What generation_config.json may ask for beside a repetition penalty, and the values with which it changes no token.
+NOT_COMPUTED: dict[str, tuple[object, ...]] = {
+    **dict.fromkeys(("no_repeat_ngram_size", "encoder_no_repeat_ngram_size"), (None, 0)),
+    **dict.fromkeys(("min_length", "min_new_tokens"), (None, 0)),
+    **dict.fromkeys(("suppress_tokens", "begin_suppress_tokens", "bad_words_ids", "sequence_bias"), (None, [], {})),
+    **dict.fromkeys(("forced_bos_token_id", "forced_eos_token_id", "exponential_decay_length_penalty"), (None,)),
+    **dict.fromkeys(("guidance_scale", "encoder_repetition_penalty"), (None, 1.0)),
+    **dict.fromkeys(("watermarking_config", "stop_strings", "max_time"), (None,)),
+}
+
 log = logging.getLogger(__name__)
 
 
@@ -34,8 +45,9 @@ def unsupported(base: Any) -> str | None:
         return "this release of transformers takes no vision features instead of pixels"
     if set(base.config.text_config.layer_types) != {"full_attention"}:
         return "some layers of this model have a sliding window"
-    if getattr(base.generation_config, "repetition_penalty", None) not in (None, 1.0):
-        return "the model's generation_config.json sets a repetition penalty"
+    for name, harmless in NOT_COMPUTED.items():
+        if getattr(base.generation_config, name, None) not in harmless:
+            return f"the model's generation_config.json sets {name}"
     return None
 
 
@@ -50,6 +62,7 @@ class FastQwen2VL:
         self.layers, self.tower = Layers(base), Tower(base)
         self.decoder = None if choice.decode == "eager" else Decoder(self.layers, choice.decode == "graph")
         self.graph_asked = graph_asked
+        self._penalty = float(getattr(base.generation_config, "repetition_penalty", None) or 1.0)
         self._base = base
         self._not_captured = ""
 
@@ -110,13 +123,14 @@ class FastQwen2VL:
         """The tokens of one question's rows to `send`, step by step, see `stream_tokens`; adapters: per row the name of
         its adapter in the model, "" for none. Raises EngineError where a graph was asked for and cannot be captured."""
         assert self.decoder is not None, "decode: eager leaves a page's answers to generate"
-        longest, temperature = options.max_new_tokens, options.temperature
+        longest = options.max_new_tokens
         rows = prompts, looks, Adapted.of(adapters)
+        chosen = NextTokens(prompts, options.temperature, self._penalty, options.seed)
         try:
-            stream_tokens(self.decoder, *rows, longest, temperature, end_ids, send, stopped)
+            stream_tokens(self.decoder, *rows, longest, chosen, end_ids, send, stopped)
         except CaptureError as error:  # before the first token
             self._without_graph(error)
-            stream_tokens(self.decoder, *rows, longest, temperature, end_ids, send, stopped)
+            stream_tokens(self.decoder, *rows, longest, chosen, end_ids, send, stopped)
 
     def answer_many(
         self,
@@ -127,7 +141,7 @@ class FastQwen2VL:
         end_ids: Sequence[int],
     ) -> list[list[int]]:
         """The new token ids of every row, greedily, see `greedy_answers`."""
-        return greedy_answers(self.layers, prompts, looks, adapters, max_new_tokens, end_ids)
+        return greedy_answers(self.layers, prompts, looks, adapters, max_new_tokens, end_ids, self._penalty)
 
     def _without_graph(self, error: CaptureError) -> None:
         """From now on steps are called, and that is said; where a graph was asked for, an EngineError."""

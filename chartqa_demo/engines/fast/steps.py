@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
+from chartqa_demo.engines.fast.choosing import NOT_FINITE, NextTokens
 from chartqa_demo.engines.fast.graphs import captured
 from chartqa_demo.engines.fast.layers import Adapted, Layers, right_padded
 from chartqa_demo.engines.looks import Look
@@ -189,7 +190,7 @@ def stream_tokens(
     looks: Sequence[Look],
     adapted: Adapted,
     longest: int,
-    temperature: float,
+    chosen: NextTokens,
     end_ids: Sequence[int],
     send: Callable[[torch.Tensor], None],
     stopped: Callable[[], bool],
@@ -197,19 +198,14 @@ def stream_tokens(
 ) -> None:
     """Up to `longest` new tokens of every row to `send`, (B,) per step on the host, until all rows have met an end.
 
-    temperature 0 is greedy. ahead: steps that a GPU computes before the host reads their tokens, so that neither waits
-    for the other; by default one where steps are replayed, else none, which would be a step too many. Raises
-    CaptureError before the first token, torch.OutOfMemoryError.
+    chosen: what takes the next token of every row, new for these prompts. ahead: steps that a GPU computes before the
+    host reads their tokens, so that neither waits for the other; by default one where steps are replayed, else none,
+    which would be a step too many. Raises CaptureError before the first token, torch.OutOfMemoryError.
     """
     step, logits = decoder.start(prompts, looks, adapted, longest)
     ahead = int(decoder.replays) if ahead is None else ahead
-    ends = torch.tensor(list(end_ids))
+    ends = torch.tensor([*end_ids, NOT_FINITE])
     ended = torch.zeros(len(prompts), dtype=torch.bool)
-
-    def chosen(logits: torch.Tensor) -> torch.Tensor:
-        if temperature <= 0:
-            return logits.argmax(-1)
-        return torch.multinomial((logits.float() / temperature).softmax(-1), 1)[:, 0]
 
     def sent(tokens: torch.Tensor) -> tuple[torch.Tensor, Any]:
         if not decoder.replays:
@@ -233,7 +229,7 @@ def stream_tokens(
     for _ in range(longest - 1):
         if stopped() or (len(waiting) > ahead and received(*waiting.popleft())):
             return
-        tokens = chosen(decoder.next(step, tokens))
+        tokens = chosen(decoder.next(step, tokens.clamp(min=0)))
         waiting.append(sent(tokens))
     while waiting and not received(*waiting.popleft()):
         pass
@@ -269,15 +265,19 @@ def greedy_answers(
     adapters: Sequence[str],
     max_new_tokens: int,
     end_ids: Sequence[int],
+    penalty: float = 1.0,
 ) -> list[list[int]]:
-    """New token ids of every row, end token excluded; equal to one `generate` per row in float32.
+    """New token ids of every row, end token excluded; equal to one `generate` per row in float32. A row whose numbers
+    overflow ends with NOT_FINITE.
 
     prompts: per row its token ids, image tokens included; looks: per row its chart, the same object for the same
     chart; adapters: per row the name of its adapter in the model, "" for none; one name at the most. Raises
     torch.OutOfMemoryError.
     """
     rows = sorted(range(len(prompts)), key=lambda i: adapters[i] != "")  # the adapter's rows side by side
-    tokens, position, cache = _read(layers, rows, prompts, looks, adapters, max_new_tokens)
+    logits, position, cache = _read(layers, rows, prompts, looks, adapters, max_new_tokens)
+    chosen = NextTokens([prompts[i] for i in rows], penalty=penalty)
+    tokens = chosen(logits)
     answers: list[list[int]] = [[] for _ in prompts]
     ends, ended = frozenset(end_ids), set[int]()
     for step in range(max_new_tokens):
@@ -286,6 +286,8 @@ def greedy_answers(
                 ended.add(i)
             elif i not in ended:
                 answers[i].append(token)
+                if token == NOT_FINITE:
+                    ended.add(i)
         going = [k for k, i in enumerate(rows) if i not in ended]
         if not going or step == max_new_tokens - 1:
             break
@@ -293,10 +295,11 @@ def greedy_answers(
             rows, stay = [rows[k] for k in going], torch.tensor(going).to(tokens.device, non_blocking=True)
             tokens, position = tokens[stay], position[stay]
             cache.keep(stay)
+            chosen.keep(stay)
         cache.visible[:, cache.slot] = True
-        x = layers.text.embed_tokens(tokens[:, None])
+        x = layers.text.embed_tokens(tokens.clamp(min=0)[:, None])
         x = layers(x, position[None, :, None].expand(3, -1, -1), Adapted.of([adapters[i] for i in rows]), cache.append)
-        tokens, position = layers.logits(x).argmax(-1), position + 1
+        tokens, position = chosen(layers.logits(x)), position + 1
         cache.slot += 1
     return answers
 
@@ -309,8 +312,8 @@ def _read(
     adapters: Sequence[str],
     room: int,
 ) -> tuple[torch.Tensor, torch.Tensor, Cache]:
-    """The first token of every row, the position it will have, both (rows,), and the cache of the prompts with `room`
-    for the answers."""
+    """The logits (rows, vocabulary) of every row's first token, the position (rows,) it will have, and the cache of the
+    prompts with `room` for the answers."""
     image_token = layers.base.config.image_token_id
     cuts = [len(prompt) - prompt[::-1].index(image_token) for prompt in prompts]  # behind the last image token
     shared, shared_by = _shared_beginnings(rows, prompts, cuts, looks, adapters)
@@ -361,8 +364,7 @@ def _read(
         second,
         lengths,
     )
-    tokens = layers.logits(x).argmax(-1)
-    return tokens, laid.following[of] + lengths, cache
+    return layers.logits(x), laid.following[of] + lengths, cache
 
 
 def _shared_beginnings(

@@ -116,8 +116,8 @@ def in_words(found: dict[str, Any]) -> str:
         lines.append(f"| {arm} | {score['correct']} of {score['asked']} |")
     gains = [f"- {one['in_words'][:1].upper()}{one['in_words'][1:]}." for one in found["gains"]]
     took = (
-        f"{found['rows_trained_on']} rows; {found['cpu_seconds'] / 60:.1f} minutes of CPU time for the training command, "
-        f"its measurement included ({found['date']})."
+        f"{found['rows_trained_on']} rows; {found['cpu_seconds'] / 60:.1f} minutes of CPU time for the training "
+        f"command, its measurement included ({found['date']})."
     )
     return "\n".join([*lines, "", *gains, "", took])
 

@@ -16,8 +16,7 @@ from chartqa_demo.arms import ARMS
 from chartqa_demo.data.splits import KINDS, chosen_columns, draw_examples, open_split
 from chartqa_demo.engines import Options, load_engine
 from chartqa_demo.errors import DatasetError, EngineError, EvaluationError, ResultsError, SettingsError
-from chartqa_demo.evaluate.formats import FORMATS, exported
-from chartqa_demo.evaluate.predictions import read_predictions
+from chartqa_demo.evaluate.predictions import FORMATS, exported, read_predictions
 from chartqa_demo.evaluate.rules import RULES
 from chartqa_demo.evaluate.run import display_name, measure, output_name, record_path
 from chartqa_demo.evaluate.tables import figures_of, heading, rule_as_text

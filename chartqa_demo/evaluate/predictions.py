@@ -1,16 +1,33 @@
-"""Predictions in a file as an arm: somebody else's answers, scored and compared like the engine's own.
+"""Predictions in the files of other tools: read as an arm beside the engine's own, and written from an evaluation.
 
-`formats` says which files are read. An answer that is null is no answer: its question is not counted for that arm.
+    jsonl       our own lines: image, query, label, prediction, split (what this project and others publish)
+    csv         the same as a table
+    lmms-eval   its samples_chartqa.jsonl: doc, target, resps, filtered_resps
+    vlmevalkit  its MODEL_ChartQA_TEST table: index, question, answer, split, prediction (xlsx, tsv or json)
+
+An answer that is null is no answer: its question is not counted for that arm.
 """
 
-from collections.abc import Mapping, Sequence
+import csv
+import json
+import re
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from io import StringIO
 from pathlib import Path
+from xml.etree import ElementTree
 
+from chartqa_demo.data.cells import answers, kind_of, written
+from chartqa_demo.data.folders import table_lines
 from chartqa_demo.data.splits import Example, Kind
 from chartqa_demo.errors import DatasetError, ResultsError
-from chartqa_demo.evaluate.formats import prediction_rows, read_row
-from chartqa_demo.evaluate.record import Item
+from chartqa_demo.evaluate.record import Item, Results
+
+Row = Mapping[str, object]
+MAX_SHEET_BYTES = 256 * 2**20  # of a workbook when it is unpacked
+SPLITS = {"human": "test_human", "machine": "test_augmented"}
+MAIN = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 
 
 @dataclass(frozen=True)
@@ -103,14 +120,158 @@ def with_predictions(item: Item, answers_for: Mapping[str, Mapping[str, str]]) -
     """The item with the answers of every file, answers_for: arm -> example id -> answer."""
     if not answers_for or item.error is not None:
         return item
-    answers, failures = dict(item.answers), dict(item.failures)
+    given, failures = dict(item.answers), dict(item.failures)
     for name, texts in answers_for.items():
         if item.id in texts:
-            answers[name] = texts[item.id]
+            given[name] = texts[item.id]
         else:
             failures[name] = "There is no recorded prediction for this question."
-    return replace(item, answers=answers, failures=failures)
+    return replace(item, answers=given, failures=failures)
 
 
 def _no_picture() -> bytes:
     raise OSError("Recorded predictions come without their charts.")
+
+
+# --- files of other tools ---
+
+
+def prediction_rows(path: Path) -> Iterator[tuple[str, Row]]:
+    """(place, cells) of every row of a file of predictions; "Line 3" counts from 1. Raises DatasetError."""
+    if path.suffix.lower() == ".xlsx":
+        for number, row in enumerate(_sheet(path), start=2):
+            yield f"Row {number}", row
+        return
+    place = "Entry" if path.suffix.lower() == ".json" else "Line"
+    for number, row, fault in table_lines(path, path.name):
+        if fault:
+            raise DatasetError(f"{place} {number} of {path} is not a prediction: {fault}.")
+        yield f"{place} {number}", row
+
+
+def read_row(row: Row) -> tuple[str, str, tuple[str, ...], Kind, str | None]:
+    """(file name of the chart or "", question, accepted answers, kind, answer or None) of one row in any format.
+
+    Raises KeyError or TypeError for a row that is no prediction.
+    """
+    doc = row.get("doc")
+    doc = doc if isinstance(doc, Mapping) else {}
+    if "filtered_resps" in row or "resps" in row:  # lmms-eval; versions differ in which of them they write
+        question = _first(doc, ("question", "query")) or _first(row, ("question", "query", "input", "doc_id"))
+        gold = _first(row, ("target",)) if row.get("target") is not None else _first(doc, ("answer", "label"))
+        kind = kind_of(_first(doc, ("type", "human_or_machine")))
+        text = _innermost(row["filtered_resps"] if "filtered_resps" in row else row["resps"])
+        return "", written(question), answers(gold), kind, text
+    said = row["prediction"]
+    kind = kind_of(row["human_or_machine"] if "human_or_machine" in row else row.get("split", row.get("type")))
+    question = row["query"] if "query" in row else row["question"]
+    gold = row["label"] if "label" in row else row["answer"]
+    image = written(_first(row, ("image", "imgname", "image_path"))) if len(str(row.get("image"))) < 1_000 else ""
+    return image.rsplit("/", 1)[-1], written(question), answers(gold), kind, None if said is None else written(said)
+
+
+def exported(results: Results, arm: str, form: str) -> str:
+    """The answers of one arm as another tool writes them; form: one of FORMATS."""
+    rows = [item for item in results.items if arm in item.answers]
+    return FORMATS[form][1](rows, arm)
+
+
+def _plain(item: Item, arm: str) -> dict[str, object]:
+    return {
+        "image": item.chart,
+        "query": item.question,
+        "label": item.gold[0] if len(item.gold) == 1 else list(item.gold),
+        "prediction": item.answers[arm],
+        "split": SPLITS.get(item.kind, "test"),
+    }
+
+
+def _as_jsonl(items: Sequence[Item], arm: str) -> str:
+    return "".join(json.dumps(_plain(item, arm), ensure_ascii=False) + "\n" for item in items)
+
+
+def _as_csv(items: Sequence[Item], arm: str) -> str:
+    rows = [[written(cell) for cell in _plain(item, arm).values()] for item in items]
+    return _table(["image", "query", "label", "prediction", "split"], rows, ",")
+
+
+def _as_lmms_eval(items: Sequence[Item], arm: str) -> str:
+    lines = []
+    for number, item in enumerate(items):
+        answer, gold = item.answers[arm], item.gold[0] if item.gold else ""
+        right = float(bool(item.correct(arm, "canonical")))
+        kind = {"human": "human_test", "machine": "augmented_test"}.get(item.kind, "")
+        row: dict[str, object] = {"doc_id": number, "doc": {"type": kind, "question": item.question, "answer": gold}}
+        row |= {"target": gold, "resps": [[answer]], "filtered_resps": [answer], "relaxed_overall": right}
+        if kind:
+            row["relaxed_human_split" if item.kind == "human" else "relaxed_augmented_split"] = right
+        lines.append(json.dumps(row, ensure_ascii=False) + "\n")
+    return "".join(lines)
+
+
+def _as_vlmevalkit(items: Sequence[Item], arm: str) -> str:
+    rows = [
+        [str(number), item.question, written(list(item.gold) if len(item.gold) > 1 else "".join(item.gold)),
+         SPLITS.get(item.kind, "test"), item.answers[arm]]
+        for number, item in enumerate(items)
+    ]  # fmt: skip
+    return _table(["index", "question", "answer", "split", "prediction"], rows, "\t")
+
+
+FORMATS: dict[str, tuple[str, Callable[[Sequence[Item], str], str]]] = {  # name -> end of the file's name, writer
+    "jsonl": ("jsonl", _as_jsonl),
+    "csv": ("csv", _as_csv),
+    "lmms-eval": ("samples_chartqa.jsonl", _as_lmms_eval),
+    "vlmevalkit": ("ChartQA_TEST.tsv", _as_vlmevalkit),
+}
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], delimiter: str) -> str:
+    text = StringIO()
+    writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _first(row: Row, names: Sequence[str]) -> object:
+    return next((row[name] for name in names if row.get(name) is not None), None)
+
+
+def _innermost(cell: object) -> str | None:
+    """The first text of lmms-eval's lists of lists."""
+    while isinstance(cell, list):
+        cell = cell[0] if cell else None
+    return None if cell is None else written(cell)
+
+
+def _sheet(path: Path) -> Iterator[Row]:
+    """The rows of a workbook's first sheet, an empty cell None. Raises DatasetError."""
+    try:
+        with zipfile.ZipFile(path) as book:
+            if sum(part.file_size for part in book.infolist()) > MAX_SHEET_BYTES:
+                raise DatasetError(f"{path.name} is larger than {MAX_SHEET_BYTES // 2**20} MB when unpacked.")
+            names = sorted(name for name in book.namelist() if re.fullmatch(r"xl/worksheets/sheet\d+\.xml", name))
+            shared: list[str] = []
+            if "xl/sharedStrings.xml" in book.namelist():
+                texts = ElementTree.fromstring(book.read("xl/sharedStrings.xml"))
+                shared = ["".join(part.text or "" for part in one.iter(f"{MAIN}t")) for one in texts.iter(f"{MAIN}si")]
+            sheet = ElementTree.fromstring(book.read(names[0]))
+    except (OSError, zipfile.BadZipFile, ElementTree.ParseError, IndexError, RuntimeError) as error:
+        raise DatasetError(f"{path.name} cannot be read as a workbook: {error}.") from error
+    rows = [
+        {re.sub(r"\d", "", cell.get("r", "")): _cell(cell, shared) for cell in row.iter(f"{MAIN}c")}
+        for row in sheet.iter(f"{MAIN}row")
+    ]
+    head = {place: name for place, name in (rows[0] if rows else {}).items() if name}
+    for row in rows[1:]:
+        yield {name: row.get(place) for place, name in head.items()}
+
+
+def _cell(cell: ElementTree.Element, shared: Sequence[str]) -> str | None:
+    value = cell.find(f"{MAIN}v")
+    if cell.get("t") == "inlineStr":
+        return "".join(part.text or "" for part in cell.iter(f"{MAIN}t"))
+    if value is None or value.text is None:
+        return None
+    return shared[int(value.text)] if cell.get("t") == "s" else value.text

@@ -12,8 +12,7 @@ from knowing_engine import KnowingEngine, finish, make_examples
 
 from chartqa_demo.errors import ResultsError
 from chartqa_demo.evaluate.__main__ import main
-from chartqa_demo.evaluate.formats import FORMATS, exported
-from chartqa_demo.evaluate.predictions import read_predictions
+from chartqa_demo.evaluate.predictions import FORMATS, exported, read_predictions
 
 CHARTQA = Path(os.environ.get("CHARTQA_DATA", Path(__file__).parents[3] / "shared" / "chartqa"))
 ROW = {"image": "a.png", "query": "How many?", "label": "5", "prediction": "5", "split": "test_human"}

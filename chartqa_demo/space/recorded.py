@@ -2,7 +2,7 @@
 
 `python -m chartqa_demo.recorded` asks the model of its settings every bundled question and keeps the answers in
 `bundled/recorded.jsonl`, one line per question, those of other models beside them. A recorded answer is only shown
-for the very chart, question and settings that it was recorded with, and says when and by which model.
+for the very chart, question, system messages and settings that it was recorded with, and says when and by which model.
 """
 
 import argparse
@@ -29,7 +29,8 @@ BATCH = 8
 @dataclass(frozen=True)
 class Line:
     """One question. pixels: hash of the chart in RGB, since the page stores pictures in another encoding; chart: the
-    picture's name, for a reader; texts and tokens: by arm key."""
+    picture's name, for a reader; texts and tokens: by arm key. systems: the system message that each arm was told, by
+    arm key; a line without them does not say what was asked, and its answers are not shown."""
 
     date: str
     model: str
@@ -40,28 +41,40 @@ class Line:
     question: str
     texts: dict[str, str]
     tokens: dict[str, int]
+    systems: dict[str, str | None] | None = None
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """The answers of one model and adapter; `mark` is what the page says about each of them."""
+    """The answers of one model and adapter; `mark` is what the page says about each of them; other: they are not
+    the page's own, so that the message of its adapter says nothing about this one's."""
 
     model: str
     adapter: str | None
     mark: str
     lines: dict[tuple[str, str], Line]
+    other: bool = False
 
     def answers_to(self, image: Image.Image, question: str, arms: Sequence[Arm], options: Options) -> Answers | None:
-        """The answers of every arm, None unless all were recorded for this chart, question and settings."""
+        """The answers of every arm, None unless all were recorded for this chart, question, settings and messages."""
         line = self.lines.get((pixels_of(image), question))
-        usual = options.temperature == 0 and options.max_pixels is None and options.system in (None, PROMPTED.system)
+        usual = options.temperature == 0 and options.max_pixels is None
         if line is None or not usual or not all(arm.key in line.texts for arm in arms):
+            return None
+        if not all(self._was_told(line, arm, options) for arm in arms):
             return None
         if max(line.tokens.values()) > options.max_new_tokens:
             return None
         return tuple(
             Answer(arm.key, line.texts[arm.key], line.tokens[arm.key], done=True, recorded=self.mark) for arm in arms
         )
+
+    def _was_told(self, line: Line, arm: Arm, options: Options) -> bool:
+        """Whether the arm was told then what it would be told now."""
+        if line.systems is None or arm.key not in line.systems:
+            return False
+        now = options.system if arm.key == PROMPTED.key and options.system is not None else arm.system
+        return line.systems[arm.key] == now or (self.other and arm.adapter)
 
 
 def read_recorded(engine: Engine, path: Path | None = None) -> tuple[Recorded, ...]:
@@ -79,7 +92,7 @@ def read_recorded(engine: Engine, path: Path | None = None) -> tuple[Recorded, .
         with_adapter = "its adapter" if adapter == "bundled" else f"the adapter {adapter}" if adapter else "no adapter"
         other = "" if same else ", not by the model of this page"
         mark = f"Recorded on {newest} by {model} with {with_adapter}{other}."
-        found.append((not same, Recorded(model, adapter, mark, lines)))
+        found.append((not same, Recorded(model, adapter, mark, lines, not same)))
     return tuple(recorded for _, recorded in sorted(found, key=lambda one: one[0]))
 
 
@@ -105,6 +118,7 @@ def record(engine: Engine, charts: Split, options: Options, path: Path) -> int:
                     question=example.question,
                     texts={answer.arm: answer.text for answer in good},
                     tokens={answer.arm: answer.tokens for answer in good},
+                    systems={arm.key: arm.system for arm in engine.arms},
                 )
             )
         print(f"{len(lines)} of {len(charts)} questions", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -75,6 +76,31 @@ def test_a_question_asked_in_another_way_has_no_recorded_answer(file: Path, opti
     assert recorded.answers_to(bar_chart(), "Another question?", ARMS, Options()) is None
 
 
+def test_an_arm_that_is_told_something_else_since_has_no_recorded_answer(file: Path) -> None:
+    recorded = only(read_recorded(Bundled(), file))
+    for changed in ARMS[1:]:
+        told = [replace(arm, system="Count the bars.") if arm == changed else arm for arm in ARMS]
+        assert recorded.answers_to(bar_chart(), QUESTION, told, Options()) is None
+        rest = [arm for arm in ARMS if arm != changed]
+        assert recorded.answers_to(bar_chart(), QUESTION, rest, Options()) is not None
+
+
+def test_the_message_of_another_adapter_says_nothing_about_the_recorded_one(file: Path) -> None:
+    recorded = only(read_recorded(Bundled("owner/large", "owner/lora"), file))
+    told = [replace(arm, system="Trained with this.") if arm.adapter else arm for arm in ARMS]
+    assert recorded.answers_to(bar_chart(), QUESTION, told, Options()) is not None
+
+
+def test_a_line_that_does_not_say_what_was_asked_is_read_but_not_shown(file: Path) -> None:
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    file.write_text("".join(json.dumps({**row, "systems": None}) + "\n" for row in rows), encoding="utf-8")
+    assert only(read_recorded(Bundled(), file)).answers_to(bar_chart(), QUESTION, ARMS, Options()) is None
+    for row in rows:
+        del row["systems"]  # as files were written at first
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    assert only(read_recorded(Bundled(), file)).answers_to(bar_chart(), QUESTION, ARMS, Options()) is None
+
+
 def test_the_answers_of_this_pages_model_come_before_those_of_the_bundled_one(file: Path) -> None:
     large = Bundled("owner/large (bfloat16, cuda)", "owner/lora")
     other = only(read_recorded(large, file))
@@ -111,6 +137,7 @@ def test_the_recorded_answers_of_this_repository_belong_to_its_bundled_charts() 
     recorded = only(read_recorded(Bundled()))
     charts = {(pixels_of(example.load_image()), example.question) for example in open_split("bundled")}
     assert recorded.lines.keys() == charts
+    assert all(line.systems == {arm.key: arm.system for arm in ARMS} for line in recorded.lines.values())
 
 
 class Refusing(Bundled):

@@ -22,7 +22,8 @@ MAY_IMPORT = {
     "data": {"files", "hub"},
     "protocol": {"files", "engines"},  # engines only inside load_engine
     "adapters": {"files", "hub", "protocol"},
-    "engines": {"files", "hub", "protocol", "adapters"},
+    "engines": {"files", "hub", "protocol", "adapters", "fast"},
+    "fast": {"files", "protocol", "engines"},
     "evaluate": {"files", "data", "protocol"},
     "space": {"files", "hub", "data", "adapters", "protocol", "engines"},
     "ui": {"files", "hub", "data", "adapters", "protocol", "evaluate", "space"},
@@ -86,6 +87,8 @@ def room(name: str) -> str:
         return inside[0] if inside[-1:] == ["pretrain"] else "train"
     if len(parts) == 1 or not (ROOT / "chartqa_demo" / parts[1]).is_dir():
         return "files"
+    if parts[1:3] == ["engines", "fast"]:
+        return "fast"
     return {"space.hub": "hub", "engines": "protocol"}.get(".".join(parts[1:]), parts[1])
 
 

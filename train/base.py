@@ -8,7 +8,7 @@ from transformers import AutoModelForImageTextToText, BitsAndBytesConfig, PreTra
 from trl import ModelConfig, get_quantization_config
 
 from chartqa_demo.arms import folds_system
-from chartqa_demo.engines.loading import Choice, base_folder, counts_pixels, load_processor, set_pixel_limits
+from chartqa_demo.engines.loading import ChosenBase, base_folder, counts_pixels, load_processor, set_pixel_limits
 from chartqa_demo.images import Size
 from chartqa_demo.settings import BUNDLED_BASE, Settings
 from train.progress import RunError
@@ -81,10 +81,10 @@ def quantization(recipe: Recipe, model_args: ModelConfig) -> BitsAndBytesConfig 
     return chosen
 
 
-def choice(base: Base, model_args: ModelConfig, device: Any) -> Choice:
+def choice(base: Base, model_args: ModelConfig, device: Any) -> ChosenBase:
     """The base in the words of the app's engine."""
     quantize = "4bit" if model_args.load_in_4bit else "8bit" if model_args.load_in_8bit else "none"
-    return Choice(base.name, quantize, base.model.dtype, device)
+    return ChosenBase(base.name, quantize, base.model.dtype, device)
 
 
 def pixel_limits(recipe: Recipe) -> Settings:

@@ -14,14 +14,14 @@ from tqdm.auto import tqdm
 
 from chartqa_demo.arms import ADAPTER, ARMS, PROMPTED
 from chartqa_demo.engines import Options
-from chartqa_demo.engines.loading import Choice
+from chartqa_demo.engines.loading import ChosenBase
 from chartqa_demo.engines.local import LocalEngine
 from chartqa_demo.evaluate.record import Results
 from chartqa_demo.evaluate.rules import is_correct
 from chartqa_demo.settings import Settings
 
 
-def training_engine(model: PeftModel, processor: Any, choice: Choice, settings: Settings, name: str) -> LocalEngine:
+def training_engine(model: PeftModel, processor: Any, choice: ChosenBase, settings: Settings, name: str) -> LocalEngine:
     """The app's engine around the model that is being trained, with a copy of its processor; `name` is the run's."""
     processor = copy.deepcopy(processor)
     processor.tokenizer.padding_side = "left"

@@ -27,7 +27,7 @@ def split_title(dataset: str, split: str, chartqa: bool = False) -> str:
         return "the bundled charts"
     if dataset == "generated":
         return f"generated charts ({split})"
-    if split == "recorded":  # a file of predictions, which brings its questions
+    if split in ("predicted", "recorded"):  # a file of predictions, which brings its questions; the second is older
         return dataset
     if chartqa or is_chartqa(dataset):
         return f"ChartQA's {split} split"

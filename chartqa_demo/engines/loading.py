@@ -30,7 +30,7 @@ ZEROGPU_BYTES = 44 * 2**30  # of the 48 GB that come with a question; before the
 
 
 @dataclass(frozen=True)
-class Choice:
+class ChosenBase:
     """What `auto` came to: a base (folder or Hub id), how to hold it, and what a visitor should know about it.
 
     decode: "eager", "static" or "graph"; the last two, if nobody asked for them, where the model allows them.
@@ -49,7 +49,7 @@ class Choice:
         return self.base == "bundled"
 
 
-def choose(settings: Settings) -> Choice:
+def choose(settings: Settings) -> ChosenBase:
     """Resolve every `auto` against this machine. An explicit setting is used as it is. Raises EngineError."""
     device = _device(settings.device)
     free = 0
@@ -79,10 +79,10 @@ def choose(settings: Settings) -> Choice:
         raise EngineError(f"A CUDA graph {why}; use --decode static, eager or auto.")
     if decode == "auto":
         decode = "static" if device.type != "cuda" or on_zerogpu() or quantize == "8bit" else "graph"
-    return Choice(base, quantize, dtype, device, notes, decode)
+    return ChosenBase(base, quantize, dtype, device, notes, decode)
 
 
-def adapter_for(settings: Settings, choice: Choice) -> str | None:
+def adapter_for(settings: Settings, choice: ChosenBase) -> str | None:
     """The adapter (folder or Hub id) that the settings ask for on this base; None for none."""
     if settings.adapter == "none":
         return None
@@ -120,7 +120,7 @@ def base_folder(name: str, revision: str | None) -> Path:
     return folder
 
 
-def load_base(choice: Choice, settings: Settings) -> tuple[Any, Any]:
+def load_base(choice: ChosenBase, settings: Settings) -> tuple[Any, Any]:
     """The base model in eval mode and its processor, left-padding. Raises EngineError."""
     try:
         folder = base_folder(str(BUNDLED_BASE) if choice.bundled else choice.base, settings.base_revision)

@@ -28,7 +28,7 @@ from chartqa_demo.engines import Answer, Answers, Options
 from chartqa_demo.engines.fast.choosing import NOT_FINITE
 from chartqa_demo.engines.fast.qwen2_vl import FastQwen2VL, unsupported
 from chartqa_demo.engines.internals import takes_features
-from chartqa_demo.engines.loading import Choice, adapter_for, choose, load_base, set_pixel_limits
+from chartqa_demo.engines.loading import ChosenBase, adapter_for, choose, load_base, set_pixel_limits
 from chartqa_demo.engines.looks import Look, Looks, encoder_outputs, has_grid, look
 from chartqa_demo.engines.streaming import (
     FiniteScores,
@@ -81,7 +81,7 @@ def load_local(settings: Settings) -> "LocalEngine":
 class LocalEngine:
     """A base model and at most one adapter in this process; implements `engines.Engine`."""
 
-    def __init__(self, model: Any, processor: Any, choice: Choice, settings: Settings) -> None:
+    def __init__(self, model: Any, processor: Any, choice: ChosenBase, settings: Settings) -> None:
         self.base = model
         self.model = model  # the base, and once an adapter is loaded the PeftModel around it
         self.processor = processor

@@ -46,7 +46,7 @@ def _evaluate(flags: argparse.Namespace, settings: Settings) -> None:
     if chosen == [] and not predictions:
         raise EvaluationError("--arms none needs --predictions: there is nothing else to score.")
     if chosen == []:  # the files bring their own questions
-        engine, arms, dataset, split = None, [], predictions[0].file_name, "recorded"
+        engine, arms, dataset, split = None, [], predictions[0].file_name, "predicted"
         questions = predictions[0].examples()
     else:
         questions = open_split(settings.dataset, settings.split, chosen_columns(settings))
@@ -125,7 +125,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME=FILE",
-        help="recorded predictions as a further arm; can be given several times. With --arms none the file's own "
+        help="another tool's predictions as an arm; can be given several times. With --arms none the file's own "
         "questions are scored and no model is loaded",
     )
     add("--rule", choices=RULES, default=RULES[0], help="the headline: its scores come first; default: canonical")

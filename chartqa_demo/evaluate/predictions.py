@@ -32,7 +32,7 @@ MAIN = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 
 @dataclass(frozen=True)
 class Prediction:
-    """One recorded answer. image: file name of the chart, empty where the file does not say it; gold: the accepted
+    """One predicted answer. image: file name of the chart, empty where the file does not say it; gold: the accepted
     answers; text: None for no answer."""
 
     image: str
@@ -51,7 +51,7 @@ class Predictions:
     predictions: tuple[Prediction, ...]
 
     def answers_for(self, examples: Sequence[Example]) -> dict[str, str]:
-        """Example id -> recorded answer, found by picture and question, or by question and gold answers where the file
+        """Example id -> predicted answer, found by picture and question, or by question and gold answers where the file
         names no pictures. Where a pair occurs several times, its first record belongs to its first example, and so on.
         Raises ResultsError when not one example is found."""
         waiting: dict[tuple[object, str], list[str | None]] = {}

@@ -49,7 +49,7 @@ from dataclasses import replace
 def choose(wanted):
     if wanted.base != "auto":
         return loading.choose_real(wanted)
-    return loading.Choice(sys.argv[2], "none", torch.float32, torch.device("cpu"))
+    return loading.ChosenBase(sys.argv[2], "none", torch.float32, torch.device("cpu"))
 local.choose = choose
 from chartqa_demo.data.splits import open_split
 from chartqa_demo.errors import DatasetError

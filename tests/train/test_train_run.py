@@ -22,7 +22,7 @@ from chartqa_demo.adapters.contract import read_contract
 from chartqa_demo.adapters.load import load_adapter
 from chartqa_demo.arms import ARMS, SYSTEM_MESSAGE
 from chartqa_demo.engines import Options
-from chartqa_demo.engines.loading import Choice
+from chartqa_demo.engines.loading import ChosenBase
 from chartqa_demo.engines.local import LocalEngine, load_local
 from chartqa_demo.settings import Settings
 from train.__main__ import main
@@ -106,7 +106,7 @@ def test_the_adapter_in_training_answers_like_the_saved_one(tiny_base: Path, tin
     served = load_local(Settings(base=str(tiny_base), adapter=str(tiny_adapter)))
     base = AutoModelForImageTextToText.from_pretrained(tiny_base, dtype=torch.float32)
     trained = PeftModel.from_pretrained(base, tiny_adapter, adapter_name="default").eval()
-    choice = Choice("tiny", "none", torch.float32, torch.device("cpu"))
+    choice = ChosenBase("tiny", "none", torch.float32, torch.device("cpu"))
     training = training_engine(trained, AutoProcessor.from_pretrained(tiny_base), choice, Settings(), "tiny")
     asked = [(Pictures.open(BytesIO(png(number))), "What is the value of bar 1?") for number in range(3)]
 

@@ -16,7 +16,7 @@ from chartqa_demo.engines.fast.layers import Adapted, Layers
 from chartqa_demo.engines.fast.steps import CaptureError, Decoder, greedy_answers, stream_tokens
 from chartqa_demo.engines.fast.tower import PROVEN, Tower
 from chartqa_demo.engines.internals import takes_features
-from chartqa_demo.engines.loading import Choice
+from chartqa_demo.engines.loading import ChosenBase
 from chartqa_demo.engines.looks import Look
 from chartqa_demo.errors import EngineError, first_line
 
@@ -58,7 +58,7 @@ class FastQwen2VL:
     that to `generate`; graph_asked: whether a CUDA graph was asked for, so that nothing else may be given.
     """
 
-    def __init__(self, base: Any, choice: Choice, graph_asked: bool) -> None:
+    def __init__(self, base: Any, choice: ChosenBase, graph_asked: bool) -> None:
         self.layers, self.tower = Layers(base), Tower(base)
         self.decoder = None if choice.decode == "eager" else Decoder(self.layers, choice.decode == "graph")
         self.graph_asked = graph_asked

@@ -3,13 +3,15 @@
 import random
 from typing import Literal, cast, get_args
 
+from train.pretrain.charts.drawing import likeness
 from train.pretrain.charts.drawing.canvas import Canvas, Colour
-from train.pretrain.charts.drawing.frames import Plot, draw_header, draw_legend, draw_notes
+from train.pretrain.charts.drawing.frames import SECTION_GAP, Plot, draw_header, draw_legend, draw_notes
 from train.pretrain.charts.drawing.styles import Style, choose_style
 from train.pretrain.charts.kinds.bars import draw_rows
 from train.pretrain.charts.kinds.columns import draw_columns
 from train.pretrain.charts.kinds.lines import draw_lines, draw_scatter
 from train.pretrain.charts.kinds.pies import draw_pie
+from train.pretrain.charts.kinds.sided import draw_sided
 from train.pretrain.charts.questions.writing import write_questions
 from train.pretrain.charts.tables.table import Table
 from train.pretrain.charts.tables.topics import make_table
@@ -45,7 +47,13 @@ def make_chart(seed: int, held_out: bool = False, density: float | None = None, 
         if rng.random() < (0.11 if lesson else 0.34)
         else SHARP
     )
-    look = choose_style(rng, kind)
+    if lesson:
+        dressing = random.Random(space + " likeness")
+        name, kind = likeness.choose(dressing, kind)
+        look = choose_style(rng, kind, name)
+        likeness.dress(dressing, look, kind)
+    else:
+        look = choose_style(rng, kind)
     drawn = max(drawn, 7 / look.size)  # smaller text than 7 px nobody can read
     vocabulary = Vocabulary(held_out, random.Random(space + " names").choice(COINED) if lesson else 0.0)
     table = make_table(random.Random(space + " table"), kind, look, vocabulary, lesson)
@@ -71,7 +79,10 @@ def make_chart(seed: int, held_out: bool = False, density: float | None = None, 
 
 def fit_height(rng: random.Random, table: Table, look: Style) -> None:
     """Most charts of level bars are as tall as their rows need; a pie is not much taller than wide."""
-    rows = len(table.categories) * (len(table.series) if table.kind == "grouped_h" else 1)
+    rows = len(table.categories) * (
+        len(table.series) if table.kind == "grouped_h" and not (look.sided or look.dots) else 1
+    )
+    rows += round(SECTION_GAP * len(table.starts))
     if table.kind in ("hbar", "grouped_h", "stacked_h") and rng.random() < (
         0.85 if look.name == "pew" else 0.35 if look.name != "statista" else 0.0
     ):
@@ -88,7 +99,7 @@ def choose_colours(rng: random.Random, table: Table, look: Style) -> tuple[list[
         len(table.series) == 1 and table.kind in ("bar", "hbar") and look.each_colour
     ):
         return look.colours, "category"
-    if table.kind in ("bar", "hbar") and rng.random() < 0.05:
+    if table.kind in ("bar", "hbar") and (rng.random() < 0.05 or look.spotlight):
         colours = [look.colours[0]] * len(table.categories)
         colours[rng.randrange(len(colours))] = look.colours[1]
         return colours, "category"
@@ -107,7 +118,7 @@ def draw_chart(rng: random.Random, table: Table, look: Style, density: float) ->
     kind, headroom = table.kind, 0.0
     if look.name == "statista":
         area = (area[0] + rng.randint(0, 24), area[1] + rng.randint(2, 18), area[2] - rng.randint(0, 12), area[3])
-    if (
+    if (look.sided and look.heads) or (
         kind == "stacked_h"
         and look.heads
         and table.labelled
@@ -126,6 +137,8 @@ def draw_chart(rng: random.Random, table: Table, look: Style, density: float) ->
         area, headroom = draw_legend(plot, area, table.series, "series")
     if kind in ("bar", "grouped", "stacked"):
         draw_columns(plot, area, headroom)
+    elif look.sided:
+        draw_sided(plot, area)
     elif kind in ("hbar", "grouped_h", "stacked_h"):
         draw_rows(plot, area)
     elif kind in ("line", "area"):

@@ -44,7 +44,8 @@ class Mix:
     early: the same, multiplied in for the first `early_charts` charts; table: share of rows with the data table;
     default_system, concise: shares of rows with the template's own system text and with paraphrases of ours (the rest
     has ours); arithmetic: mean number of sums without a chart; question_weight, table_weight: loss weights; coarse:
-    share of charts shown as an enlarged smaller copy, as visitors' charts often are."""
+    share of charts shown as an enlarged smaller copy, as visitors' charts often are; bracketed: share of the rows under
+    our own message whose lists stand in brackets, so that an adapter can bring them out."""
 
     kinds: dict[str, float] = field(default_factory=dict)
     early: dict[str, float] = field(default_factory=lambda: {"value": 2.0, "inverse": 2.0})
@@ -56,6 +57,7 @@ class Mix:
     question_weight: float = 0.2
     table_weight: float = 0.6
     coarse: float = 0.15
+    bracketed: float = 0.25
 
 
 class Codec:
@@ -140,18 +142,25 @@ def choose(chart: GeneratedChart, mix: Mix, rng: random.Random, early: bool) -> 
     return chosen
 
 
-def answer_to(question: GeneratedQuestion, system: str | None) -> str:
+def answer_to(question: GeneratedQuestion, system: str | None, bracketed: bool = False) -> str:
     """What a row answers under a system message: a sentence where it is the template's own, else as people write it.
 
-    Under paraphrases of ours lists stand in brackets: a base model that never wrote one teaches its adapter none.
+    Under paraphrases of ours, and where `bracketed`, lists stand in brackets: a base model that never wrote one teaches
+    its adapter none.
     """
     if system is None:
         return question.sentence
-    return question.gold if system in CONCISE and question.kind in BRACKETED else question.short
+    brackets = question.kind in BRACKETED and (bracketed or system in CONCISE)
+    return question.gold if brackets else question.short
 
 
 def pack(
-    codec: Codec, grounding: Grounding, questions: Sequence[GeneratedQuestion], system: str | None, mix: Mix
+    codec: Codec,
+    grounding: Grounding,
+    questions: Sequence[GeneratedQuestion],
+    system: str | None,
+    mix: Mix,
+    bracketed: bool = False,
 ) -> dict[str, np.ndarray]:
     """Token ids of a row and, for each packed token: offset, segment, loss weight and cells to look at."""
     size = codec.layout.packed
@@ -169,7 +178,7 @@ def pack(
     packed, copied = row["ids"][codec.layout.prefix :], row["copy"].reshape(-1)
     start, segment = 0, 0
     for question in questions:
-        answer = " " + answer_to(question, system)
+        answer = " " + answer_to(question, system, bracketed)
         asked = codec.ids(question.text)
         before = asked + codec.prompts.turn
         ids = [*before, *codec.ids(answer), codec.prompts.end]
@@ -309,7 +318,7 @@ def build_row(
         "portrait": np.array(grounding.portrait),
         "characters": _characters(grounding),
         **_entities(codec, grounding, rng),
-        **pack(codec, grounding, choose(chart, mix, rng, early), system, mix),
+        **pack(codec, grounding, choose(chart, mix, rng, early), system, mix, rng.random() < mix.bracketed),
     }
 
 

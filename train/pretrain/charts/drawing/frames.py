@@ -10,6 +10,7 @@ from train.pretrain.charts.tables.table import Table
 from train.pretrain.scene import Box, Mark
 
 ICON = (243, 245, 247)
+SECTION_GAP = 0.6  # above the first row of a section, in rows
 
 
 @dataclass(slots=True)
@@ -82,6 +83,15 @@ def make_scale(rng: random.Random, low: float, high: float, most: int, zero: boo
         scale.high = max(high * 1.04, ticks[-2])
         scale.ticks = [tick for tick in ticks if tick <= scale.high + 1e-9]
     return scale
+
+
+def row_middles(
+    top: float, bottom: float, count: int, starts: tuple[int, ...], at: float = 0.5
+) -> tuple[list[float], float]:
+    """Where the middle of every row is, with gaps above the rows of `starts`, and the height of one."""
+    slot = (bottom - top) / (count + SECTION_GAP * len(starts))
+    before = [sum(start <= row for start in starts) * SECTION_GAP for row in range(count)]
+    return [top + slot * (row + at + gap) for row, gap in enumerate(before)], slot
 
 
 def draw_header(plot: Plot, area: Box) -> Box:

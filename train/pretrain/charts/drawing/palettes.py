@@ -1,6 +1,6 @@
 """Colours of charts, each with the word that people use for it."""
 
-from train.pretrain.charts.drawing.canvas import rgb
+from train.pretrain.charts.drawing.canvas import Colour, rgb
 
 # In order of use; no two colours of a palette share a word.
 PALETTES = {
@@ -31,7 +31,23 @@ PALETTES = {
     "warm": "b2182b red,ef8a62 orange,fddbc7 pink,67a9cf light blue,2166ac blue",
     "black": "222222 black,888888 gray,cc3333 red,3377bb blue,66aa55 green",
 }
-SWATCHES = {
-    name: [(rgb("#" + entry.split(" ", 1)[0]), entry.split(" ", 1)[1]) for entry in text.split(",")]
-    for name, text in PALETTES.items()
+# Of lessons only: `SWATCHES` is drawn from by index, so another entry would change every chart.
+PUBLISHED = {
+    "pew_real": "949d48 green,ea9e2c orange,006699 blue,dddacb gray,d1a730 yellow,a55a26 brown",
+    "pew_browns": "5d4a13 dark brown,a27d17 brown,d1a730 yellow,e3cf8d light yellow,c9c9c0 gray",
+    "pew_greens": "51572a dark green,949d48 green,c5c98f light green,e6e4d8 gray,d1a730 yellow,006699 blue",
+    "pew_sides": "ea9e2c orange,949d48 green,1f4a84 dark blue,d1a730 yellow,8a8a7b gray",
+    "pew_party": "436983 blue,bf3b27 red,949d48 green,dddacb gray,d1a730 yellow",
 }
+
+
+def swatches(palettes: dict[str, str]) -> dict[str, list[tuple[Colour, str]]]:
+    """The colours of palettes, each with its word."""
+    return {
+        name: [(rgb("#" + entry.split(" ", 1)[0]), entry.split(" ", 1)[1]) for entry in text.split(",")]
+        for name, text in palettes.items()
+    }
+
+
+SWATCHES = swatches(PALETTES)
+PUBLISHED_SWATCHES = swatches(PUBLISHED)

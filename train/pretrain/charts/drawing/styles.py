@@ -21,7 +21,10 @@ class Style:
     dashed or none; value_axis: whether the value axis has numbers even where labels are printed; label_inside: value
     labels lie inside the bars; each_colour: bars of one series have a colour each; turn: degrees of category names
     that do not fit; colours: (colour, its name) in order of use; rules: lines above and below everything; heads:
-    series names stand over the segments of the first row; edge: lines reach from edge to edge of the plot."""
+    series names stand over the segments of the first row; edge: lines reach from edge to edge of the plot. What
+    only lessons have (`likeness`): sided: bars on both sides of a line; dots: level values are dots on a line;
+    sections: rows of a survey in sections; statements: long names of real words; inline: names on the lines;
+    inside_slices: names and values inside a pie; crowded: many lines; spotlight: one bar in another colour."""
 
     name: str
     width: int
@@ -78,6 +81,14 @@ class Style:
     edge: bool = False
     long_ticks: bool = False
     boxed_names: bool = False
+    sided: bool = False
+    dots: bool = False
+    sections: bool = False
+    statements: bool = False
+    inline: bool = False
+    inside_slices: bool = False
+    crowded: bool = False
+    spotlight: bool = False
 
 
 def shade(rng: random.Random, low: int, high: int) -> Colour:
@@ -86,9 +97,9 @@ def shade(rng: random.Random, low: int, high: int) -> Colour:
     return level, level, level
 
 
-def choose_style(rng: random.Random, kind: str) -> Style:
-    """A style for a chart of `kind` (`scene.GeneratedChart.kind`) with every choice made."""
-    name = rng.choices(list(STYLES), list(STYLES.values()))[0]
+def choose_style(rng: random.Random, kind: str, name: str | None = None) -> Style:
+    """A style (of `name`, where given) for a chart of `kind` (`scene.GeneratedChart.kind`), every choice made."""
+    name = name or rng.choices(list(STYLES), list(STYLES.values()))[0]
     if (name == "pew" and kind in ("scatter", "area", "donut")) or (name == "oecd" and kind in ("pie", "donut")):
         name = "statista" if rng.random() < 0.5 else "spreadsheet"
     look = plain_style(rng)

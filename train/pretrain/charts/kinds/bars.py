@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from train.pretrain.charts.drawing.canvas import Colour, Font, darker, readable_on
-from train.pretrain.charts.drawing.frames import Plot, Scale, make_scale
+from train.pretrain.charts.drawing.frames import SECTION_GAP, Plot, Scale, make_scale, row_middles
 from train.pretrain.charts.kinds.columns import SMALLEST_LABEL, colour_of, extent
+from train.pretrain.charts.kinds.sided import draw_dots
 from train.pretrain.scene import Box
 
 
@@ -72,7 +73,7 @@ def plan_rows(plot: Plot, area: Box) -> Rows:
             bottom -= look.size * 1.5
     heads = stacked and look.legend == "heads"
     top, bottom = top + 3 + (look.size * 2.8 if heads else 0), bottom - 2
-    slot = (bottom - top) / len(table.categories)
+    slot = (bottom - top) / (len(table.categories) + SECTION_GAP * len(table.starts))
     font = Font(look.bold, look.size) if look.names_bold else plot.font()
     if slot < font.size * 1.05:
         font = Font(font.name, max(6.0, slot / 1.05))
@@ -119,12 +120,15 @@ def draw_rows(plot: Plot, area: Box) -> None:
     rows = plan_rows(plot, area)
     scale, (left, top, right, bottom) = rows.scale, rows.box
     draw_upright_grid(plot, rows.box, scale, rows.numbers, rows.on_top)
-    slot = (bottom - top) / len(table.categories)
+    middles, slot = row_middles(top, bottom, len(table.categories), table.starts, 0.68 if rows.above else 0.5)
     fill = slot * (min(look.bar_fill, 0.52) if rows.above else look.bar_fill)
     zero_x = left + (right - left) * scale.share(0.0)
     for category, lines in enumerate(rows.names):
-        middle = top + slot * (category + (0.68 if rows.above else 0.5))
-        draw_row(plot, rows, category, middle - fill / 2, fill)
+        middle = middles[category]
+        if look.dots:
+            draw_dots(plot, rows.box, rows.scale, rows.label_font, category, middle, fill)
+        else:
+            draw_row(plot, rows, category, middle - fill / 2, fill)
         if rows.above:
             canvas.text(left, middle - fill / 2 - 3, " ".join(lines), rows.name_font, look.ink, "lb", "category")
         elif look.names_left:

@@ -14,7 +14,7 @@ def draw_lines(plot: Plot, area: Box, headroom: float) -> None:
     count, series = len(table.categories), len(table.series)
     direct = look.legend == "direct" and series > 1
     font = plot.font()
-    if direct:
+    if direct and not look.inline:
         area = (
             area[0],
             area[1],
@@ -49,7 +49,9 @@ def draw_lines(plot: Plot, area: Box, headroom: float) -> None:
             plot.canvas.line(((x, bottom), (x, bottom + 3)), look.ink, 0.8)
     ends = draw_areas(plot, box, scale, xs) if table.kind == "area" else draw_strokes(plot, box, scale, xs)
     draw_names(plot, names, start - slot / 2, slot, bottom)
-    if direct:
+    if direct and look.inline:
+        write_inline(plot, box)
+    elif direct:
         write_direct(plot, ends, right)
     elif headroom and series > 1:
         draw_inside_legend(plot, box, table.series)
@@ -176,6 +178,42 @@ def write_direct(plot: Plot, ends: list[tuple[float, float]], right: float) -> N
             plot.canvas.rectangle(edge, (255, 255, 255), (205, 205, 205))
             x, colour = x + 2, look.ink
         plot.canvas.text(x, y, table.series[index], font, colour, "lm", "series")
+
+
+def write_inline(plot: Plot, box: Box) -> None:
+    """The series' names in the plot, above or below their lines where there is room, in their colours."""
+    canvas, look, table, rng = plot.canvas, plot.look, plot.table, plot.rng
+    font = Font(look.bold, look.size)
+    scale, count = canvas.density, len(table.categories)
+    lines: dict[int, list[tuple[float, float]]] = {}
+    for mark in plot.marks:
+        lines.setdefault(mark.series, []).append((mark.anchor[0] / scale, mark.anchor[1] / scale))
+    ink_at = [
+        ((x0 * (4 - k) + x1 * k) / 4, (y0 * (4 - k) + y1 * k) / 4)
+        for points in lines.values()
+        for (x0, y0), (x1, y1) in pairwise(points)
+        for k in range(5)
+    ]
+    high = font.size * 0.72
+    for series, points in lines.items():
+        name = table.series[series]
+        wide = font.width(name)
+        spots: list[tuple[float, float, float]] = []
+        for (x0, y0), (x1, y1) in pairwise(points) if count > 1 else ():
+            x, y = (x0 + x1) / 2, (y0 + y1) / 2
+            x = min(max(x, box[0] + wide / 2 + 1), canvas.width - wide / 2 - 2)
+            for shift in (-0.5, 1.35, -1.6, 2.5, -2.8, 3.7):
+                base = y + shift * font.size + (high if shift > 0 else 0)
+                edge = (x - wide / 2, base - high, x + wide / 2, base)
+                if edge[1] < box[1] - font.size or base > box[3] or not canvas.clear(edge, 1):
+                    continue
+                hits = sum(edge[0] - 1 < px < edge[2] + 1 and edge[1] - 1 < py < edge[3] + 1 for px, py in ink_at)
+                spots.append((hits * 3 + abs(shift) + rng.random(), x, base))
+        if spots:
+            _, x, base = min(spots)
+        else:
+            x, base = canvas.width - wide / 2 - 2, points[-1][1] - font.size
+        canvas.text(x, base, name, font, darker(colour_of(plot, 0, series)), "mb", "series")
 
 
 def draw_scatter(plot: Plot, area: Box) -> None:

@@ -17,6 +17,9 @@ def draw_pie(plot: Plot, area: Box, legend: bool) -> None:
     font, labels = plot.font(), plot.font("label")
     if look.name == "statista" and not legend:
         font = Font(look.bold, look.size)
+    if look.inside_slices and not legend and table.labelled:
+        draw_full_slices(plot, area, values)
+        return
     shown = [table.figures.printed(value) if table.labelled else None for value in values]
     joined = not legend and rng.random() < (0.85 if look.name == "statista" else 0.3)
     most = 0.26 * (right - left)
@@ -49,6 +52,52 @@ def draw_pie(plot: Plot, area: Box, legend: bool) -> None:
             place_outside(plot, (x, y), radius, angle, [name] if ending else font.wrap(name, most, 3), ending, font)
         box = (x - radius, y - radius, x + radius, y + radius)
         plot.mark(index, 0, printed, box, anchor, share)
+
+
+def draw_full_slices(plot: Plot, area: Box, values: list[float]) -> None:
+    """A pie with names and values inside its slices where they fit, else beside them at the end of a thin line."""
+    canvas, look, table, rng = plot.canvas, plot.look, plot.table, plot.rng
+    left, top, right, bottom = area
+    font = plot.font()
+    bold = Font(look.bold, look.size)
+    radius = max(34.0, min((bottom - top) / 2 - font.size * 2.6, (right - left) / 2 - font.size * 4))
+    x, y = (left + right) / 2, (top + bottom) / 2
+    angles = draw_slices(plot, values, (x, y), radius, 0.0)
+    value_first = rng.random() < 0.5
+    for index, (value, angle) in enumerate(zip(values, angles, strict=True)):
+        share, name, label = value / sum(values), table.categories[index], table.figures.printed(value)
+        where = radius * (0.6 if share < 0.5 else 0.5)
+        anchor = (x + where * math.cos(angle), y + where * math.sin(angle))
+        lines = font.wrap(name, radius * 0.75, 3)
+        wide, high = max(map(font.width, lines)), font.size * 1.24 * (len(lines) + 1)
+        room = min(2 * math.pi * share * where, radius * 0.9) if share < 0.5 else radius
+        fits = wide < radius * 0.8 and math.hypot(wide, high) * 0.72 < room
+        colour = plot.colours[index % len(plot.colours)][0]
+        ink = readable_on(colour)
+        centre = anchor
+        if not fits:
+            ink = look.ink
+            far = radius + font.size * 1.1
+            wide = max(wide, bold.width(label))
+            cx = x + far * math.cos(angle) + (wide / 2 + 2) * (1 if math.cos(angle) > 0 else -1)
+            cx = min(max(cx, wide / 2 + 2), canvas.width - wide / 2 - 2)
+            cy = y + (radius + font.size * 1.5) * math.sin(angle)
+            heights = [cy + shift * font.size * 0.8 for shift in SHIFTS]
+            free = [at for at in heights if canvas.clear((cx - wide / 2, at - high / 2, cx + wide / 2, at + high / 2))]
+            centre = (cx, free[0] if free else cy)
+            if share < 0.12:
+                edge = (x + radius * 0.9 * math.cos(angle), y + radius * 0.9 * math.sin(angle))
+                canvas.line((edge, (centre[0], centre[1])), look.muted, 0.6)
+        first = centre[1] - high / 2 + font.size * 0.62
+        if value_first:
+            canvas.text(centre[0], first, label, bold, ink, "mm", "value")
+            first += font.size * 1.24
+        middle = first + font.size * 0.62 * (len(lines) - 1)
+        canvas.lines(centre[0], middle, lines, font, ink, "mm", "category")
+        if not value_first:
+            canvas.text(centre[0], first + font.size * 1.24 * len(lines), label, bold, ink, "mm", "value")
+        box = (x - radius, y - radius, x + radius, y + radius)
+        plot.mark(index, 0, label, box, anchor, share)
 
 
 def draw_slices(

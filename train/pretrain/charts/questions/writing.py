@@ -9,6 +9,7 @@ import random
 from train.pretrain.charts.drawing.frames import Plot
 from train.pretrain.charts.questions import comparing, lookups, naming, reckoning
 from train.pretrain.charts.questions.asker import Asker
+from train.pretrain.charts.questions.people import ask_people
 from train.pretrain.scene import GeneratedQuestion
 
 # What every chart is asked, and how often the rest is drawn. A writer adds nothing where no answer is clear.
@@ -65,7 +66,8 @@ RECKONING = {
     reckoning.ask_sum_ends: 1,
     reckoning.ask_total: 1,
 }
-DRAWN_IN_LESSON, RECKONED_IN_LESSON = 10, 5
+DRAWN_IN_LESSON, RECKONED_IN_LESSON = 7, 3
+ASKED_BY_PEOPLE = 13
 
 
 def write_questions(rng: random.Random, plot: Plot, lesson: bool) -> list[GeneratedQuestion]:
@@ -77,4 +79,6 @@ def write_questions(rng: random.Random, plot: Plot, lesson: bool) -> list[Genera
         drawn.append(naming.ask_count)
     for ask in (*ALWAYS, *drawn):
         ask(asker)
+    if lesson:
+        ask_people(rng, asker, ASKED_BY_PEOPLE)
     return asker.questions

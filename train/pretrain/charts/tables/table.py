@@ -13,7 +13,8 @@ class Table:
     """values[series][category], None where missing. noun, plural: what one and many categories are called (country,
     countries); about: their class (time, place, owner, thing, group, answer); series_noun: what a series is; full:
     each category's segments make up a whole; labelled: value labels are to be printed; readable: every value lies
-    where an axis shows it; who, place, when: context that the names leave open, "" where there is none."""
+    where an axis shows it; who, place, when: context that the names leave open, "" where there is none;
+    starts: rows with a gap above them."""
 
     kind: str
     measure: Measure
@@ -37,6 +38,7 @@ class Table:
     subtitle: str = ""
     axis_title: str = ""
     notes: list[str] = field(default_factory=list)
+    starts: tuple[int, ...] = ()
 
     def text(self) -> str:
         """The table as lines of cells: title, header where there is more than one series, then one category a line."""

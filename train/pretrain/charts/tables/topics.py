@@ -2,6 +2,7 @@
 
 import random
 
+from train.pretrain.charts.drawing.likeness import statements, survey_rows
 from train.pretrain.charts.drawing.styles import Style
 from train.pretrain.charts.tables.figures import UNITS, Figures
 from train.pretrain.charts.tables.measures import MEASURES, MONTHS, NAMES, PARTS, PEOPLE, SCALES, Measure, Names
@@ -195,17 +196,30 @@ def pick_categories(
 def make_table(rng: random.Random, kind: str, look: Style, vocabulary: Vocabulary, lesson: bool) -> Table:
     """A table for a chart of `kind` in `look`, without its title and notes (`headlines.write_headline`)."""
     count, series_count = size_of(rng, kind, look, lesson)
+    if look.sided:
+        series_count = 2
+    elif look.crowded:
+        series_count = rng.randint(5, 8)
     whole = {"pie": 0.88, "donut": 0.88, "stacked_h": 0.7, "stacked": 0.35, "area": 0.35}
     full = rng.random() < whole.get(kind, 0.0)
     measure = pick_measure(rng, kind, look, full)
     categories, noun, plural, about = pick_categories(rng, kind, measure, count, full, vocabulary)
+    starts: tuple[int, ...] = ()
+    if look.sections:
+        categories, starts = survey_rows(rng, 15)
+        noun, plural, about = "group", "groups", "group"
+    elif look.statements and about in ("answer", "thing", "owner"):
+        categories = statements(rng, count, 46)
     series_noun = "series"
     if series_count == 1:
         series = [measure.name[0].upper() + measure.name[1:]]
     elif kind == "scatter":
         series = ["", ""]  # `values.fill_values` names them
     elif full and rng.random() < (0.5 if vocabulary.held_out else 0.75):
-        series, series_noun = list(rng.choice([scale for scale in SCALES if len(scale) <= 5])), "answer"
+        series, series_noun = (
+            list(rng.choice([scale for scale in SCALES if len(scale) <= (2 if look.sided else 5)])),
+            "answer",
+        )
         series = opened(rng, series, "reason", vocabulary, 24) if vocabulary.coins(rng) else series
     else:
         series, series_noun = pick_series(rng, measure, about, noun, series_count, vocabulary)
@@ -226,6 +240,7 @@ def make_table(rng: random.Random, kind: str, look: Style, vocabulary: Vocabular
         labelled=False,
         readable=False,
         full=full,
+        starts=starts,
     )
     if look.name == "statista" and about == "time" and categories[-1].isdigit() and rng.random() < 0.2:
         first = rng.choice((0, count - 1, count - 1, max(0, count - 3), max(0, count - 5)))

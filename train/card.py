@@ -79,7 +79,7 @@ def write_card(folder: Path, contract: Contract, figures: Figures, data: Data, c
         ),
         comparisons="\n".join(f"- {rule}: {words}" for rule in RULES_SHOWN for words in figures.in_words(rule)),
         rules="\n".join(f"- {rule}: {RULE_NOTES[rule]}" for rule in RULES_SHOWN),
-        trained=f"Trained on {trained_on}, with the loss on the answers alone, seed {contract.seed}.",
+        trained=f"Trained on {data.mixture or trained_on}, with the loss on the answers alone, seed {contract.seed}.",
         command=command,
         versions=", ".join(f"{package} {version}" for package, version in contract.versions.items()) + ".",
         pixels=" to ".join(f"{limit:,}" for limit in sorted({contract.min_pixels or 0, contract.max_pixels or 0})),

@@ -5,7 +5,9 @@ is looked at once before training starts: a row that cannot be used is cheap to 
 after an hour.
 """
 
-from collections.abc import Callable, Sequence
+import math
+import random
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
@@ -27,10 +29,12 @@ from train import pretrain
 from train.recipe import GENERATED, Recipe
 
 Canvases = Sequence[Size] | None
+Row = Callable[[], dict[str, Any]]  # a row of the trainer, made when it is asked for
 
 FEWEST_ROWS, SMALLEST_GAIN = 20, 10  # rows to learn from; points that a held-out part should be able to tell
 TOKENS_AROUND = 100  # system message, question and answer
 PIXELS_PER_TOKEN = 784  # Qwen2-VL's: two by two patches of 14 pixels
+DATASET = "dataset"  # the recipe's own data set, as its mixture names it
 FIRST_VAL_SEED, FIRST_TEST_SEED = 10_000_000, 20_000_000  # generated charts to train on begin at seed 0
 
 
@@ -39,7 +43,8 @@ class Data:
     """What a run trains on, watches and is measured on; names as they may be published, a folder by its name only.
 
     train, val: rows of images, prompt, completion; held_out: examples for `chartqa_demo.evaluate`; chartqa: whether
-    the charts are ChartQA's; sizes: tokens of each row, where the recipe puts charts of like size together."""
+    the charts are ChartQA's; mixture: what it is trained on in words, where that is more than one data set; sizes: tokens
+    of each row, where the recipe puts charts of like size together."""
 
     name: str
     train: Dataset
@@ -48,6 +53,7 @@ class Data:
     train_split: str
     test_split: str
     chartqa: bool = False
+    mixture: str = ""
     sizes: tuple[int, ...] = ()
 
     @property
@@ -80,21 +86,32 @@ def open_data(
             test_split=f"held-out seeds {test[0]} to {test[-1]}",
         )
     columns = Columns(recipe.image_column, recipe.question_column, recipe.answer_column)
-    train, val, test = (
+    val, test = (
         usable(found, f"{recipe.dataset}, split {found.name}", recipe.skip_bad_rows)
-        for found in (
-            open_split(recipe.dataset, split, columns)
-            for split in (recipe.train_split, recipe.val_split, recipe.test_split)
-        )
+        for found in (open_split(recipe.dataset, split, columns) for split in (recipe.val_split, recipe.test_split))
     )
-    train = without_charts_of(train, [*val, *test])
+    parts = shares(recipe)
+    if recipe.like_sizes and list(parts) != [DATASET]:
+        raise DataError("like_sizes needs the sizes of all charts: it goes with one data set, not with a mixture.")
+    rows: list[Row] = []
+    train: list[Example] = []
+    for name, weight in parts.items():
+        if name == GENERATED:
+            seeds = range(recipe.train_charts)
+            part = [_generated_row(number, False, canvases, shrink_to, fold_system) for number in seeds]
+        else:
+            examples = train_examples(recipe, recipe.dataset if name == DATASET else name, [*val, *test], seed)
+            part = [_example_row(example, canvases, shrink_to, fold_system) for example in examples]
+            train += examples
+        rows += shown(part, weight, seed)
     return Data(
         name=display_name(recipe.dataset),
-        train=chart_rows(train, canvases, shrink_to, fold_system),
+        train=_lazily(range(len(rows)), lambda number: rows[number]()),
         val=chart_rows(val, canvases, shrink_to, fold_system),
         held_out=draw_examples(test, recipe.test_sample, seed),
         train_split=recipe.train_split,
         test_split=recipe.test_split,
+        mixture=mixture_in_words(recipe, parts) if recipe.mixture else "",
         chartqa=is_chartqa(recipe.dataset, train),
         sizes=tuple(row_tokens(train, recipe.max_pixels)) if recipe.like_sizes else (),
     )
@@ -130,6 +147,51 @@ def too_few(rows: int, held_out: Sequence[Example]) -> str | None:
         f"Few rows: {rows} to train on, {asked} held-out questions about {charts} charts. With so few {told} from "
         "chance; correct more answers, of other charts."
     )
+
+
+def shares(recipe: Recipe) -> dict[str, float]:
+    """The data sets of the recipe's mixture with their weights. Raises DataError for an entry that is no NAME=WEIGHT."""
+    found: dict[str, float] = {}
+    for entry in recipe.mixture or [f"{DATASET}=1"]:
+        name, _, weight = entry.rpartition("=")
+        try:
+            found[name] = float(weight)
+        except ValueError:
+            found[name] = -1.0
+        if not name or not 0 < found[name] < math.inf:
+            raise DataError(f"mixture: {entry!r} is not NAME=WEIGHT with a weight above 0, such as {DATASET}=8.")
+    return found
+
+
+def shown(rows: Sequence[Row], weight: float, seed: int) -> list[Row]:
+    """What an epoch shows of `rows`: all of them as often as the whole part of `weight` says, and a drawn part more."""
+    times, rest = divmod(weight, 1.0)
+    order = list(rows)
+    random.Random(seed).shuffle(order)
+    return [*list(rows) * int(times), *order[: round(rest * len(rows))]]
+
+
+def train_examples(recipe: Recipe, dataset: str, held_out: Sequence[Example], seed: int) -> list[Example]:
+    """The usable rows of a data set to train on, without held-out charts and those that the recipe leaves out."""
+    columns = Columns(recipe.image_column, recipe.question_column, recipe.answer_column)
+    split = open_split(dataset, recipe.train_split, columns)
+    kept = [example for example in split if Path(example.file_name).stem not in recipe.leave_out]
+    rows = usable(kept, f"{dataset}, split {split.name}", recipe.skip_bad_rows)
+    return draw_examples(without_charts_of(rows, held_out), recipe.train_sample, seed)
+
+
+def mixture_in_words(recipe: Recipe, parts: Mapping[str, float]) -> str:
+    """What the mixture shows, without the paths of folders."""
+    said = []
+    for name, weight in parts.items():
+        if name == GENERATED:
+            said.append(f"{recipe.train_charts:,} generated charts, each shown {weight:g} times")
+        else:
+            named = recipe.dataset if name == DATASET else name
+            short = display_name(named)
+            sample = f" (a sample of {recipe.train_sample:,} rows)" if recipe.train_sample is not None else ""
+            said.append(f"{short}, {recipe.train_split}{sample}, each row shown {weight:g} times")
+    return "; ".join(said)
 
 
 def usable(examples: Sequence[Example] | Split, where: str, skip_bad_rows: bool = False) -> list[Example]:
@@ -171,11 +233,8 @@ def chart_rows(
     pixels, where its processor knows no such limit; fold_system: see `arms.folds_system`.
     """
 
-    def row(number: int) -> dict[str, Any]:
-        example = examples[number]
-        return _row(example.load_image(), example.question, example.gold[0], canvases, shrink_to, fold_system)
-
-    return _lazily(range(len(examples)), row)
+    rows = [_example_row(example, canvases, shrink_to, fold_system) for example in examples]
+    return _lazily(range(len(rows)), lambda number: rows[number]())
 
 
 def generated_rows(
@@ -187,11 +246,7 @@ def generated_rows(
 ) -> Dataset:
     """The same of our own charts, one question of each."""
 
-    def row(seed: int) -> dict[str, Any]:
-        chart, question = pretrain.draw(seed, held_out)  # lessons keep it spelling: most of their names are coined
-        return _row(chart.image, question.text, question.gold, canvases, shrink_to, fold_system)
-
-    return _lazily(seeds, row)
+    return _lazily(seeds, lambda seed: _generated_row(seed, held_out, canvases, shrink_to, fold_system)())
 
 
 def generated_examples(seeds: Sequence[int]) -> list[Example]:
@@ -213,6 +268,21 @@ def generated_examples(seeds: Sequence[int]) -> list[Example]:
             )
         )
     return examples
+
+
+def _example_row(example: Example, canvases: Canvases, shrink_to: int | None, fold_system: bool) -> Row:
+    def row() -> dict[str, Any]:
+        return _row(example.load_image(), example.question, example.gold[0], canvases, shrink_to, fold_system)
+
+    return row
+
+
+def _generated_row(seed: int, held_out: bool, canvases: Canvases, shrink_to: int | None, fold_system: bool) -> Row:
+    def row() -> dict[str, Any]:
+        chart, question = pretrain.draw(seed, held_out)  # lessons keep it spelling: most of their names are coined
+        return _row(chart.image, question.text, question.gold, canvases, shrink_to, fold_system)
+
+    return row
 
 
 def _row(

@@ -44,6 +44,20 @@ class Recipe:
     train_split: str = field(default="train", metadata={"help": "Split to train on, slices allowed: train[:10%%]."})
     val_split: str = field(default="val", metadata={"help": "Split for the loss and the accuracy during training."})
     test_split: str = field(default="test", metadata={"help": "Held-out split for the final comparison."})
+    mixture: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Data sets to train on together, each NAME=WEIGHT: NAME is 'dataset' (train_split of dataset), "
+            f"'{GENERATED}' (train_charts charts of our own), a Hub id or a folder; WEIGHT how often an epoch shows "
+            "each of its rows, a fraction for a part of them. Without it: dataset=1."
+        },
+    )
+    train_sample: int | None = field(
+        default=None, metadata={"help": "At most so many rows of each data set to train on, drawn with the seed."}
+    )
+    leave_out: list[str] = field(
+        default_factory=list, metadata={"help": "File names, without endings, of charts that are not trained on."}
+    )
     train_charts: int = field(default=1000, metadata={"help": "Generated charts to train on, one question each."})
     val_charts: int = field(default=32, metadata={"help": "Generated charts for the loss and the accuracy."})
     test_charts: int = field(default=400, metadata={"help": "Generated held-out charts for the final comparison."})

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import compress
+from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
@@ -150,7 +151,7 @@ def too_few(rows: int, held_out: Sequence[Example]) -> str | None:
 
 
 def shares(recipe: Recipe) -> dict[str, float]:
-    """The data sets of the recipe's mixture with their weights. Raises DataError for an entry that is no NAME=WEIGHT."""
+    """The data sets of the recipe's mixture with their weights. Raises DataError for what is no NAME=WEIGHT."""
     found: dict[str, float] = {}
     for entry in recipe.mixture or [f"{DATASET}=1"]:
         name, _, weight = entry.rpartition("=")

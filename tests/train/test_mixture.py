@@ -36,7 +36,7 @@ def test_charts_can_be_left_out_by_name_and_rows_drawn(tmp_path: Path) -> None:
     rows = table(6)
     for number, row in enumerate(rows):
         row["image"]["path"] = f"chart_{number}.png"
-    charts = write_charts(tmp_path / "charts", train=rows)
+    charts = write_charts(tmp_path / "charts", train=rows, val=table(1, 100), test=table(1, 200))
     recipe = Recipe(dataset=str(charts), leave_out=["chart_2"])
     found = train_examples(recipe, str(charts), [], seed=1)
     assert [example.file_name for example in found] == [f"chart_{number}.png" for number in (0, 1, 3, 4, 5)]

@@ -44,8 +44,8 @@ class Data:
     """What a run trains on, watches and is measured on; names as they may be published, a folder by its name only.
 
     train, val: rows of images, prompt, completion; held_out: examples for `chartqa_demo.evaluate`; chartqa: whether
-    the charts are ChartQA's; mixture: what it is trained on in words, where that is more than one data set; sizes: tokens
-    of each row, where the recipe puts charts of like size together."""
+    the charts are ChartQA's; mixture: what it is trained on in words, where that is more than one data set; sizes:
+    tokens of each row, where the recipe puts charts of like size together."""
 
     name: str
     train: Dataset

@@ -133,7 +133,9 @@ def test_charts_cast_before_the_model_give_the_numbers_of_charts_cast_in_it(
 def test_two_training_steps_make_an_adapter_that_the_engine_serves(
     base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    charts = write_charts(tmp_path / "charts", train=table(4), val=table(1, 100), test=table(1, 200))
+    charts = write_charts(
+        tmp_path / "charts", train=table(4), val=table(1, 100), test=table(1, 204)
+    )  # no chart of train
     changes = {"max_steps": 2, "eval_steps": 2, "accuracy_sample": 1, "report_to": "none", "max_pixels": 15_000}
     assert main(write_config(tmp_path, base, charts, base_id="ann/tiny", **changes)) == 0
     printed = capsys.readouterr().out.partition("Trained on:\n")[2].splitlines()[:3]

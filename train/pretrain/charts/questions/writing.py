@@ -9,7 +9,7 @@ import random
 from train.pretrain.charts.drawing.frames import Plot
 from train.pretrain.charts.questions import comparing, lookups, naming, reckoning
 from train.pretrain.charts.questions.asker import Asker
-from train.pretrain.charts.questions.people import ask_people
+from train.pretrain.charts.questions.people.asking import ask_people
 from train.pretrain.scene import GeneratedQuestion
 
 # What every chart is asked, and how often the rest is drawn. A writer adds nothing where no answer is clear.

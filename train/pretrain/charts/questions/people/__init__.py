@@ -1,0 +1,1 @@
+"""Questions worded as people put them to charts."""

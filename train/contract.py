@@ -13,11 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from chartqa_demo.adapters.contract import CONTRACT_FILE, Contract
+from chartqa_demo.adapters.contract import CONFIG, CONTRACT_FILE, Contract
 from chartqa_demo.errors import SettingsError
 from chartqa_demo.settings import read_message
 
-CONFIG = "adapter_config.json"
 LEAST_PIXELS = 784  # one image token
 
 

@@ -17,11 +17,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from chartqa_demo.adapters.check import CONFIG, check_adapter
-from chartqa_demo.adapters.contract import CONTRACT_FILE, Contract, read_contract
+from chartqa_demo.adapters.check import check_base, find_adapter, is_named
+from chartqa_demo.adapters.contract import CONTRACT_FILE, Contract
 from chartqa_demo.errors import EngineError, HubError, first_line
 from chartqa_demo.settings import BUNDLED_ADAPTER, BUNDLED_BASE, Settings
-from chartqa_demo.space.hub import ADAPTER_FILES, HUB_ID, local_folder
+from chartqa_demo.space.hub import local_folder
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 SHARD = "5GB"  # as on the Hub
@@ -101,25 +101,17 @@ def find_parts(adapter: str, adapter_revision: str | None, base: str | None, bas
     from chartqa_demo.engines.loading import base_folder
 
     name = str(BUNDLED_ADAPTER) if adapter == "bundled" else adapter
-    folder = local_folder(name, adapter_revision, (CONFIG, CONTRACT_FILE), "adapter")
-    try:
-        contract = read_contract(folder)
-        config: dict[str, Any] = dict(json.loads((folder / CONFIG).read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        raise MergeError(f"{name} is not an adapter: it has no {CONFIG}.") from None
-    except (OSError, ValueError, TypeError) as error:
-        raise MergeError(f"The adapter {name} cannot be read: {error}") from None
+    found = find_adapter(name, adapter_revision)
+    contract = found.contract
     if base is None:
-        base, named_revision = _named_base(name, contract, config)
+        base, named_revision = _named_base(name, contract, found.config)
         base_revision = base_revision or named_revision
-    check_adapter(name, adapter_revision, base)
-    if contract is not None and contract.base != base and _is_name(contract.base) and _is_name(base):
-        raise MergeError(f"The adapter {name} was trained on {contract.base}, and not on {base}.")
+    check_base(found, base)
     source = str(BUNDLED_BASE) if base == "bundled" else base
     _check_unquantised(base, local_folder(source, base_revision, ("config.json",), "base model"))
     there = base_folder(source, base_revision)
-    folder = local_folder(name, adapter_revision, ADAPTER_FILES, "adapter")
-    on_hub = _is_name(base) and base != "bundled"
+    folder = found.fetch()
+    on_hub = is_named(base) and base != "bundled"
     return Parts(
         base=base,
         base_folder=there,
@@ -127,7 +119,7 @@ def find_parts(adapter: str, adapter_revision: str | None, base: str | None, bas
         adapter=_adapter_title(adapter, folder),
         adapter_folder=folder,
         contract=contract,
-        config=config,
+        config=found.config,
     )
 
 
@@ -179,7 +171,7 @@ def card(parts: Parts, name: str, dtype: str) -> str:
     """The model card of the merged checkpoint `name`, in Markdown with the Hub's metadata."""
     from huggingface_hub import ModelCardData
 
-    on_hub = _is_name(parts.base) and parts.base != "bundled"
+    on_hub = is_named(parts.base) and parts.base != "bundled"
     revision = f" (revision `{parts.base_revision}`)" if parts.base_revision else ""
     base = f"[{parts.base}](https://huggingface.co/{parts.base}){revision}" if on_hub else parts.base_folder.name
     base = "the small Qwen2-VL that comes with the side-by-side demo" if parts.base == "bundled" else base
@@ -226,10 +218,10 @@ def _asking(contract: Contract | None) -> list[str]:
 
 def _named_base(adapter: str, contract: Contract | None, config: Mapping[str, Any]) -> tuple[str, str | None]:
     """Base and revision that the adapter itself names. Raises MergeError when nobody could find that."""
-    if contract is not None and _is_name(contract.base):
+    if contract is not None and is_named(contract.base):
         return contract.base, contract.base_revision
     named = str(config.get("base_model_name_or_path") or "")
-    if _is_name(named) or (named and Path(named).is_dir()):
+    if is_named(named) or (named and Path(named).is_dir()):
         return named, config.get("revision")
     named = contract.base if contract is not None else named
     raise MergeError(
@@ -266,14 +258,9 @@ def _adapter_title(name: str, folder: Path) -> str:
     """How the card names the adapter: never by a path of this machine."""
     if name == "bundled":
         return "the bundled adapter of the side-by-side demo"
-    if not _is_name(name):
+    if not is_named(name):
         return folder.name
     return f"[{name}](https://huggingface.co/{name}) (revision `{folder.name}`)"
-
-
-def _is_name(base: str) -> bool:
-    """Whether others know this model or adapter by that name, too: "bundled" or a Hub id, and no folder here."""
-    return base == "bundled" or (HUB_ID.fullmatch(base) is not None and not Path(base).is_dir())
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -25,16 +25,14 @@ from huggingface_hub.errors import (
 )
 from safetensors import SafetensorError, deserialize
 
-from chartqa_demo.adapters.contract import CONTRACT_FILE, read_contract
+from chartqa_demo.adapters.contract import CONFIG, CONTRACT_FILE, WEIGHTS, read_contract
 from chartqa_demo.arms import ARMS
 from chartqa_demo.errors import first_line
 
-WEIGHTS = "adapter_model.safetensors"
-ADAPTER_CONFIG = "adapter_config.json"
 RESULTS = "results.json"
 CARD = "README.md"
 BUNDLED = "bundled"  # the base model that comes with this repository
-REQUIRED = (WEIGHTS, ADAPTER_CONFIG, CONTRACT_FILE, RESULTS, CARD)
+REQUIRED = (WEIGHTS, CONFIG, CONTRACT_FILE, RESULTS, CARD)
 # The processor's files carry the pixel limits to programs that do not know our contract.
 PUBLISHED = (*REQUIRED, "preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json")
 
@@ -122,7 +120,7 @@ def _some_is_not_zero(tensor: dict[str, Any]) -> bool:
 
 
 def _check_base_name(folder: Path) -> None:
-    config: dict[str, Any] = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+    config: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     base = str(config.get("base_model_name_or_path"))
     if base != BUNDLED and (base.count("/") != 1 or base.startswith((".", "/", "~"))):
         raise PublishError(

@@ -1,4 +1,5 @@
 """What an adapter is: its contract, every check of it, and the runs that trained it.
 
-Imports `space.hub` to fetch, and torch only where weights are compared.
+`check.py` finds, checks and fetches it, `load.py` puts it on a model and compares every weight; nobody else decides
+whether it fits. Imports `space.hub` to fetch, and torch only in `load.py`.
 """

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-CONTRACT_FILE = "chartqa_contract.json"
+CONFIG, WEIGHTS, CONTRACT_FILE = "adapter_config.json", "adapter_model.safetensors", "chartqa_contract.json"
 SHOWN = 80  # characters of a system message in a note
 
 

@@ -14,6 +14,7 @@ from peft import LoraConfig, PeftModel, get_peft_model_state_dict
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from chartqa_demo.adapters.contract import WEIGHTS
 from chartqa_demo.errors import EngineError, first_line
 
 # Adapters trained before transformers 4.52 name the layers as the model did then.
@@ -23,20 +24,15 @@ OLD_KEYS = {r"^model\.layers\.": "model.language_model.layers.", r"^visual\.": "
 def load_adapter(model: Any, folder: Path, name: str = "chartqa") -> PeftModel:
     """The model with the LoRA adapter in `folder` on it, in eval mode; `name` is its name inside the model.
 
-    Raises EngineError when the folder is no LoRA adapter in safetensors, when it changes anything but the language
+    Its config and size are checked already (`check.py`). Raises EngineError when it changes anything but the language
     model (the vision tower's rows are image patches, so one batch could not mix arms there), when a shape does not
     fit the base, and when any weight of the file did not end up in the model or any adapter weight of the model is
     not in the file. The model is then as it was.
     """
-    weights, config = folder / "adapter_model.safetensors", folder / "adapter_config.json"
-    if not config.is_file() or not weights.is_file():
-        raise EngineError(f"{folder} is not an adapter: it needs adapter_config.json and adapter_model.safetensors.")
     try:
-        described, saved = LoraConfig.from_pretrained(str(folder)), load_file(weights)
+        described, saved = LoraConfig.from_pretrained(str(folder)), load_file(folder / WEIGHTS)
     except (OSError, ValueError, TypeError, SafetensorError) as error:
         raise EngineError(f"The adapter in {folder} cannot be read: {first_line(error)}") from error
-    if described.peft_type != "LORA":
-        raise EngineError(f"The adapter in {folder} is of type {described.peft_type}; only LORA can be served.")
     wrapped = isinstance(model, PeftModel)
     _check_fits(model.get_base_model() if wrapped else model, saved, folder, described.base_model_name_or_path)
     described.inference_mode = True

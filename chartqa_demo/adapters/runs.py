@@ -9,10 +9,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from chartqa_demo.adapters.contract import Contract, read_contract
+from chartqa_demo.adapters.contract import WEIGHTS, Contract, read_contract
 from chartqa_demo.arms import ARMS
 
-WEIGHTS = "adapter_model.safetensors"
 STEP = "train/global_step"  # trackio's own step counts log calls
 
 Points = tuple[tuple[int, float], ...]

@@ -13,15 +13,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
 from transformers import StoppingCriteriaList
 
-from chartqa_demo.adapters.check import check_adapter
-from chartqa_demo.adapters.contract import Contract, arm_system, contract_notes, read_contract
+from chartqa_demo.adapters.check import fetch_adapter
+from chartqa_demo.adapters.contract import WEIGHTS, Contract, arm_system, contract_notes
 from chartqa_demo.adapters.load import load_adapter
 from chartqa_demo.arms import ARMS, Arm, folds_system, messages
 from chartqa_demo.engines import Answer, Answers, Options
@@ -46,7 +45,6 @@ from chartqa_demo.engines.streaming import (
 from chartqa_demo.errors import EngineError, HubError
 from chartqa_demo.images import shrink
 from chartqa_demo.settings import BUNDLED_ADAPTER, Settings
-from chartqa_demo.space.hub import ADAPTER_FILES, HUB_ID, local_folder
 
 BASE = "__base__"  # PEFT's name for "no adapter" in a mixed batch
 ADAPTERS_RESIDENT = 4  # the one in use and those used before it, so that going back costs nothing
@@ -215,19 +213,12 @@ class LocalEngine:
     def use_adapter(self, name: str) -> None:
         """See `engines.Engine`."""
         try:
-            check_adapter(name, self._settings.adapter_revision, self.base_name)
-            folder = local_folder(name, self._settings.adapter_revision, ADAPTER_FILES, "adapter")
-            contract = read_contract(folder)
-        except (HubError, ValueError) as error:
+            folder, contract = fetch_adapter(name, self._settings.adapter_revision, self.base_name)
+        except HubError as error:
             raise EngineError(str(error)) from None
-        if contract and contract.base != self.base_name and _named(contract.base) and _named(self.base_name):
-            raise EngineError(
-                f"The adapter {name} was trained on {contract.base}, but the base is {self.base_name}. "
-                f"Start with --base {contract.base}, or choose another adapter."
-            )
         given = self._settings.adapter_system if name == self._own_adapter else None  # no other adapter's message
         with self._lock:
-            resident = (str(folder.resolve()), (folder / "adapter_model.safetensors").stat().st_mtime_ns)
+            resident = (str(folder.resolve()), (folder / WEIGHTS).stat().st_mtime_ns)
             if resident not in self._resident:
                 new = f"adapter{self._loaded}"
                 self.model, self._loaded = load_adapter(self.model, folder, new), self._loaded + 1
@@ -386,11 +377,6 @@ class LocalEngine:
             total_s=None if row.done_at is None else row.done_at - began,
             done=row.done_at is not None,
         )
-
-
-def _named(base: str) -> bool:
-    """Whether a base is known by name; a folder may hold any base under any path."""
-    return base == "bundled" or (HUB_ID.fullmatch(base) is not None and not Path(base).is_dir())
 
 
 def _no_adapter(arm: Arm) -> Answer:

@@ -34,7 +34,6 @@ from chartqa_demo.errors import HubError, HubSilent, first_line
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 MODEL_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt")
-ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "chartqa_contract.json")
 
 # Together under the 30 s in which the page has to be up when the Hub hangs.
 FIRST_WORD_S = 6.0  # until the Hub has said what a repository holds
@@ -48,50 +47,65 @@ _silence = {"until": 0.0}  # time.monotonic
 
 
 @dataclass(frozen=True)
-class Listing:
-    """What a repository holds. sha: the commit; sizes: path -> bytes, 0 where the Hub does not say."""
+class Source:
+    """Where a model or adapter is, after one look-up. what: its name in messages ("base model", "adapter"); sizes:
+    path -> bytes of its files, 0 where the Hub does not say; folder: where they lie already, None for a repository of
+    the Hub; commit: of that repository."""
 
     name: str
-    sha: str
+    revision: str | None
+    what: str
     sizes: dict[str, int]
+    folder: Path | None = None
+    commit: str | None = None
 
-    def matching(self, patterns: Sequence[str]) -> dict[str, int]:
-        """The files that match one of the patterns, with their bytes."""
-        return {path: size for path, size in self.sizes.items() if any(fnmatch(path, one) for one in patterns)}
+    def fetch(self, files: Sequence[str]) -> Path:
+        """The folder that holds what matches the patterns `files`. Only that is downloaded, which keeps out pickled
+        weights and code. Raises HubError, within STALLED_S of the Hub's last word."""
+        if self.folder is not None:
+            return self.folder
+        missing = {
+            path: size
+            for path, size in self.sizes.items()
+            if any(fnmatch(path, one) for one in files)
+            and not isinstance(try_to_load_from_cache(self.name, path, revision=self.commit), str)
+        }
+        if missing:
+            _check_room(sum(missing.values()), self.name, self.what)
+            print(f"Fetching the {self.what} {self.name}: {_amount(sum(missing.values()))}", file=sys.stderr)
+        folder = _download(self, files)
+        _check_sums(folder, missing, self.name, self.what)
+        return folder
+
+
+def find(name: str, revision: str | None, what: str) -> Source:
+    """The model or adapter `name`: a folder, else a repository of the Hub, which is asked once; while the Hub is
+    silent, what the cache has of it. Raises HubError, within FIRST_WORD_S."""
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        if not HUB_ID.fullmatch(name):
+            raise HubError(f"The {what} {name!r} is neither a folder on this machine nor a Hub id such as owner/name.")
+        try:
+            return look_up(name, revision, what)
+        except HubSilent as error:
+            try:
+                folder = Path(snapshot_download(name, revision=revision, local_files_only=True))
+            except LocalEntryNotFoundError:
+                raise error from None
+    sizes = {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file()}
+    return Source(name, revision, what, sizes, folder)
 
 
 def local_folder(name: str, revision: str | None, files: Sequence[str], what: str) -> Path:
-    """The folder of a model or adapter: `name` itself when it is one, else its snapshot from the Hub.
-
-    `what` names the thing in messages ("base model", "adapter"). Only the patterns in `files` are downloaded, which
-    keeps out pickled weights and code. Raises HubError, within FIRST_WORD_S + STALLED_S of the Hub's last word.
-    """
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return folder
-    if not HUB_ID.fullmatch(name):
-        raise HubError(f"The {what} {name!r} is neither a folder on this machine nor a Hub id such as owner/name.")
-    try:
-        listing = look_up(name, revision, what)
-    except HubSilent:
-        with contextlib.suppress(LocalEntryNotFoundError):
-            return Path(snapshot_download(name, revision=revision, allow_patterns=list(files), local_files_only=True))
-        raise
-    _check_weights(listing, files, what)
-    missing = {
-        path: size
-        for path, size in listing.matching(files).items()
-        if not isinstance(try_to_load_from_cache(name, path, revision=listing.sha), str)
-    }
-    if missing:
-        _check_room(sum(missing.values()), name, what)
-        print(f"Fetching the {what} {name}: {_amount(sum(missing.values()))}", file=sys.stderr)
-    folder = _download(listing, revision, files, what)
-    _check_sums(folder, missing, name, what)
-    return folder
+    """The folder of a model or adapter with what matches the patterns `files`: found, then fetched. Raises HubError."""
+    source = find(name, revision, what)
+    weights = any(path.endswith(".safetensors") for path in source.sizes)
+    if files == MODEL_FILES and source.folder is None and not weights:
+        raise HubError(f"The {what} {name} holds no weights in safetensors; other formats are not loaded.")
+    return source.fetch(files)
 
 
-def look_up(name: str, revision: str | None, what: str, kind: Kind = "model") -> Listing:
+def look_up(name: str, revision: str | None, what: str, kind: Kind = "model") -> Source:
     """What the repository holds, in one short request. Raises HubError; HubSilent when there is no answer in time."""
     if time.monotonic() < _silence["until"]:
         raise _silent(f"The {what} {name} is not on this machine, and the Hub did not answer a moment ago.")
@@ -107,15 +121,13 @@ def look_up(name: str, revision: str | None, what: str, kind: Kind = "model") ->
     except Exception as error:
         raise _sentence(error, name, revision, what) from error
     sizes = {file.rfilename: file.size or 0 for file in getattr(found, "siblings", None) or []}
-    return Listing(name, str(found.sha), sizes)
+    return Source(name, revision, what, sizes, commit=str(found.sha))
 
 
 @contextlib.contextmanager
 def cache_only_when_silent(name: str, what: str, kind: Kind) -> Iterator[None]:
     """Inside, `datasets` and `transformers` use their caches alone when the Hub does not answer for `name`; otherwise
     they would each wait for it in their own way. Other refusals are left to them."""
-    from datasets import config
-
     silent = False
     try:
         look_up(name, None, what, kind)
@@ -123,16 +135,44 @@ def cache_only_when_silent(name: str, what: str, kind: Kind) -> Iterator[None]:
         silent = True
     except HubError:
         pass  # `datasets` meets the same refusal and has the better exception for it
-    before = constants.HF_HUB_OFFLINE, config.HF_HUB_OFFLINE
-    if silent:
-        constants.HF_HUB_OFFLINE = config.HF_HUB_OFFLINE = True
-    try:
+    with offline if silent else contextlib.nullcontext():
         yield
-    finally:
-        constants.HF_HUB_OFFLINE, config.HF_HUB_OFFLINE = before
 
 
-def _download(listing: Listing, revision: str | None, files: Sequence[str], what: str) -> Path:
+class _Offline:
+    """While anybody is inside, the clients of the Hub ask it nothing; the last to leave puts back what was set before.
+
+    Counted, because those inside overlap: an abandoned download stays until its sockets give up, and another may be
+    abandoned meanwhile. Once imported the clients can be told in no other way: huggingface_hub (2.4) reads its constant
+    at every request, `datasets` (5.2) its own copy.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._inside = threading.Lock(), 0
+        self._before = (False, False)
+
+    def __enter__(self) -> None:
+        from datasets import config  # imported later it would copy, and keep, what is set here
+
+        with self._lock:
+            if self._inside == 0:
+                self._before = constants.HF_HUB_OFFLINE, config.HF_HUB_OFFLINE
+                constants.HF_HUB_OFFLINE = config.HF_HUB_OFFLINE = True
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        from datasets import config
+
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                constants.HF_HUB_OFFLINE, config.HF_HUB_OFFLINE = self._before
+
+
+offline = _Offline()
+
+
+def _download(source: Source, files: Sequence[str]) -> Path:
     heard = {"at": time.monotonic(), "bytes": 0.0}
 
     class Heard(tqdm):
@@ -145,13 +185,17 @@ def _download(listing: Listing, revision: str | None, files: Sequence[str], what
     def fetch() -> str:
         # By branch and not by commit, so that the cache knows later which commit the branch had.
         return snapshot_download(
-            listing.name, revision=revision, allow_patterns=list(files), tqdm_class=Heard, etag_timeout=FIRST_WORD_S
+            source.name,
+            revision=source.revision,
+            allow_patterns=list(files),
+            tqdm_class=Heard,
+            etag_timeout=FIRST_WORD_S,
         )
 
     try:
         return Path(_in_time(fetch, lambda: heard["at"], STALLED_S))
     except Exception as error:
-        raise _sentence(error, listing.name, revision, what, heard["bytes"]) from error
+        raise _sentence(error, source.name, source.revision, source.what, heard["bytes"]) from error
 
 
 def _in_time(work: Callable[[], Result], last_sign: Callable[[], float], patience_s: float) -> Result:
@@ -170,9 +214,8 @@ def _in_time(work: Callable[[], Result], last_sign: Callable[[], float], patienc
     while not outcome.done():
         left = last_sign() + patience_s - time.monotonic()
         if left <= 0:
-            before = constants.HF_HUB_OFFLINE
-            constants.HF_HUB_OFFLINE = True
-            outcome.add_done_callback(lambda _, before=before: setattr(constants, "HF_HUB_OFFLINE", before))
+            offline.__enter__()
+            outcome.add_done_callback(offline.__exit__)
             raise TimeoutError(f"nothing was heard for {patience_s:.0f} s")
         wait([outcome], timeout=left)
     return outcome.result()
@@ -223,16 +266,6 @@ def _sentence(error: Exception, name: str, revision: str | None, what: str, got:
 def _silent(what_is: str) -> HubSilent:
     bundled = ", or use --base bundled" if "base model" in what_is else ""
     return HubSilent(f"{what_is} Try again later{bundled}.")
-
-
-def _check_weights(listing: Listing, files: Sequence[str], what: str) -> None:
-    if files == ADAPTER_FILES and not {"adapter_config.json", "adapter_model.safetensors"} <= listing.sizes.keys():
-        raise HubError(
-            f"{listing.name} is not an adapter that can be loaded: it needs adapter_config.json and "
-            "adapter_model.safetensors."
-        )
-    if files == MODEL_FILES and not listing.matching(("*.safetensors",)):
-        raise HubError(f"The {what} {listing.name} holds no weights in safetensors; other formats are not loaded.")
 
 
 def _check_room(wanted: int, name: str, what: str) -> None:

@@ -78,10 +78,10 @@ def hub() -> Iterator[Hub]:
 
 CHECK = """
 import sys
-from chartqa_demo.adapters.check import check_adapter
+from chartqa_demo.adapters.check import fetch_adapter
 from chartqa_demo.errors import HubError
 try:
-    check_adapter(sys.argv[1], None, "bundled")
+    fetch_adapter(sys.argv[1], None, "bundled")
 except HubError as error:
     sys.exit(f"error: {error}")
 """
@@ -131,6 +131,17 @@ def test_an_adapter_over_the_cap_is_refused_by_what_the_hub_says_of_its_size(
     done = child(CHECK, "ann/lora", **client_environment(hub.url, tmp_path / "hf"))
     assert "has 4.0 GB; at most 3 GB are loaded" in done.stderr.splitlines()[-1]
     assert not any("adapter_model" in asked for asked in hub.requests)
+
+
+def test_the_hub_is_asked_once_what_an_adapter_is_and_small_files_come_first(
+    hub: Hub, tiny_adapter: Path, tmp_path: Path
+) -> None:
+    hub.put("ann/lora", tiny_adapter)
+    done = child(CHECK, "ann/lora", **client_environment(hub.url, tmp_path / "hf"))
+    assert done.returncode == 0, done.stderr
+    assert hub.requests.count("GET /api/models/ann/lora") == 1, hub.requests
+    fetched = [asked.split("/")[-1] for asked in hub.requests if asked.startswith("GET") and "/resolve/" in asked]
+    assert fetched == ["adapter_config.json", "adapter_model.safetensors"]
 
 
 @pytest.fixture

@@ -6,12 +6,17 @@ The clients read the Hub's address when they are imported, so each case runs in 
 import shutil
 import socket
 import subprocess
+import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import datasets
 import pytest
 from hub import WRITE_TOKEN, Hub, client_environment, serve_hub
+from huggingface_hub import HfApi, constants
+from huggingface_hub.errors import OfflineModeIsEnabled
 from page_fixtures import bar_chart, encoded
 from test_publish import child
 
@@ -26,7 +31,7 @@ hub.constants.HF_HUB_DOWNLOAD_TIMEOUT = 1
 for name, seconds in (("FIRST_WORD_S", 1.5), ("STALLED_S", 2.0)):
     setattr(hub, name, seconds)
 what, name, revision = sys.argv[1:4]
-files = {"base model": hub.MODEL_FILES, "adapter": hub.ADAPTER_FILES}[what]
+files = {"base model": hub.MODEL_FILES, "adapter": ("adapter_config.json", "adapter_model.safetensors")}[what]
 if len(sys.argv) > 4:
     exec(sys.argv[4])
 try:
@@ -84,8 +89,6 @@ def hub() -> Iterator[Hub]:
 @pytest.fixture(scope="module")
 def charts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two rows in the layout of ChartQA on the Hub."""
-    import datasets
-
     folder = tmp_path_factory.mktemp("charts")
     rows = {
         "image": [
@@ -293,3 +296,49 @@ def test_cached_charts_open_while_the_hub_never_answers(filled: Hub, tmp_path: P
 def test_a_folder_needs_no_hub(tmp_path: Path, tiny_base: Path) -> None:
     copy = shutil.copytree(tiny_base, tmp_path / "mine")
     assert client.local_folder(str(copy), None, client.MODEL_FILES, "base model") == copy
+
+
+def give_up_on(thing: threading.Event) -> None:
+    """An abandoned download that ends when `thing` is set."""
+    with pytest.raises(TimeoutError):
+        client._in_time(thing.wait, time.monotonic, 0.0)
+
+
+def is_soon(offline: bool) -> bool:
+    until = time.monotonic() + 5
+    while constants.is_offline_mode() is not offline and time.monotonic() < until:
+        time.sleep(0.01)
+    return constants.is_offline_mode() is offline is datasets.config.HF_HUB_OFFLINE
+
+
+@pytest.fixture
+def online(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clients as a usual process has them; the tests' own is offline. Sends nothing."""
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+
+
+@pytest.mark.parametrize("first_to_end", [0, 1])
+def test_after_two_overlapping_time_outs_the_hub_is_asked_again(first_to_end: int, online: None) -> None:
+    downloads = threading.Event(), threading.Event()
+    for one in downloads:
+        give_up_on(one)
+    assert is_soon(True)
+    downloads[first_to_end].set()
+    time.sleep(0.1)
+    assert is_soon(True), "the other one still waits"
+    downloads[1 - first_to_end].set()
+    assert is_soon(False)
+
+
+def test_an_operator_s_own_offline_mode_outlives_a_time_out() -> None:
+    download = threading.Event()
+    give_up_on(download)
+    download.set()
+    time.sleep(0.1)
+    assert is_soon(True)
+
+
+def test_inside_offline_the_client_sends_no_request(online: None) -> None:
+    with client.offline, pytest.raises(OfflineModeIsEnabled):
+        HfApi().repo_info("ann/tiny")

@@ -180,7 +180,7 @@ def base_is_nowhere(folder: Path, base: Path) -> list[str]:
         (other_type, "IA3"),
         (other_shapes, "does not fit this base model"),
         (not_finite, "cannot be merged"),
-        (trained_on_another, "was trained on Qwen/Qwen2-VL-2B-Instruct, and not on bundled"),
+        (trained_on_another, "was trained on Qwen/Qwen2-VL-2B-Instruct, but the base is bundled"),
         (base_is_nowhere, "neither a folder on this machine nor a Hub id"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),

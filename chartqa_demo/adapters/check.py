@@ -56,7 +56,10 @@ def find_adapter(name: str, revision: str | None) -> Adapter:
             f"The adapter {name} has pickled weights only ({PICKLED}), which can hold code; save it as {WEIGHTS}."
         )
     if missing := [file for file in (CONFIG, WEIGHTS) if file not in source.sizes]:
-        raise HubError(f"{name} is not an adapter that can be loaded: it has no {' and no '.join(missing)}.")
+        raise HubError(
+            f"{name} is not an adapter that can be loaded: it needs {CONFIG} and {WEIGHTS}, and has no "
+            f"{' and no '.join(missing)}."
+        )
     if source.sizes[WEIGHTS] > MAX_BYTES:
         raise HubError(
             f"The adapter {name} has {source.sizes[WEIGHTS] / 1e9:.1f} GB; at most {MAX_BYTES / 1e9:.0f} GB are loaded."

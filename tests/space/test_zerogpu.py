@@ -168,6 +168,7 @@ def write_bundle(folder: Path) -> None:
         "question": RECORDED_QUESTION,
         "texts": {"pretrained": "It is the fourth", "prompted": "the fourth", "adapter": "fourth"},
         "tokens": {"pretrained": 5, "prompted": 3, "adapter": 1},
+        "systems": {arm.key: arm.system for arm in ARMS},
     }
     (folder / "recorded.jsonl").write_text(json.dumps(line) + "\n", encoding="utf-8")
 

@@ -9,7 +9,6 @@ import asyncio
 import base64
 import json
 import os
-import random
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -36,10 +35,9 @@ from chartqa_demo.space.hub import local_folder
 VISITORS = 64  # at the same time, each with three requests; more wait in the page's queue, where they see that they do
 ITEMS = 16  # questions of an evaluation at the same time: enough to fill a batch, with room left for visitors
 REQUEST_S = 120.0  # from sending to the last token, the server's own queue included
-CONNECT_S = 10.0
+CONNECT_S = 4.0  # tried RETRIES times more, as a server may be just starting
 HEARTBEAT_S = 1.0
 RETRIES = 3
-FIRST_WAIT_S = 0.5  # doubled each time
 LONGEST_WAIT_S = 8.0  # a server that asks for more is not asked again: nobody watches an empty card for so long
 RETRIED = (429, 502, 503)  # too many requests, and a gateway whose server is starting
 
@@ -77,9 +75,11 @@ class EndpointEngine:
         self.notes = _notes(self.host, settings, contract)
         self._client = openai.AsyncOpenAI(
             base_url=settings.endpoint,
-            api_key=_key(self.host) or "none",  # the client refuses an empty one; servers without keys ignore it
-            max_retries=0,  # its own also repeat what failed for good (500)
+            api_key=os.environ.get(_key_variable(self.host))
+            or "none",  # the client refuses an empty one; servers without keys ignore it
+            max_retries=RETRIES,
             timeout=openai.Timeout(None, connect=CONNECT_S),  # the whole request has its limit in _ask_arm
+            http_client=openai.DefaultAsyncHttpxClient(event_hooks={"response": [_mark_repeats]}),
         )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._starting = threading.Lock()
@@ -249,7 +249,7 @@ class EndpointEngine:
         self, request: dict[str, Any], answer: Answer, began: float, tell: Callable[[Answer], None]
     ) -> None:
         text, finished, usage, chunks = "", None, None, 0
-        async with await self._open(request) as stream:
+        async with await self._client.chat.completions.create(**request) as stream:
             async for chunk in _readable(stream):
                 chunks += 1
                 piece, ending, counted = _read(chunk)
@@ -266,25 +266,13 @@ class EndpointEngine:
         total = time.perf_counter() - began
         tell(replace(answer, tokens=answer.tokens if usage is None else usage, total_s=total, done=True))
 
-    async def _open(self, request: dict[str, Any]) -> Any:
-        """The stream, after at most RETRIES refusals; once it flows nothing is repeated.
 
-        Servers close connections that idle (uvicorn after 5 s), now and then in the moment of the next request: that
-        one is sent again at once.
-        """
-        for attempt in range(RETRIES + 1):
-            try:
-                return await self._client.chat.completions.create(**request)
-            except openai.APIStatusError as error:
-                wait = _wait(error)
-                if error.status_code not in RETRIED or attempt == RETRIES or (wait or 0) > LONGEST_WAIT_S:
-                    raise
-                back_off = min(FIRST_WAIT_S * 2**attempt, LONGEST_WAIT_S) * random.uniform(0.75, 1.25)
-                await asyncio.sleep(back_off if wait is None else wait)
-            except openai.APIConnectionError as error:
-                if isinstance(error, openai.APITimeoutError) or attempt == RETRIES:
-                    raise
-        raise AssertionError("the last attempt returns or raises")
+async def _mark_repeats(response: Any) -> None:
+    """Tell the client which refusals to repeat, by the header that it obeys (openai 3.54, `_should_retry`): left alone
+    it also repeats what failed for good (500), and waits for up to two minutes when the server says so."""
+    if response.status_code >= 400:
+        again = response.status_code in RETRIED and (_wait(response) or 0) <= LONGEST_WAIT_S
+        response.headers["x-should-retry"] = str(again).lower()
 
 
 class _Unreadable(Exception):
@@ -334,7 +322,7 @@ def _failure(error: Exception, host: str, model: str, timeout_s: float, begun: b
     elif isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
         kind, told = "key", f"refused the key ({status}). Set {_key_variable(host)} to one that may use {model}."
     elif isinstance(error, openai.RateLimitError):
-        kind, told = "busy", f"is busy ({status}). Ask again in {_wait(error) or 60:.0f} seconds."
+        kind, told = "busy", f"is busy ({status}). Ask again in {_wait(error.response) or 60:.0f} seconds."
     elif status in RETRIED:
         kind, told = "starting", f"is not ready ({status}). Its model may still be loading; ask again in a minute."
     elif isinstance(error, openai.NotFoundError):
@@ -355,21 +343,17 @@ def _said(error: Exception) -> str:
     return f": {said.strip().splitlines()[0][:200]}"
 
 
-def _wait(error: openai.APIStatusError) -> float | None:
+def _wait(response: Any) -> float | None:
     """Seconds that the server asks to wait, None where it names none (or a date, which nobody uses here)."""
     try:
-        return max(0.0, float(error.response.headers["retry-after"]))
+        return max(0.0, float(response.headers["retry-after"]))
     except (KeyError, ValueError):
         return None
 
 
 def _key_variable(host: str) -> str:
+    """Where the key is: in the environment only, and the Hub's token goes to nobody but the Hub."""
     return "HF_TOKEN" if f".{host.partition(':')[0]}".endswith(HUB_HOSTS) else "OPENAI_API_KEY"
-
-
-def _key(host: str) -> str | None:
-    """From the environment only, and the Hub's token goes to nobody but the Hub."""
-    return os.environ.get(_key_variable(host))
 
 
 def _canvases(settings: Settings) -> list[tuple[int, int]] | None:

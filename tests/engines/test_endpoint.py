@@ -122,7 +122,7 @@ def test_an_arm_that_fails_says_why_and_leaves_the_others_unharmed(
     kind: str,
     sentence: str,
 ) -> None:
-    monkeypatch.setattr(endpoint, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-wrong-key")
     server.refusals = 99
     engine = make(adapter=name, timeout_s=2.0 if kind == "timeout" else 120.0)
@@ -171,7 +171,7 @@ def test_a_server_that_is_not_there_is_a_sentence_in_every_card() -> None:
 def test_a_refusal_is_repeated_until_the_server_is_ready(
     server: EndpointServer, make: Callable[..., EndpointEngine], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(endpoint, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)
     server.refusals = endpoint.RETRIES
     (answer,) = last(make(base=name).answer(chart(), QUESTION, [PRETRAINED], Options()))
     assert answer.text == expected(name, chart(), QUESTION)
@@ -186,7 +186,7 @@ def test_repeats_are_few_and_only_before_the_first_token(
     name: str,
     attempts: int,
 ) -> None:
-    monkeypatch.setattr(endpoint, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)
     server.refusals = 99
     last(make(base=name).answer(chart(), QUESTION, [PRETRAINED], Options()))
     assert server.attempts[name] == attempts
@@ -195,7 +195,7 @@ def test_repeats_are_few_and_only_before_the_first_token(
 def test_the_server_says_how_long_to_wait(
     server: EndpointServer, make: Callable[..., EndpointEngine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(endpoint, "FIRST_WAIT_S", 60.0)
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 60.0)
     server.refusals, server.retry_after = 1, "0.1"
     (answer,) = last(make(base="busy").answer(chart(), QUESTION, [PRETRAINED], Options()))
     assert answer.error is None and answer.first_token_s and answer.first_token_s >= 0.1

@@ -6,7 +6,7 @@ The notebook that this project began from trains its adapter with a system messa
 """
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from jinja2 import TemplateError
@@ -39,6 +39,11 @@ PRETRAINED = Arm("pretrained", "Pretrained", None, False, "The base model as it 
 PROMPTED = Arm("prompted", "Prompted", SYSTEM_MESSAGE, False, "The same base model with our system message.")
 ADAPTER = Arm("adapter", "Adapter", SYSTEM_MESSAGE, True, "Our LoRA, with the system message it was trained with.")
 ARMS = (PRETRAINED, PROMPTED, ADAPTER)
+
+
+def arms_with(system: str | None) -> tuple[Arm, ...]:
+    """The three arms, the adapter's told `system`, which it was trained with; None leaves ours."""
+    return (PRETRAINED, PROMPTED, ADAPTER if system is None else replace(ADAPTER, system=system))
 
 
 def plain_text(text: str, special_tokens: Collection[str] = ()) -> str:

@@ -25,7 +25,7 @@ import openai
 from PIL import Image
 
 from chartqa_demo.adapters.contract import CONTRACT_FILE, Contract, arm_system, read_contract, told
-from chartqa_demo.arms import ARMS, Arm, Message, messages
+from chartqa_demo.arms import Arm, Message, arms_with, messages
 from chartqa_demo.engines import Answer, Answers, Options
 from chartqa_demo.errors import EngineError, HubError
 from chartqa_demo.images import fit_canvas, shrink
@@ -68,10 +68,7 @@ class EndpointEngine:
         self._canvases = _canvases(settings)
         contract = _contract(settings)
         self._max_pixels = settings.max_pixels or (contract and contract.max_pixels) or DEFAULT_MAX_PIXELS
-        system = arm_system(contract, settings.adapter_system)
-        self.arms: tuple[Arm, ...] = tuple(
-            replace(arm, system=system) if arm.adapter and system is not None else arm for arm in ARMS
-        )
+        self.arms = arms_with(arm_system(contract, settings.adapter_system))
         self.notes = _notes(self.host, settings, contract)
         self._client = openai.AsyncOpenAI(
             base_url=settings.endpoint,
@@ -315,10 +312,8 @@ def _failure(error: Exception, host: str, model: str, timeout_s: float, begun: b
     elif isinstance(error, openai.APIConnectionError):
         kind, told = "unreachable", "cannot be reached. Check that the server runs and that --endpoint is right."
     elif isinstance(error, _Unreadable | openai.APIResponseValidationError):
-        kind, told = (
-            "unreadable",
-            "sent something that is no chat completion. Check --endpoint; it usually ends in /v1.",
-        )
+        kind = "unreadable"
+        told = "sent something that is no chat completion. Check --endpoint; it usually ends in /v1."
     elif isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
         kind, told = "key", f"refused the key ({status}). Set {_key_variable(host)} to one that may use {model}."
     elif isinstance(error, openai.RateLimitError):
@@ -352,8 +347,12 @@ def _wait(response: Any) -> float | None:
 
 
 def _key_variable(host: str) -> str:
-    """Where the key is: in the environment only, and the Hub's token goes to nobody but the Hub."""
     return "HF_TOKEN" if f".{host.partition(':')[0]}".endswith(HUB_HOSTS) else "OPENAI_API_KEY"
+
+
+def _key(host: str) -> str | None:
+    """From the environment only, and the Hub's token goes to nobody but the Hub."""
+    return os.environ.get(_key_variable(host))
 
 
 def _canvases(settings: Settings) -> list[tuple[int, int]] | None:

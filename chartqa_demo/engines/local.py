@@ -22,7 +22,7 @@ from transformers import StoppingCriteriaList
 from chartqa_demo.adapters.check import fetch_adapter
 from chartqa_demo.adapters.contract import WEIGHTS, Contract, arm_system, contract_notes
 from chartqa_demo.adapters.load import load_adapter
-from chartqa_demo.arms import ARMS, Arm, folds_system, messages
+from chartqa_demo.arms import ARMS, Arm, arms_with, folds_system, messages
 from chartqa_demo.engines import Answer, Answers, Options
 from chartqa_demo.engines.fast.choosing import NOT_FINITE
 from chartqa_demo.engines.fast.qwen2_vl import FastQwen2VL, unsupported
@@ -237,8 +237,7 @@ class LocalEngine:
             self.processor.image_processor.size = self._own_size
             self._shrink_to = set_pixel_limits(self.processor, self._settings, contract)
             self.looks.clear()
-            system = arm_system(contract, given)
-            self.arms = tuple(replace(a, system=system) if a.adapter and system is not None else a for a in ARMS)
+            self.arms = arms_with(arm_system(contract, given))
 
     def without_adapter(self, error: EngineError) -> None:
         """Say why the third arm stays empty."""

@@ -9,8 +9,9 @@ import sys
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # nothing is sent out
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
+from chartqa_demo.data.splits import chosen_columns, open_split
 from chartqa_demo.engines import load_engine
-from chartqa_demo.errors import EngineError, SettingsError
+from chartqa_demo.errors import DatasetError, EngineError, SettingsError
 from chartqa_demo.settings import on_zerogpu, parse_settings
 
 
@@ -18,21 +19,15 @@ def main() -> None:
     """Serve the page. A setting that cannot be used is one sentence and exit code 2."""
     try:
         settings = parse_settings()
-        from chartqa_demo.data.splits import chosen_columns, open_split
-        from chartqa_demo.errors import DatasetError
-
-        try:
-            examples = open_split(settings.dataset, settings.split, chosen_columns(settings))
-            if examples.note:
-                print(examples.note)
-        except DatasetError as error:
-            raise SettingsError(str(error)) from None
+        examples = open_split(settings.dataset, settings.split, chosen_columns(settings))
+        if examples.note:
+            print(examples.note)
         engine = load_engine(settings)
         if on_zerogpu():
             from chartqa_demo.space.zerogpu import lend_gpus
 
             engine = lend_gpus(engine)
-    except (SettingsError, EngineError) as error:
+    except (SettingsError, DatasetError, EngineError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
 

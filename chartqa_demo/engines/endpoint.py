@@ -96,8 +96,8 @@ class EndpointEngine:
             latest[answer.arm] = answer
             news.put(True)
 
-        asking = self._start(self._ask(url, question, arms, options, began, tell))
-        asking.add_done_callback(lambda _: news.put(False))
+        request = self._start(self._ask(url, question, arms, options, began, tell))
+        request.add_done_callback(lambda _: news.put(False))
         try:
             going = True
             while going:
@@ -107,10 +107,10 @@ class EndpointEngine:
                     while going and not news.empty():  # a slow reader skips to the newest state
                         going = news.get()
                 if not going:
-                    asking.result()  # raises what no arm could turn into its sentence: a mistake of this file
+                    request.result()  # raises what no arm could turn into its sentence: a mistake of this file
                 yield tuple(latest[arm.key] for arm in arms)
         finally:
-            asking.cancel()
+            request.cancel()
 
     def answer_many(
         self, items: Sequence[tuple[Image.Image, str]], arms: Sequence[Arm], options: Options
@@ -137,11 +137,11 @@ class EndpointEngine:
                 for task in tasks:
                     task.cancel()
 
-        asking = self._start(every())
+        questions = self._start(every())
         try:
-            return asking.result()
+            return questions.result()
         finally:
-            asking.cancel()
+            questions.cancel()
 
     def prompt_text(self, arm: Arm, question: str, options: Options) -> str:
         """See `engines.Engine`. The template is the server's, so this is the last thing known on this side."""

@@ -143,42 +143,42 @@ def space_readme(text: str, settings: Settings) -> str:
     return f"---\n{yaml.safe_dump(matter, sort_keys=False, allow_unicode=True)}---\n{body}"
 
 
-def deploy(wanted: Plan) -> list[str]:
+def deploy(space: Plan) -> list[str]:
     """Create what is missing, change what differs; what was done, one line each. Raises DeployError."""
     if get_token() is None:
         raise DeployError("Deploying needs a token that may write. Run `hf auth login` first.")
-    api, hardware = HfApi(), SpaceHardware(wanted.hardware)
+    api, hardware = HfApi(), SpaceHardware(space.hardware)
     try:
         done = []
         try:
-            api.repo_info(wanted.repo_id, repo_type="space")
+            api.repo_info(space.repo_id, repo_type="space")
         except RepositoryNotFoundError:
             api.create_repo(
-                wanted.repo_id,
+                space.repo_id,
                 repo_type="space",
                 space_sdk="gradio",
                 space_hardware=hardware,
-                private=wanted.private,
+                private=space.private,
                 exist_ok=True,
             )
-            done.append(f"created the Space {wanted.repo_id}")
+            done.append(f"created the Space {space.repo_id}")
         # Settings first: each commit starts a build, and a build should not start with old variables.
-        set_now = {key: one.value for key, one in api.get_space_variables(wanted.repo_id).items()}
-        for key, value in wanted.variables.items():
+        set_now = {key: one.value for key, one in api.get_space_variables(space.repo_id).items()}
+        for key, value in space.variables.items():
             if set_now.get(key) != value:
-                api.add_space_variable(wanted.repo_id, key, value)
+                api.add_space_variable(space.repo_id, key, value)
                 done.append(f"set {key} to {value}")
         for key in set_now:
-            if key.startswith("CHARTQA_") and key not in wanted.variables:
-                api.delete_space_variable(wanted.repo_id, key)
+            if key.startswith("CHARTQA_") and key not in space.variables:
+                api.delete_space_variable(space.repo_id, key)
                 done.append(f"removed {key}")
-        runtime = api.get_space_runtime(wanted.repo_id)
-        if wanted.hardware not in (runtime.hardware, runtime.requested_hardware):
-            api.request_space_hardware(wanted.repo_id, hardware)
-            done.append(f"asked for {wanted.hardware}")
-        return [*done, *_send_files(api, wanted)] or ["everything is as it should be"]
+        runtime = api.get_space_runtime(space.repo_id)
+        if space.hardware not in (runtime.hardware, runtime.requested_hardware):
+            api.request_space_hardware(space.repo_id, hardware)
+            done.append(f"asked for {space.hardware}")
+        return [*done, *_send_files(api, space)] or ["everything is as it should be"]
     except HfHubHTTPError as error:
-        raise _refused(error, wanted) from error
+        raise _refused(error, space) from error
     except OSError as error:
         raise DeployError(f"The Hub cannot be reached: {first_line(error)}") from error
     except Exception as error:
@@ -226,20 +226,21 @@ def smoke_test(repo_id: str, url: str) -> str:
     return "; ".join(f"{answer['title']}: {answer['text']}" for answer in answers)
 
 
-def _send_files(api: HfApi, wanted: Plan) -> list[str]:
+def _send_files(api: HfApi, space: Plan) -> list[str]:
     there = {
         entry.path: entry.lfs.sha256 if entry.lfs else entry.blob_id
-        for entry in api.list_repo_tree(wanted.repo_id, repo_type="space", recursive=True)
+        for entry in api.list_repo_tree(space.repo_id, repo_type="space", recursive=True)
         if isinstance(entry, RepoFile)
     }
-    new = [path for path, data in wanted.files.items() if there.get(path) not in _names_of(data)]
-    gone = [path for path in there if path not in wanted.files and path not in KEPT_BY_HUB]
+    new = [path for path, data in space.files.items() if there.get(path) not in _names_of(data)]
+    gone = [path for path in there if path not in space.files and path not in KEPT_BY_HUB]
     if not new and not gone:
         return []
-    operations = [CommitOperationAdd(path, wanted.files[path]) for path in new]
+    # `upload_folder(delete_patterns=...)` may commit in several parts (huggingface_hub 2.4), and each starts a build.
+    operations = [CommitOperationAdd(path, space.files[path]) for path in new]
     operations += [CommitOperationDelete(path) for path in gone]
     api.create_commit(
-        wanted.repo_id, operations, repo_type="space", commit_message="Update the app" if there else "Add the app"
+        space.repo_id, operations, repo_type="space", commit_message="Update the app" if there else "Add the app"
     )
     return [f"sent {len(new)} files, removed {len(gone)}"]
 
@@ -249,16 +250,16 @@ def _names_of(data: bytes) -> tuple[str, str]:
     return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest(), hashlib.sha256(data).hexdigest()
 
 
-def _refused(error: HfHubHTTPError, wanted: Plan) -> DeployError:
+def _refused(error: HfHubHTTPError, space: Plan) -> DeployError:
     status = error.response.status_code if error.response is not None else 0
-    owner = wanted.repo_id.split("/")[0]
+    owner = space.repo_id.split("/")[0]
     if status == 401:
         return DeployError("The Hub does not accept your token (401). Run `hf auth login` again.")
     if status == 403:
         return DeployError(
             f"Your token may not write Spaces of {owner} (403). Make one that may, or take your own name as owner. "
-            f"{wanted.hardware} may also need a PRO account."
+            f"{space.hardware} may also need a PRO account."
         )
     if status == 402:
-        return DeployError(f"{wanted.hardware} is not free for {owner} (402). Choose another with --hardware.")
-    return DeployError(f"The Hub refused the Space {wanted.repo_id} ({status}): {first_line(error)}")
+        return DeployError(f"{space.hardware} is not free for {owner} (402). Choose another with --hardware.")
+    return DeployError(f"The Hub refused the Space {space.repo_id} ({status}): {first_line(error)}")

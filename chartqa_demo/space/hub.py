@@ -268,13 +268,13 @@ def _silent(what_is: str) -> HubSilent:
     return HubSilent(f"{what_is} Try again later{bundled}.")
 
 
-def _check_room(wanted: int, name: str, what: str) -> None:
+def _check_room(size: int, name: str, what: str) -> None:
     cache = Path(constants.HF_HUB_CACHE)
     existing = next(folder for folder in (cache, *cache.parents) if folder.is_dir())
     free = shutil.disk_usage(existing).free
-    if wanted > free:
+    if size > free:
         raise HubError(
-            f"The {what} {name} needs {_amount(wanted)} on disk and {_amount(free)} are free in {existing}. Make room, "
+            f"The {what} {name} needs {_amount(size)} on disk and {_amount(free)} are free in {existing}. Make room, "
             "or set HF_HOME to a larger disk."
         )
 

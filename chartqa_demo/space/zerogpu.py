@@ -56,7 +56,7 @@ class ZeroGpuEngine:
         self.engine = engine
         self.title, self.bundled, self.adapter = engine.title, engine.bundled, engine.adapter
         blank = Image.new("RGB", (1000, 1000))
-        usual = wanted_seconds(Job(((blank, ""),), engine.arms, Options(), streams=True), weight_bytes)
+        usual = window_seconds(Job(((blank, ""),), engine.arms, Options(), streams=True), weight_bytes)
         self.arms = engine.arms
         told = f"A question reserves about {CARD_FACTOR * usual:.0f} s of your daily ZeroGPU time and uses less."
         self.notes = (*engine.notes, told)
@@ -65,7 +65,7 @@ class ZeroGpuEngine:
         self.recorded = tuple(recorded)
 
         def seconds(job: Job) -> int:
-            return wanted_seconds(job, weight_bytes)
+            return window_seconds(job, weight_bytes)
 
         @spaces.GPU(duration=seconds)
         def on_gpu(job: Job) -> Generator[Answers | list[Answers], None, None]:
@@ -123,7 +123,7 @@ class ZeroGpuEngine:
         if isinstance(error, gr.Error) and error.title == EngineError.__name__:
             return EngineError(str(error.message))
         told = str(error) if isinstance(error, gr.Error) else f"{type(error).__name__}: {error}"
-        if (sentence := refusal(told, round(CARD_FACTOR * wanted_seconds(job, self.weight_bytes)))) is None:
+        if (sentence := refusal(told, round(CARD_FACTOR * window_seconds(job, self.weight_bytes)))) is None:
             log.error("ZeroGPU failed in a way without a sentence", exc_info=error)
             return EngineError(f"ZeroGPU gave no GPU for this question ({told[:120]}). Ask again in a minute.")
         return EngineError(sentence)
@@ -144,7 +144,7 @@ def lend_gpus(engine: Engine) -> ZeroGpuEngine:
     return ZeroGpuEngine(engine, weight_bytes, recorded)
 
 
-def wanted_seconds(job: Job, weight_bytes: int) -> int:
+def window_seconds(job: Job, weight_bytes: int) -> int:
     """Whole seconds to ask for, as if the job's worker had to be started; a warm one needs a fraction of it."""
     limit = job.options.max_pixels or DEFAULT_MAX_PIXELS
     charts = {id(image): min(image.width * image.height, limit) for image, _ in job.items}

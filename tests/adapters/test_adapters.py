@@ -202,8 +202,8 @@ def test_the_pixel_limits_of_one_adapter_are_not_those_of_the_next(
 
 
 def test_float32_weights_serve_on_a_base_in_bfloat16(tiny_base: Path, tiny_adapter: Path) -> None:
-    wanted = Settings(base=str(tiny_base), adapter=str(tiny_adapter), device="cpu", dtype="bfloat16")
-    assert load_local(wanted).adapter == str(tiny_adapter)
+    settings = Settings(base=str(tiny_base), adapter=str(tiny_adapter), device="cpu", dtype="bfloat16")
+    assert load_local(settings).adapter == str(tiny_adapter)
 
 
 class TakesAdapters(ScriptedEngine):

@@ -132,8 +132,8 @@ def test_an_arm_that_fails_says_why_and_leaves_the_others_unharmed(
     assert adapter.error and adapter.error.startswith(f"The server at {engine.host} {sentence}")
     assert (adapter.error_kind, adapter.done) == (kind, True)
     assert "sk-wrong-key" not in adapter.error
-    kept = name in ("slow", "dying", "leaving", "garbled", "odd", "erring")
-    assert (adapter.text != "") == kept and expected(name, chart(), QUESTION).startswith(adapter.text)
+    begun = name in ("slow", "dying", "leaving", "garbled", "odd", "erring")
+    assert (adapter.text != "") == begun and expected(name, chart(), QUESTION).startswith(adapter.text)
 
 
 def test_what_came_before_a_server_died_stays_on_its_card(make: Callable[..., EndpointEngine]) -> None:

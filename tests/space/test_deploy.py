@@ -65,8 +65,8 @@ def test_a_dry_run_prints_files_and_settings_and_asks_the_hub_nothing(hub: Hub, 
 def test_the_bundled_weights_go_along_only_where_they_can_answer() -> None:
     weights = "chartqa_demo/bundled/model/"
     assert not any(path.startswith(weights) for path in needed_files(bundled=False))
-    kept, whole = set(needed_files(bundled=False)), set(needed_files(bundled=True))
-    assert kept <= whole
+    small, whole = set(needed_files(bundled=False)), set(needed_files(bundled=True))
+    assert small <= whole
     assert not any("__pycache__" in path or path.startswith(("tests/", "runs/", ".")) for path in whole)
 
 

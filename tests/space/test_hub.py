@@ -51,9 +51,9 @@ local.BUNDLED_ADAPTER = Path(sys.argv[3])
 # A machine with a large GPU, as far as `auto` can tell; what loads is loaded on the CPU.
 import torch
 from dataclasses import replace
-def choose(wanted):
-    if wanted.base != "auto":
-        return loading.choose_real(wanted)
+def choose(chosen):
+    if chosen.base != "auto":
+        return loading.choose_real(chosen)
     return loading.ChosenBase(sys.argv[2], "none", torch.float32, torch.device("cpu"))
 local.choose = choose
 from chartqa_demo.data.splits import open_split
@@ -61,9 +61,9 @@ from chartqa_demo.errors import DatasetError
 from chartqa_demo.errors import EngineError
 began = time.monotonic()
 try:
-    wanted = settings.parse_settings(sys.argv[4:])
-    engine = local.load_local(wanted)
-    rows = open_split(wanted.dataset, "test") if wanted.dataset != "bundled" else []
+    chosen = settings.parse_settings(sys.argv[4:])
+    engine = local.load_local(chosen)
+    rows = open_split(chosen.dataset, "test") if chosen.dataset != "bundled" else []
 except (EngineError, DatasetError) as error:
     sys.exit(f"error: {error}")
 print("seconds", round(time.monotonic() - began, 1))

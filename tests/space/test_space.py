@@ -117,14 +117,14 @@ def test_whatever_the_app_imports_is_required(requirements: list[Requirement]) -
             elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
                 imported.add(node.module.split(".")[0])
     distributions = packages_distributions()
-    wanted = {
+    needed = {
         distributions[name][0].lower().replace("_", "-")
         # Triton comes with torch for CUDA; where it is not, torch's own operations answer.
         for name in imported - set(sys.stdlib_module_names) - {"chartqa_demo", "triton"}
     }
     # Gradio and transformers cannot be without these.
-    wanted -= {"gradio-client", "starlette", "huggingface-hub", "safetensors", "tokenizers", "httpx", "pyyaml", "tqdm"}
-    assert wanted <= {requirement.name.lower().replace("_", "-") for requirement in requirements}
+    needed -= {"gradio-client", "starlette", "huggingface-hub", "safetensors", "tokenizers", "httpx", "pyyaml", "tqdm"}
+    assert needed <= {requirement.name.lower().replace("_", "-") for requirement in requirements}
 
 
 def test_spaces_is_imported_before_anything_that_could_use_torch() -> None:

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from signal import SIGKILL
 from typing import Any
@@ -27,7 +28,7 @@ from chartqa_demo.engines.scripted import ScriptedEngine
 from chartqa_demo.errors import EngineError, OutOfMemory
 from chartqa_demo.settings import HUB_BASE
 from chartqa_demo.space.recorded import pixels_of
-from chartqa_demo.space.zerogpu import Job, ZeroGpuEngine, lend_gpus, refusal, wanted_seconds
+from chartqa_demo.space.zerogpu import Job, ZeroGpuEngine, lend_gpus, refusal, window_seconds
 
 ROOT = Path(__file__).parents[2]
 QUESTION = "How many bars are above 40?"
@@ -104,8 +105,8 @@ def launched(tiny_base: Path, tiny_adapter: Path, tmp_path_factory: pytest.TempP
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
         free.close()
-        kept = {key: value for key, value in os.environ.items() if not key.startswith("CHARTQA_")}
-        environ = kept | {
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith("CHARTQA_")}
+        environ = inherited | {
             "PYTHONPATH": str(ROOT / "tests" / "space"),
             "OMP_NUM_THREADS": "1",
             "CHARTQA_BASE": str(tiny_base),
@@ -306,16 +307,16 @@ def job_of(tokens: int = 64, size: tuple[int, int] = (800, 600), questions: int 
 
 def test_a_window_for_the_7b_model_fits_a_signed_out_visitors_two_minutes_several_times() -> None:
     blackwell = 1.5
-    assert blackwell * wanted_seconds(job_of(), weight_bytes=16_600_000_000) <= 120 / 4
+    assert blackwell * window_seconds(job_of(), weight_bytes=16_600_000_000) <= 120 / 4
 
 
 def test_larger_charts_longer_answers_and_more_questions_reserve_more() -> None:
-    plain = wanted_seconds(job_of(), 10**9)
-    assert wanted_seconds(job_of(tokens=512), 10**9) > plain
-    assert wanted_seconds(job_of(size=(1400, 1200)), 10**9) > plain
-    assert wanted_seconds(job_of(questions=16), 10**9) > plain
-    assert wanted_seconds(job_of(), 16 * 10**9) > plain
-    assert wanted_seconds(job_of(size=(4000, 3000)), 10**9) == wanted_seconds(job_of(size=(2000, 1500)), 10**9)
+    plain = window_seconds(job_of(), 10**9)
+    assert window_seconds(job_of(tokens=512), 10**9) > plain
+    assert window_seconds(job_of(size=(1400, 1200)), 10**9) > plain
+    assert window_seconds(job_of(questions=16), 10**9) > plain
+    assert window_seconds(job_of(), 16 * 10**9) > plain
+    assert window_seconds(job_of(size=(4000, 3000)), 10**9) == window_seconds(job_of(size=(2000, 1500)), 10**9)
 
 
 def test_a_message_that_nobody_knows_has_no_sentence() -> None:
@@ -369,3 +370,23 @@ def test_an_engine_without_a_model_needs_no_zerogpu() -> None:
 def test_another_adapter_has_to_wait_for_the_next_start() -> None:
     with pytest.raises(EngineError, match="set CHARTQA_ADAPTER to ann/lora and restart"):
         ZeroGpuEngine(ScriptedEngine(), weight_bytes=0).use_adapter("ann/lora")
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "You have exceeded your ZeroGPU runs limit",
+        "reached its GPU limit",
+        "too many ZeroGPU credits",
+        "No GPU was available",
+        "GPU task aborted",
+        "Expired ZeroGPU proxy token",
+        "Connection closed by visitor",
+    ],
+)
+def test_the_texts_by_which_a_refusal_is_known_are_those_of_the_installed_client(part: str) -> None:
+    found = find_spec("spaces")
+    assert found is not None and found.origin is not None
+    sources = [path.read_text(encoding="utf-8") for path in (Path(found.origin).parent / "zero").glob("*.py")]
+    assert any(part in source for source in sources)
+    assert refusal(part, 7) is not None

@@ -26,7 +26,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from chartqa_demo.arms import ARMS
 from chartqa_demo.data.splits import open_split
-from chartqa_demo.engines import Answers, Options, endpoint
+from chartqa_demo.engines import Answers, Options
 from chartqa_demo.engines.endpoint import EndpointEngine
 from chartqa_demo.engines.local import load_local
 from chartqa_demo.settings import BUNDLED_ADAPTER, BUNDLED_BASE, Settings
@@ -239,7 +239,7 @@ def test_what_a_gateway_in_front_refuses_is_a_sentence_and_leaves_the_others_unh
     kind: str,
     sentence: str,
 ) -> None:
-    monkeypatch.setattr(endpoint, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-wrong-key")
     alone = serving.engine(tiny_base, tiny_merged)
     well = last(alone.answer(chart(), QUESTIONS[0], ARMS, Options(max_new_tokens=4)))

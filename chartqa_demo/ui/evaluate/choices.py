@@ -7,7 +7,16 @@ from functools import lru_cache
 from typing import Any
 
 from chartqa_demo.arms import Arm
-from chartqa_demo.data.splits import Example, Kind, Split, draw_examples, open_split, split_names
+from chartqa_demo.data.splits import (
+    Columns,
+    Example,
+    Kind,
+    Split,
+    chosen_columns,
+    draw_examples,
+    open_split,
+    split_names,
+)
 from chartqa_demo.engines import Engine
 from chartqa_demo.errors import DatasetError, EvaluationError
 from chartqa_demo.evaluate.record import Item, Results
@@ -54,9 +63,10 @@ class Choices:
     def __init__(self, engine: Engine, settings: Settings, examples: Split) -> None:
         self.engine = engine
         self.examples = examples
+        self.columns = chosen_columns(settings)
         self.charts = [(examples.dataset, examples.name)]
         if examples.dataset == settings.dataset:
-            self.charts += [(examples.dataset, name) for name in _other_splits(examples)]
+            self.charts += [(examples.dataset, name) for name in _other_splits(examples, self.columns)]
         if examples.dataset != "bundled":
             self.charts.append(("bundled", "test"))
 
@@ -97,7 +107,7 @@ class Choices:
         """One of `charts`. Raises DatasetError."""
         if charts == 0:
             return self.examples
-        return _open_once(*self.charts[charts])
+        return _open_once(*self.charts[charts], self.columns)
 
     def example_of(self, results: Results, item: Item) -> tuple[Example, Split] | None:
         """The example an item was made from and its split; None where this page cannot open that data set, or the
@@ -114,14 +124,14 @@ class Choices:
         return None
 
 
-def _other_splits(examples: Split) -> list[str]:
+def _other_splits(examples: Split, columns: Columns) -> list[str]:
     try:
-        return [name for name in split_names(examples.dataset) if name != examples.name]
+        return [name for name in split_names(examples.dataset, columns) if name != examples.name]
     except DatasetError as error:
         log.warning("%s", error)
         return []
 
 
 @lru_cache(maxsize=4)
-def _open_once(dataset: str, name: str) -> Split:
-    return open_split(dataset, name)
+def _open_once(dataset: str, name: str, columns: Columns) -> Split:
+    return open_split(dataset, name, columns)

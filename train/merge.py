@@ -20,10 +20,9 @@ from typing import Any
 from chartqa_demo.adapters.check import check_base, find_adapter, is_named
 from chartqa_demo.adapters.contract import CONTRACT_FILE, Contract
 from chartqa_demo.errors import EngineError, HubError, first_line
-from chartqa_demo.settings import BUNDLED_ADAPTER, BUNDLED_BASE, Settings
+from chartqa_demo.settings import BUNDLED_ADAPTER, BUNDLED_BASE, DTYPES, Settings
 from chartqa_demo.space.hub import local_folder
 
-DTYPES = ("auto", "float32", "bfloat16", "float16")
 SHARD = "5GB"  # as on the Hub
 ROOM = 1.05  # of the weights' bytes: tokenizer and configs come on top
 

@@ -9,7 +9,6 @@ import shlex
 import sqlite3
 from collections.abc import Sequence
 from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
@@ -17,6 +16,7 @@ from transformers import TrainerState
 
 from chartqa_demo.adapters.contract import CONTRACT_FILE
 from chartqa_demo.adapters.runs import store
+from chartqa_demo.evaluate.run import versions_of
 from train.publish import WEIGHTS
 
 RUN_FILE = "run.json"
@@ -108,13 +108,7 @@ def cost(state: TrainerState) -> str:
 
 def package_versions() -> dict[str, str]:
     """Versions of the packages that the result depends on, as installed."""
-    found: dict[str, str] = {}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:  # bitsandbytes is only needed for quantised bases
-            continue
-    return found
+    return versions_of(PACKAGES)  # bitsandbytes is only needed for quantised bases
 
 
 def _complete(checkpoint: Path) -> bool:

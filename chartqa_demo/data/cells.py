@@ -91,6 +91,11 @@ def kind_of(cell: object) -> Kind:
     return "machine" if text in ("1", "1.0") or "augmented" in text or "machine" in text else "unknown"
 
 
+def usual_split(name: str) -> str:
+    """The split's name as used here, "val" for "validation"; a name that is no usual one as it is."""
+    return SPLIT_NAMES.get(name.lower(), name)
+
+
 def split_of(text: str) -> str | None:
     """The split that a file, folder or cell is named after: "test_human" and "data/test-00000" are of test."""
     for token in re.split(r"[^a-z]+", text.lower()):

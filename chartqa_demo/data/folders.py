@@ -87,7 +87,7 @@ def read_folder(place: Path, wish: Columns) -> Found:
     if not rows:
         return _pictures_alone(pictures)
     about = ", ".join(f"{table.relative_to(root).as_posix()} ({columns.told()})" for table, columns in read.items())
-    original = all("imgname" in columns.told().lower() for columns in read.values())
+    original = all((columns.image or "").lower() == "imgname" for columns in read.values())
     return Found(tuple(rows), about if len(read) <= 4 else f"{len(read)} tables", original)
 
 

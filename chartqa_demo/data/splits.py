@@ -17,7 +17,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from chartqa_demo.data.cells import KINDS, SPLIT_NAMES, Columns, Kind, answers, kind_of
+from chartqa_demo.data.cells import KINDS, SPLIT_NAMES, Columns, Kind, answers, kind_of, usual_split
 from chartqa_demo.data.folders import Row, named_splits, read_folder
 from chartqa_demo.errors import DatasetError
 from chartqa_demo.images import FORMATS, load_chart
@@ -181,7 +181,7 @@ def pick(rows: Mapping[str, Sequence["Example | LeftOut"]], split: str, dataset:
     name = split.strip()
     if name == "auto":
         name = "test" if "test" in parts and not cut else "all"
-    name = SPLIT_NAMES.get(name.lower(), name)
+    name = usual_split(name)
     if name == "all":
         picked = whole
     elif name in parts:
@@ -239,7 +239,7 @@ def _slice(parts: Mapping[str, list["Example | LeftOut"]], spec: str, dataset: s
         raise DatasetError(f"{_called(dataset)} has no split “{spec}”; its splits are {names}.")
     from datasets import ReadInstruction
 
-    spec = re.sub(r"[A-Za-z]+", lambda word: SPLIT_NAMES.get(word[0].lower(), word[0]), spec)
+    spec = re.sub(r"[A-Za-z]+", lambda word: usual_split(word[0]), spec)
     try:
         wanted = ReadInstruction.from_spec(spec).to_absolute({name: len(part) for name, part in parts.items()})
     except (ValueError, AssertionError, KeyError) as error:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from chartqa_demo.data.cells import SPLIT_NAMES, Columns, answers, cell_of, find_columns, kind_of, written
+from chartqa_demo.data.cells import Columns, answers, cell_of, find_columns, kind_of, usual_split, written
 from chartqa_demo.data.folders import Pictures
 from chartqa_demo.data.splits import CUT, Example, LeftOut, Split, chart_id, pick, publisher, told
 from chartqa_demo.errors import DatasetError, first_line
@@ -36,7 +36,7 @@ def open_stored(dataset: str, split: str, wish: Columns) -> Split:
     if is_saved(place):
         saved = {name: _examples(rows, name, dataset, wish) for name, rows in _saved(place).items()}
         return pick(saved, split, dataset, "a saved data set")
-    name = "test" if split == "auto" else SPLIT_NAMES.get(split.lower(), split)
+    name = "test" if split == "auto" else usual_split(split)
     if name == "all":
         names = stored_names(dataset)
         name = "train" if names == CUT else "+".join(names)
@@ -47,7 +47,7 @@ def open_stored(dataset: str, split: str, wish: Columns) -> Split:
         known = list(rows.info.splits or {})
     except UnknownSplit as error:
         known = error.known
-        same = [one for one in known if SPLIT_NAMES.get(one.lower(), one) == name]
+        same = [one for one in known if usual_split(one) == name]
         if not same and (known != ["train"] or name not in CUT):
             raise
         rows = _load(dataset, same[0] if same else "train")
@@ -100,18 +100,18 @@ def _examples(rows: Any, split: str, dataset: str, wish: Columns) -> list[Exampl
     beside = None if root is None else Pictures(root, [])
     examples: list[Example | LeftOut] = []
     for index, (row, (chart, path)) in enumerate(zip(questions, _charts(pictures, image, beside), strict=True)):
-        question = written(cell_of(row, columns.question)).strip()
+        question = written(cell_of(row, columns.question))
         where = f"{split} row {index}"
         if isinstance(chart, DatasetError):
             examples.append(LeftOut(where, str(chart)))
-        elif not question:
+        elif not question.strip():
             examples.append(LeftOut(where, "its question is empty"))
         else:
             examples.append(
                 Example(
                     id=f"{split}/{index}",
                     chart=chart,
-                    question=written(cell_of(row, columns.question)),
+                    question=question,
                     gold=answers(cell_of(row, columns.answer)),
                     kind=kind_of(cell_of(row, columns.kind)) if columns.kind else "unknown",
                     source=publisher(path),
@@ -169,7 +169,7 @@ def _saved(place: Path) -> dict[str, Any]:
     except (ValueError, OSError, KeyError, TypeError) as error:
         raise DatasetError(f"The saved data set {place.name} could not be read: {first_line(error)}") from error
     if isinstance(found, datasets.DatasetDict):
-        return {SPLIT_NAMES.get(str(name).lower(), str(name)): rows for name, rows in found.items()}
+        return {usual_split(str(name)): rows for name, rows in found.items()}
     return {"all": found}
 
 

@@ -32,6 +32,7 @@ from chartqa_demo.evaluate.predictions import Predictions, with_predictions
 from chartqa_demo.evaluate.record import Item, Results, in_order, open_record, read_results, write_summary
 
 FIRST_BATCH, LARGEST_BATCH = 16, 64  # questions; times three arms in the engine's batch
+PACKAGES = ("torch", "transformers", "peft", "datasets", "pillow")  # whose releases a record names
 WORTH_GROWING = 1.1  # a batch that is not this much faster per question than a smaller one is large enough
 QUESTION = "{question}"  # in a template: where the question goes
 READERS = 4  # threads that decode a batch's charts
@@ -159,7 +160,7 @@ def describe(
         "temperature": options.temperature,
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
         "commit": _commit(),
-        "versions": _versions(),
+        "versions": {"python": ".".join(map(str, sys.version_info[:3])), **versions_of(PACKAGES)},
         "chartqa": is_chartqa(str(about.get("dataset", "")), examples),
         "sample": [one.id for one in examples],
     }
@@ -191,9 +192,10 @@ def _commit() -> str | None:
     return found.stdout.strip()
 
 
-def _versions() -> dict[str, str]:
-    found = {"python": ".".join(map(str, sys.version_info[:3]))}
-    for package in ("torch", "transformers", "peft", "datasets", "pillow"):
+def versions_of(packages: Sequence[str]) -> dict[str, str]:
+    """Package -> version of those that are installed."""
+    found: dict[str, str] = {}
+    for package in packages:
         try:
             found[package] = version(package)
         except PackageNotFoundError:

@@ -23,11 +23,7 @@ def winner_line(arms: Sequence[Arm], judged: Sequence[Verdict | None], gold: Seq
     if other:
         told += f"; {f'only {_list(right)}' if right else 'none'} wrote it as ChartQA wants"
     if lenient := by_standing.get("only-canonical", []):
-        told += (
-            f"; {_list(lenient)} passes by ChartQA's 5 % alone"
-            if len(lenient) == 1
-            else (f"; {_list(lenient)} pass by ChartQA's 5 % alone")
-        )
+        told += f"; {_list(lenient)} {'passes' if len(lenient) == 1 else 'pass'} by ChartQA's 5 % alone"
     return f"{told}."
 
 

@@ -12,6 +12,8 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the suite runs in several processes
 # An app that ends deletes the uploads it was sent, and the same chart is one file for all apps of a folder.
 os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="uploads")
+# What tests read of small folders is not left in the cache of whoever runs them.
+os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="datasets")
 
 import pytest
 from tiny import build_tiny, build_tiny_adapter

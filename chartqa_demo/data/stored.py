@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -130,8 +131,9 @@ def _load(dataset: str, split: str) -> Any:
     try:
         with _hub_in_time(name, dataset):
             if Path(name).is_file():
-                return datasets.load_dataset("parquet", data_files=name, split=split)
-            return datasets.load_dataset(name, split=split)
+                return datasets.load_dataset("parquet", data_files=name, split=split, cache_dir=_cache_of(Path(name)))
+            cache = _cache_of(Path(name)) if Path(name).is_dir() else None
+            return datasets.load_dataset(name, split=split, cache_dir=cache)
     except DatasetNotFoundError as error:
         raise DatasetError(
             f"There is no data set {dataset} on the Hub, or it is private or gated; see `hf auth login`."
@@ -148,6 +150,16 @@ def _load(dataset: str, split: str) -> Any:
             fault.known = unknown
             raise fault from error
         raise DatasetError(f"The split {split} of {dataset} could not be read: {first_line(error)}") from error
+
+
+def _cache_of(place: Path) -> str:
+    """Where the tables of a folder or file here are kept once read: a place for every path, size and time of its files.
+    `datasets` itself (5.2) knows a folder by its last name, and would answer with another one's rows."""
+    from datasets import config
+
+    files = [place] if place.is_file() else sorted(place.rglob("*.parquet"))
+    known = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return str(Path(config.HF_DATASETS_CACHE) / "local" / blake2b(repr(known).encode(), digest_size=8).hexdigest())
 
 
 def _saved(place: Path) -> dict[str, Any]:

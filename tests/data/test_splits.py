@@ -2,12 +2,14 @@
 
 import json
 import os
+import shutil
 from io import BytesIO
 from pathlib import Path
 
 import datasets
 import pytest
 from PIL import Image
+from train_fixtures import table, write_charts
 
 from chartqa_demo.data import splits as dataset
 from chartqa_demo.data.splits import draw_examples, open_split, publisher
@@ -79,6 +81,20 @@ def test_rows_become_examples_with_stable_ids(hub_folder):
     assert [one.kind for one in split] == ["machine", "human", "human", "machine"]
     assert split[1].gold == ("Brazil", "BR")
     assert split.by_id("test/2") is split[2]
+
+
+def test_folders_of_one_name_are_not_taken_for_each_other(tmp_path):
+    first = write_charts(tmp_path / "first" / "charts", train=table(2), test=table(2))
+    second = write_charts(tmp_path / "second" / "charts", train=table(3), test=table(1))
+    assert [len(open_split(str(folder), "train")) for folder in (first, second, first)] == [2, 3, 2]
+
+
+def test_a_folder_that_was_written_anew_is_read_anew(tmp_path):
+    charts = write_charts(tmp_path / "charts", train=table(2), test=table(2))
+    assert len(open_split(str(charts), "train")) == 2
+    shutil.rmtree(charts)
+    write_charts(charts, train=table(3), test=table(2))
+    assert len(open_split(str(charts), "train")) == 3
 
 
 def test_a_chart_is_known_by_its_bytes_whatever_its_file_name(hub_folder):

@@ -1,0 +1,235 @@
+"""Corrected answers as rows to train on: a picture, a question, the right answer, who said it and when.
+
+They are kept as an image folder (`metadata.jsonl` beside the pictures) with ChartQA's columns, so that the folder, or
+an exported ZIP of it, is what `--dataset` opens. Of one question about one picture, known by its pixels, the last word
+counts. Everything but `Kept` is a pure function.
+"""
+
+import base64
+import json
+import re
+import threading
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from chartqa_demo.errors import DatasetError
+from chartqa_demo.images import shrink
+from chartqa_demo.settings import DEFAULT_MAX_PIXELS
+
+ROWS_FILE = "metadata.jsonl"
+MOST_ROWS = 2_000
+LOSSLESS_BYTES = 400_000  # a photograph of a chart is much larger without loss, and no clearer
+BROWSER_BYTES = 2_500_000  # of pictures: a browser keeps about 5 MB for a page, in base64, twice encoded
+
+
+@dataclass(frozen=True)
+class Correction:
+    """chart: hash of the picture's pixels; answer: empty where only the gold answer is known to be wrong; said_by:
+    "visitor", or the arm whose answer was accepted; at: ISO time; gold: what the data set says."""
+
+    chart: str
+    question: str
+    answer: str
+    said_by: str
+    at: str
+    gold: tuple[str, ...] = ()
+    gold_is_wrong: bool = False
+
+    @property
+    def file_name(self) -> str:
+        """The picture's file."""
+        return f"{self.chart}.webp"
+
+
+def pixels_id(image: Image.Image) -> str:
+    """16 hexadecimal digits of the hash of a picture's pixels: the same chart in another file is the same chart."""
+    return blake2b(
+        image.convert("RGB").tobytes(), digest_size=8, key=f"{image.width}×{image.height}".encode()
+    ).hexdigest()
+
+
+def encoded(image: Image.Image) -> bytes:
+    """The picture as it is kept: WebP without loss, at most as large as a model reads it."""
+    small = shrink(image.convert("RGB"), DEFAULT_MAX_PIXELS)
+    for options in ({"lossless": True}, {"quality": 90}):
+        buffer = BytesIO()
+        small.save(buffer, "WEBP", **options)
+        if buffer.tell() <= LOSSLESS_BYTES:
+            break
+    return buffer.getvalue()
+
+
+def with_correction(rows: Sequence[Correction], new: Correction) -> tuple[Correction, ...]:
+    """The rows with one more, the newest first; an earlier one of the same question about the same chart goes."""
+    return (new, *(one for one in rows if _key(one) != _key(new)))
+
+
+def without(rows: Sequence[Correction], one: Correction) -> tuple[Correction, ...]:
+    """The rows without those of one's question about its chart."""
+    return tuple(row for row in rows if _key(row) != _key(one))
+
+
+def trainable(rows: Sequence[Correction]) -> tuple[Correction, ...]:
+    """The rows that have an answer to learn."""
+    return tuple(row for row in rows if row.answer.strip())
+
+
+def to_lines(rows: Sequence[Correction]) -> str:
+    """`metadata.jsonl` with ChartQA's columns, and with what is known of each row beside them."""
+    return "".join(json.dumps(_line(row), ensure_ascii=False) + "\n" for row in rows)
+
+
+def from_lines(text: str) -> tuple[Correction, ...]:
+    """The rows of `to_lines`. Raises DatasetError for a line that is none: nothing of a person's is overwritten."""
+    rows = []
+    for number, line in enumerate(filter(str.strip, text.split("\n")), start=1):
+        try:
+            rows.append(_read(json.loads(line)))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DatasetError(
+                f"Line {number} of {ROWS_FILE} is not a correction ({type(error).__name__}: {error}); mend it."
+            ) from error
+    return tuple(rows)
+
+
+def zipped(rows: Sequence[Correction], pictures: Mapping[str, bytes]) -> bytes:
+    """The rows to learn from and their pictures as a ZIP, which unpacked is a folder for `--dataset`."""
+    rows = trainable(rows)
+    buffer = BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(ROWS_FILE, to_lines(rows))
+        for name in sorted({row.file_name for row in rows} & pictures.keys()):
+            archive.writestr(name, pictures[name])
+    return buffer.getvalue()
+
+
+@dataclass
+class Kept:
+    """Where corrections are kept: in a folder of this machine or, folder None, in the visitor's browser, whose stored
+    value then goes in and out of every call."""
+
+    folder: Path | None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def rows(self, stored: object) -> tuple[Correction, ...]:
+        """All corrections, the newest first. Raises DatasetError for a damaged file."""
+        if self.folder is None:
+            return tuple(_from_browser(stored))
+        try:
+            return from_lines((self.folder / ROWS_FILE).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return ()
+        except (OSError, ValueError) as error:
+            raise DatasetError(f"The corrections in {self.folder.name} cannot be read: {error}") from error
+
+    def pictures(self, stored: object, rows: Sequence[Correction]) -> dict[str, bytes]:
+        """The pictures of these rows by file name; one that is lost is left out."""
+        found = {}
+        for name in {row.file_name for row in rows}:
+            if self.folder is None:
+                data = _bytes(_pictures(stored).get(name))
+            else:
+                file = self.folder / name
+                data = file.read_bytes() if file.is_file() else b""
+            if data:
+                found[name] = data
+        return found
+
+    def add(self, stored: object, new: Correction, picture: Image.Image) -> object:
+        """What the browser is to store with one row more. Raises DatasetError where there is no room."""
+        with self.lock:
+            rows = with_correction(self.rows(stored), new)
+            if len(rows) > MOST_ROWS:
+                raise DatasetError(f"{MOST_ROWS:,} corrections are kept already. Download them and delete some.")
+            return self._write(stored, rows, {new.file_name: encoded(picture)})
+
+    def remove(self, stored: object, one: Correction) -> object:
+        """The same with one row less."""
+        with self.lock:
+            return self._write(stored, without(self.rows(stored), one), {})
+
+    def change(self, stored: object, one: Correction) -> object:
+        """The same with the row of this chart and question replaced, where it stands; nothing where it is gone."""
+        with self.lock:
+            rows = tuple(one if _key(row) == _key(one) else row for row in self.rows(stored))
+            return self._write(stored, rows, {})
+
+    def _write(self, stored: object, rows: Sequence[Correction], new: Mapping[str, bytes]) -> object:
+        named = {row.file_name for row in rows}
+        if self.folder is None:
+            pictures = {name: text for name, text in _pictures(stored).items() if name in named}
+            pictures |= {name: base64.b64encode(data).decode() for name, data in new.items()}
+            if sum(map(len, pictures.values())) > BROWSER_BYTES:
+                raise DatasetError(
+                    "This browser has no room for more corrections. Download them, delete them here, and go on."
+                )
+            return {"rows": [_line(row) for row in rows], "pictures": pictures}
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for name, data in new.items():
+                (self.folder / name).write_bytes(data)
+            draft = self.folder / f".{ROWS_FILE}.part"
+            draft.write_text(to_lines(rows), encoding="utf-8")
+            draft.replace(self.folder / ROWS_FILE)
+            for file in self.folder.glob("*.webp"):
+                if re.fullmatch(r"[0-9a-f]{16}\.webp", file.name) and file.name not in named:
+                    file.unlink()
+        except OSError as error:
+            raise DatasetError(f"The correction could not be written to {self.folder.name}: {error}") from error
+        return stored
+
+
+def _key(row: Correction) -> tuple[str, str]:
+    return row.chart, " ".join(row.question.split())
+
+
+def _line(row: Correction) -> dict[str, Any]:
+    return {
+        "file_name": row.file_name,
+        "query": row.question,
+        "label": [row.answer] if row.answer else [],
+        "human_or_machine": 0,
+        "said_by": row.said_by,
+        "said_at": row.at,
+        "gold_before": list(row.gold),
+        "gold_is_wrong": row.gold_is_wrong,
+    }
+
+
+def _read(line: dict[str, Any]) -> Correction:
+    answer = line["label"][0] if line["label"] else ""
+    gold, texts = line["gold_before"], (line["query"], answer, line["said_by"], line["said_at"])
+    if not re.fullmatch(r"[0-9a-f]{16}\.webp", line["file_name"]) or not all(isinstance(one, str) for one in texts):
+        raise ValueError("its cells are not those of a correction")
+    question, answer, said_by, at = texts
+    chart = line["file_name"].removesuffix(".webp")
+    return Correction(chart, question, answer, said_by, at, tuple(map(str, gold)), line["gold_is_wrong"] is True)
+
+
+def _from_browser(stored: object) -> Iterator[Correction]:
+    """What a browser has stored can be anything: what is no correction is dropped."""
+    rows = stored.get("rows") if isinstance(stored, dict) else None
+    for line in rows[:MOST_ROWS] if isinstance(rows, list) else ():
+        try:
+            yield _read(line)
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+            continue
+
+
+def _pictures(stored: object) -> dict[str, str]:
+    found = stored.get("pictures") if isinstance(stored, dict) else None
+    return {str(name): one for name, one in found.items() if isinstance(one, str)} if isinstance(found, dict) else {}
+
+
+def _bytes(text: str | None) -> bytes:
+    try:
+        return base64.b64decode(text or "", validate=True)
+    except ValueError:
+        return b""

@@ -6,7 +6,7 @@ Only lessons are drawn so. Held-out charts stay what they were, so that their fi
 import random
 from functools import cache
 
-from train.pretrain.charts.drawing.palettes import PUBLISHED_SWATCHES
+from train.pretrain.charts.drawing.palettes import PUBLISHED_SWATCHES, SWATCHES
 from train.pretrain.charts.drawing.styles import Style
 from train.pretrain.charts.words.coining import held_out_names, is_free
 from train.pretrain.charts.words.lists import words
@@ -124,7 +124,7 @@ def choose(rng: random.Random, kind: str) -> tuple[str, str]:
 
 
 def dress(rng: random.Random, look: Style, kind: str) -> None:
-    """Makes a lesson's look more like its model's."""
+    """Makes a lesson's look more like its model's, now and then in any colours, so that each is met in every look."""
     if look.name == "pew":
         if rng.random() < 0.65:
             look.font, look.bold, look.title_font = "LibreFranklin-Regular", "LibreFranklin-Bold", "LibreFranklin-Bold"
@@ -155,6 +155,10 @@ def dress(rng: random.Random, look: Style, kind: str) -> None:
     elif look.name == "oecd":
         look.crowded = kind == "line" and rng.random() < 0.2
         look.spotlight = kind in ("bar", "hbar") and rng.random() < 0.35
+    if rng.random() < 0.2:
+        look.colours = list(EVERY[rng.randrange(len(EVERY))])
+        rng.shuffle(look.colours)
 
 
+EVERY = (*SWATCHES.values(), *PUBLISHED_SWATCHES.values())
 PEW = ("pew_real", "pew_real", "pew_browns", "pew_greens", "pew_sides", "pew_party")

@@ -33,11 +33,11 @@ PALETTES = {
 }
 # Of lessons only: `SWATCHES` is drawn from by index, so another entry would change every chart.
 PUBLISHED = {
-    "pew_real": "949d48 green,ea9e2c orange,006699 blue,dddacb gray,d1a730 yellow,a55a26 brown",
-    "pew_browns": "5d4a13 dark brown,a27d17 brown,d1a730 yellow,e3cf8d light yellow,c9c9c0 gray",
-    "pew_greens": "51572a dark green,949d48 green,c5c98f light green,e6e4d8 gray,d1a730 yellow,006699 blue",
-    "pew_sides": "ea9e2c orange,949d48 green,1f4a84 dark blue,d1a730 yellow,8a8a7b gray",
-    "pew_party": "436983 blue,bf3b27 red,949d48 green,dddacb gray,d1a730 yellow",
+    "pew_real": "949d48 green,ea9e2c orange,006699 blue,dddacb gray,d1a730 gold,a55a26 brown",
+    "pew_browns": "5d4a13 dark brown,a27d17 brown,d1a730 gold,e3cf8d light yellow,c9c9c0 gray",
+    "pew_greens": "51572a dark green,949d48 green,c5c98f light green,e6e4d8 gray,d1a730 gold,006699 blue",
+    "pew_sides": "ea9e2c orange,949d48 green,1f4a84 dark blue,d1a730 gold,8a8a7b gray",
+    "pew_party": "436983 blue,bf3b27 red,949d48 green,dddacb gray,d1a730 gold",
 }
 
 

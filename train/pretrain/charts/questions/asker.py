@@ -13,6 +13,8 @@ SYNONYMS = {
     "gray": ("gray", "gray", "grey"),
     "light blue": ("light blue", "light blue", "sky blue"),
 }
+# Of lessons only, for held-out charts stay as they are. Answers keep the one name of a colour.
+LESSON_SYNONYMS = SYNONYMS | {"gold": ("gold", "yellow", "yellow")}
 
 
 def listing(names: Sequence[str]) -> str:
@@ -34,8 +36,9 @@ def roundest(low: float, high: float) -> float:
 class Asker:
     """Writes the questions of one chart into `questions`."""
 
-    def __init__(self, rng: random.Random, plot: Plot) -> None:
+    def __init__(self, rng: random.Random, plot: Plot, lesson: bool = False) -> None:
         self.rng, self.plot, self.table = rng, plot, plot.table
+        self.synonyms = LESSON_SYNONYMS if lesson else SYNONYMS
         self.questions: list[GeneratedQuestion] = []
         # People leave out the star that refers to a footnote.
         self.categories = [name.rstrip("*") for name in plot.table.categories]
@@ -222,7 +225,7 @@ class Asker:
 
     def colour_word(self, name: str) -> str:
         """A colour as one of the words that a question may use for it."""
-        return self.rng.choice(SYNONYMS.get(name, (name,)))
+        return self.rng.choice(self.synonyms.get(name, (name,)))
 
     def spoken(self, text: str) -> str:
         """Plain digits with the chart's unit."""

@@ -72,7 +72,7 @@ ASKED_BY_PEOPLE = 13
 
 def write_questions(rng: random.Random, plot: Plot, lesson: bool) -> list[GeneratedQuestion]:
     """Between about 12 and 25 questions on one chart, of many kinds; a lesson has more to reckon and a count."""
-    asker = Asker(rng, plot)
+    asker = Asker(rng, plot, lesson)
     drawn = rng.choices(list(OFTEN), list(OFTEN.values()), k=DRAWN_IN_LESSON if lesson else DRAWN)
     if lesson:
         drawn += rng.choices(list(RECKONING), list(RECKONING.values()), k=RECKONED_IN_LESSON)

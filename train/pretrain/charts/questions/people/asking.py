@@ -197,7 +197,9 @@ def ask_colour_fact(asker: Asker) -> None:
     index = rng.randrange(len(names))
     if rng.random() < 0.55:
         true = rng.random() < 0.5
-        shown = names[index] if true else rng.choice([name for name in names if name != names[index]])
+        shown = asker.colour_word(
+            names[index] if true else rng.choice([name for name in names if name != names[index]])
+        )
         part = parts[index] if rng.random() < 0.6 else f'"{parts[index]}"'
         mark = mark_word(asker)
         text = rng.choice(

@@ -61,6 +61,8 @@ class Settings:
     results_dir: str = "results"
     queue_size: int = 20
     visitor_adapters: Literal["off", "hub", "any"] = "off"
+    corrections: str = "auto"
+    training: str = "auto"
     host: str | None = None
     port: int | None = None
     scripted: bool = False
@@ -69,6 +71,11 @@ class Settings:
 def on_zerogpu(environ: Mapping[str, str] = os.environ) -> bool:
     """Whether this is a Space on ZeroGPU, where a GPU is lent per question; read as `spaces` reads it."""
     return environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
+
+
+def serves_others(settings: Settings, environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether people at other machines can open the page: on a Space, or where it listens beyond this machine."""
+    return "SPACE_ID" in environ or settings.host not in (None, "127.0.0.1", "localhost", "::1")
 
 
 def add_engine_flags(parser: argparse.ArgumentParser) -> None:
@@ -163,6 +170,18 @@ def add_page_flags(parser: argparse.ArgumentParser) -> None:
         choices=VISITOR_ADAPTERS,
         help="whether visitors may load another adapter into the third arm, for all: hub by Hub id, any also from "
         "folders of this machine",
+    )
+    page.add_argument(
+        "--corrections",
+        metavar="FOLDER",
+        help="folder that keeps what visitors correct, for --dataset; browser: each visitor's own browser. auto: "
+        "corrections, but browser on a Space and where other machines are let in",
+    )
+    page.add_argument(
+        "--training",
+        metavar="CONFIG",
+        help="config with which the Training tab trains on the corrections, or off. auto: own-charts.yaml for the "
+        "bundled base, off on a Space and where other machines are let in",
     )
     page.add_argument(
         "--scripted",

@@ -19,6 +19,7 @@ from chartqa_demo.images import MAX_BYTES
 from chartqa_demo.settings import HUB_BASE, Settings
 from chartqa_demo.ui.adapters import build_adapter_choice
 from chartqa_demo.ui.compare.tab import CompareTab
+from chartqa_demo.ui.corrections import Corrections
 from chartqa_demo.ui.evaluate.tab import EvaluateTab
 from chartqa_demo.ui.events import QUICK
 from chartqa_demo.ui.markup import banner
@@ -43,9 +44,10 @@ def build_app(engine: Engine, settings: Settings, examples: Split) -> gr.Blocks:
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 86400)) as page:
         gr.HTML(f'<header class="page-head"><h1>{TITLE}</h1><p>{ABOUT}</p></header>', apply_default_css=False)
         model = gr.HTML(_banner(engine, settings), elem_id="banner", apply_default_css=False)
+        corrections = Corrections(settings)
         with gr.Tabs() as tabs:
             with gr.Tab("Compare", id="compare"):
-                compare = CompareTab(page, engine, settings, examples, gallery)
+                compare = CompareTab(page, engine, settings, examples, gallery, corrections)
                 chosen = build_adapter_choice(engine, settings)
             with gr.Tab("Evaluate", id="evaluate"):
                 EvaluateTab(page, engine, settings, examples, compare, tabs)

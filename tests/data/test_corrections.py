@@ -96,7 +96,7 @@ def test_a_line_that_somebody_broke_is_named_and_not_overwritten(tmp_path: Path)
     fill(kept, (1, "How many?", "4"))
     file = tmp_path / "metadata.jsonl"
     file.write_text(file.read_text(encoding="utf-8") + "{broken\n", encoding="utf-8")
-    with pytest.raises(DatasetError, match="Line 2 of .* is not a correction"):
+    with pytest.raises(DatasetError, match=r"Line 2 of .* is not a correction"):
         fill(kept, (2, "Which?", "May"))
     assert "{broken" in file.read_text(encoding="utf-8")
 

@@ -29,6 +29,7 @@ from chartqa_demo.ui.compare.charts import (
 from chartqa_demo.ui.compare.details import Details
 from chartqa_demo.ui.compare.history import entry, history_list, read_entries, with_entry
 from chartqa_demo.ui.compare.question import Question, chart_path, read_question, stream_answers, verdicts, was_cut
+from chartqa_demo.ui.corrections import CorrectionRow, Corrections, subject_of_run
 from chartqa_demo.ui.events import PRIVATE, QUICK, Updates, at_once
 from chartqa_demo.ui.markup import PICK_JS, notice, standing_words, status
 
@@ -59,7 +60,15 @@ class CompareTab:
     examples: the split that random charts come from; gallery: the split whose charts are shown as thumbnails.
     """
 
-    def __init__(self, page: gr.Blocks, engine: Engine, settings: Settings, examples: Split, gallery: Split) -> None:
+    def __init__(
+        self,
+        page: gr.Blocks,
+        engine: Engine,
+        settings: Settings,
+        examples: Split,
+        gallery: Split,
+        corrections: Corrections,
+    ) -> None:
         self.engine = engine
         self.examples = examples
         self.gallery = gallery
@@ -71,6 +80,7 @@ class CompareTab:
             with gr.Column(scale=5, min_width=300):
                 self.lay_out_question()
         self.lay_out_answers()
+        self.correct = CorrectionRow(corrections, [arm.title for arm in engine.arms], "compare")
         self.details = Details(engine, settings)
         self.lay_out_history()
         self.connect(page)
@@ -219,6 +229,7 @@ class CompareTab:
         self.strip.select(self.open_thumbnail, None, self.chart_outputs, trigger_mode="multiple", **QUICK)
         self.random_button.click(self.open_random, self.kind, self.chart_outputs, trigger_mode="multiple", **QUICK)
 
+        self.correct.connect(self.run, subject_of_run(self.engine.arms), [self.asked.change])
         self.details.connect()
         self.clear_button.click(lambda: ([], history_list([])), None, [self.history, self.history_list], **QUICK)
         page.load(lambda stored: history_list(read_entries(stored)), self.history, self.history_list, **QUICK)

@@ -1,0 +1,162 @@
+"""The row under an answer in which a visitor says what is right; each word becomes a row to train on.
+
+Kept in the operator's folder, or in the visitor's own browser where the page is served to others; the Training tab
+lists the rows.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import partial
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from PIL import Image
+
+from chartqa_demo.arms import Arm
+from chartqa_demo.data.corrections import Correction, Kept, pixels_id, trainable
+from chartqa_demo.errors import ChartError, DatasetError
+from chartqa_demo.evaluate.rules import best_verdict
+from chartqa_demo.images import load_chart
+from chartqa_demo.settings import Settings, serves_others
+from chartqa_demo.ui.compare.question import MAX_GOLD, plain_gold
+from chartqa_demo.ui.events import QUICK, Updates
+from chartqa_demo.ui.markup import PICK_JS, done, notice
+
+VISITOR = "visitor"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What can be corrected: a question about a picture, with the arms' answers by title."""
+
+    load: Callable[[], Image.Image]
+    question: str
+    gold: tuple[str, ...]
+    answers: dict[str, str]
+
+
+class Corrections:
+    """What the page's tabs share: where corrections are kept. Built inside the context of the page."""
+
+    def __init__(self, settings: Settings) -> None:
+        in_browser = settings.corrections == "browser" or (settings.corrections == "auto" and serves_others(settings))
+        folder = "corrections" if settings.corrections == "auto" else settings.corrections
+        self.kept = Kept(None if in_browser else Path(folder).expanduser())
+        self.stored = gr.BrowserState(None, storage_key="chartqa-corrections", secret="in the visitor's browser only")
+
+    @property
+    def where(self) -> str:
+        """Where they are kept, for a reader."""
+        return "your browser" if self.kept.folder is None else f"the folder {self.kept.folder.name}"
+
+
+class CorrectionRow:
+    """Buttons that accept an arm's answer, a field for the right one, and a button for a wrong gold answer.
+
+    titles: the arms whose answers can be accepted; name: what the ids of the elements begin with.
+    """
+
+    def __init__(self, corrections: Corrections, titles: Sequence[str], name: str) -> None:
+        self.corrections = corrections
+        with gr.Accordion("Which answer is right? Keep it to train on", open=False, elem_id=f"{name}-correct"):
+            self.accept = gr.HTML(
+                accept_buttons(titles), js_on_load=PICK_JS, elem_id=f"{name}-accept", apply_default_css=False
+            )
+            with gr.Row():
+                self.answer = gr.Textbox(
+                    label="The right answer is",
+                    max_lines=1,
+                    elem_id=f"{name}-right-answer",
+                    elem_classes="plain",
+                    scale=3,
+                    min_width=160,
+                )
+                self.keep = gr.Button("Keep it", elem_id=f"{name}-keep", size="sm", min_width=100)
+                self.wrong = gr.Button(
+                    "The gold answer is wrong", elem_id=f"{name}-gold-wrong", size="sm", min_width=100
+                )
+            self.told = gr.HTML(elem_id=f"{name}-corrected", apply_default_css=False)
+
+    def connect(self, source: gr.State, read: Callable[[Any], Subject | None], renewed: Sequence[Any] = ()) -> None:
+        """The events. read: what `source` holds as a subject; renewed: events after which there is another subject."""
+        stored = self.corrections.stored
+        given, outputs = [source, stored, self.answer], [self.told, self.answer, stored]
+
+        def accepted(held: Any, before: object, _: str, event: gr.EventData) -> Updates:
+            subject = read(held)
+            answers = list(subject.answers.items()) if subject else []
+            if subject is None or event.index not in range(len(answers)):
+                return {self.told: notice("There is no answer to accept yet: ask a question first.")}
+            title, text = answers[event.index]
+            return self.write(subject, before, text, title)
+
+        def typed(held: Any, before: object, text: str) -> Updates:
+            if not (text or "").strip():
+                return {self.told: notice("Type the right answer first.")}
+            return self.write(read(held), before, text, VISITOR)
+
+        def gold_wrong(held: Any, before: object, text: str) -> Updates:
+            subject = read(held)
+            if subject is not None and not subject.gold:
+                return {self.told: notice("No gold answer is known for this question.")}
+            return self.write(subject, before, text, VISITOR, gold_is_wrong=True)
+
+        self.accept.select(accepted, given, outputs, **QUICK)
+        gr.on([self.keep.click, self.answer.submit], typed, given, outputs, **QUICK)
+        self.wrong.click(gold_wrong, given, outputs, **QUICK)
+        if renewed:
+            gr.on(list(renewed), lambda: ("", ""), None, [self.told, self.answer], **QUICK)
+
+    def write(
+        self, subject: Subject | None, stored: object, text: str, said_by: str, gold_is_wrong: bool = False
+    ) -> Updates:
+        """Keep one correction, and say so."""
+        answer = plain_gold((text or "").strip())
+        if subject is None:
+            return {self.told: notice("There is nothing to correct yet: ask a question first.")}
+        if not answer and not gold_is_wrong:
+            return {self.told: notice("That answer is empty. Type the right one.")}
+        if len(answer) > MAX_GOLD:
+            return {self.told: notice(f"The answer has {len(answer):,} characters; at most {MAX_GOLD} are kept.")}
+        kept = self.corrections.kept
+        try:
+            picture = subject.load()
+            gold_is_wrong |= bool(subject.gold and answer and best_verdict(answer, subject.gold).standing == "wrong")
+            now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+            new = Correction(pixels_id(picture), subject.question, answer, said_by, now, subject.gold, gold_is_wrong)
+            stored = kept.add(stored, new, picture)
+            count = len(trainable(kept.rows(stored)))
+        except (ChartError, DatasetError, OSError) as error:
+            return {self.told: notice(str(error))}
+        rows = f"{count} {'row' if count == 1 else 'rows'} to train on in {self.corrections.where}; see Training."
+        told = f"Kept: the right answer is “{answer}”." if answer else "Noted: the gold answer is wrong."
+        return {self.told: done(f"{told} {rows}"), self.answer: "", self.corrections.stored: stored}
+
+
+def accept_buttons(titles: Sequence[str]) -> str:
+    """One button for each arm whose answer can be accepted."""
+    return (
+        '<div class="chips">'
+        + "".join(
+            f'<button type="button" data-index="{index}">Accept {escape(title)}</button>'
+            for index, title in enumerate(titles)
+        )
+        + "</div>"
+    )
+
+
+def subject_of_run(arms: Sequence[Arm]) -> Callable[[Any], Subject | None]:
+    """Reads what the cards of the Compare tab show; an answer that is not there is empty."""
+
+    def read(run: Any) -> Subject | None:
+        asked = run.question
+        if asked is None:
+            return None
+        texts = [answer.text for answer in run.answers] or [""] * len(arms)
+        answers = {arm.title: text for arm, text in zip(arms, texts, strict=True)}
+        return Subject(partial(load_chart, asked.chart), asked.text, asked.sampled or asked.gold, answers)
+
+    return read

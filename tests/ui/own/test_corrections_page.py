@@ -1,0 +1,116 @@
+"""Correcting answers in Chromium: in Compare and among the disagreements, kept in a folder or in the browser."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from page_fixtures import SIZES, Tab, example_split
+from playwright.sync_api import Browser, expect
+
+from chartqa_demo.data.corrections import Kept
+from chartqa_demo.data.splits import open_split
+from chartqa_demo.engines.scripted import ScriptedEngine
+from chartqa_demo.settings import Settings
+from chartqa_demo.ui import build_app, launch_options
+
+pytest_plugins = ("page_fixtures",)
+
+Serve = Callable[[str], str]
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    """`serve(corrections)`: the address of a page that keeps corrections there."""
+    apps = []
+
+    def serve(corrections: str) -> str:
+        engine = ScriptedEngine(delay=0)
+        engine.script = lambda arm, question: {"pretrained": "It is 7.", "prompted": "1,400", "adapter": "Q1"}[arm.key]
+        settings = Settings(corrections=corrections, results_dir=str(tmp_path / "results"), training="off")
+        app = build_app(engine, settings, example_split())
+        _, url, _ = app.queue().launch(prevent_thread_lock=True, quiet=True, **launch_options())
+        apps.append(app)
+        return url
+
+    yield serve
+    for app in apps:
+        app.close(verbose=False)
+
+
+@pytest.fixture
+def visit(browser: Browser) -> Iterator[Callable[..., Tab]]:
+    """`visit(url, size)`: a visitor with a browser of their own; afterwards no error and no sideways scroll."""
+    tabs: list[Tab] = []
+
+    def visit(url: str, size: str = "wide") -> Tab:
+        tab = Tab(browser.new_context(viewport=SIZES[size], accept_downloads=True).new_page(), url)
+        tabs.append(tab)
+        tab.page.goto(url)
+        expect(tab.card("Adapter")).to_be_visible()
+        return tab
+
+    yield visit
+    for tab in tabs:
+        sideways = tab.page.evaluate("document.documentElement.scrollWidth")
+        tab.page.context.close()
+        assert not tab.errors, tab.errors
+        assert sideways <= tab.width
+
+
+def told(tab: Tab, words: str, where: str = "compare") -> None:
+    expect(tab.page.locator(f"#{where}-corrected")).to_contain_text(words)
+
+
+@pytest.mark.parametrize("size", ["wide", "phone"])
+def test_three_ways_to_say_what_is_right_become_rows(
+    serve: Serve, visit: Callable[..., Tab], tmp_path: Path, size: str
+) -> None:
+    tab = visit(serve(str(tmp_path / "mine")), size)
+    tab.unfold("Which answer is right?")
+    tab.press("Accept Adapter")
+    told(tab, "ask a question first")
+    tab.pick_example()
+    tab.press("Ask")
+    tab.expect_ready()
+    tab.press("Accept Prompted")
+    told(tab, "Kept: the right answer is “1400”. 1 row to train on in the folder mine; see Training.")
+    tab.page.get_by_label("The right answer is").fill("<b>301</b>")
+    tab.press("Keep it")
+    told(tab, "Kept: the right answer is “<b>301</b>”. 1 row to train on")
+    tab.type_question("Which quarter had the fewest visitors?")
+    tab.press("Ask")
+    expect(tab.page.locator("#compare-corrected")).to_have_text("")
+    tab.expect_ready()
+    tab.press("The gold answer is wrong")
+    told(tab, "Noted: the gold answer is wrong. 1 row to train on")
+    noted, kept = Kept(tmp_path / "mine").rows(None)
+    assert (noted.answer, noted.gold, noted.gold_is_wrong) == ("", ("Q1",), True)
+    assert (kept.answer, kept.said_by, kept.gold, kept.gold_is_wrong) == ("<b>301</b>", "visitor", ("200",), True)
+    opened = open_split(str(tmp_path / "mine"), "all")
+    assert [one.gold for one in opened] == [(), ("<b>301</b>",)]
+
+
+def test_where_others_can_open_the_page_corrections_stay_in_the_browser(
+    serve: Serve, visit: Callable[..., Tab], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SPACE_ID", "ann/charts")
+    monkeypatch.chdir(tmp_path)
+    url = serve("auto")
+    tab = visit(url)
+    for _ in range(2):
+        tab.unfold("Which answer is right?")
+        tab.pick_example()
+        tab.press("Ask")
+        tab.expect_ready()
+        tab.press("Accept Adapter")
+        told(tab, "1 row to train on in your browser")
+        tab.page.reload()
+        expect(tab.card("Adapter")).to_be_visible()
+    other = visit(url)
+    other.unfold("Which answer is right?")
+    other.pick_example(2)
+    other.press("Ask")
+    other.expect_ready()
+    other.press("Accept Adapter")
+    told(other, "1 row to train on in your browser")
+    assert not list(tmp_path.rglob("metadata.jsonl"))

@@ -29,7 +29,6 @@ from chartqa_demo.evaluate import run as evaluate
 from chartqa_demo.evaluate.tables import figures_of, rule_as_text
 from chartqa_demo.settings import DEFAULT_MAX_PIXELS
 from train import base as bases
-from train.card import write_card
 from train.data import PIXELS_PER_TOKEN, TOKENS_AROUND, DataError, open_data, too_few
 from train.progress import (
     RunError,
@@ -42,9 +41,10 @@ from train.progress import (
     step_of,
     trained,
 )
-from train.publish import RESULTS, PublishError, push, repository
+from train.publish.card import write_card
+from train.publish.push import RESULTS, PublishError, push, repository
+from train.publish.scoring import accuracy, answering, draw_rows, gain, training_engine
 from train.recipe import Recipe, with_packaged_config
-from train.scoring import accuracy, answering, draw_rows, gain, training_engine
 from train.trainer import (
     ChartTrainer,
     for_language_model,

@@ -12,7 +12,7 @@ from chartqa_demo.engines.loading import ChosenBase, base_folder, counts_pixels,
 from chartqa_demo.images import Size
 from chartqa_demo.settings import BUNDLED_BASE, Settings
 from train.progress import RunError
-from train.publish import BUNDLED
+from train.publish.push import BUNDLED
 from train.recipe import Recipe
 
 VISION_TOWERS = ("model.visual", "model.vision_tower", "model.vision_model")  # by family

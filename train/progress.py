@@ -17,7 +17,7 @@ from transformers import TrainerState
 from chartqa_demo.adapters.contract import CONTRACT_FILE
 from chartqa_demo.adapters.runs import store
 from chartqa_demo.evaluate.run import versions_of
-from train.publish import WEIGHTS
+from train.publish.push import WEIGHTS
 
 RUN_FILE = "run.json"
 STATE_FILE = "trainer_state.json"  # the trainer writes it last

@@ -123,7 +123,7 @@ class ChartTrainer(SFTTrainer):
             path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing: the card is written once, from measured numbers, when the run has any (train/card.py)."""
+        """Nothing: the card is written once, from measured numbers, when the run has any (train/publish/card.py)."""
 
     def _last_scores(self) -> dict[str, float]:
         for entry in reversed(self.state.log_history):

@@ -10,7 +10,7 @@ from chartqa_demo.data.splits import open_split
 from chartqa_demo.evaluate.record import Item, Results
 from train.__main__ import main, parse
 from train.data import DataError, too_few, without_charts_of
-from train.scoring import gain
+from train.publish.scoring import gain
 
 pytest_plugins = ("train_fixtures",)
 pytestmark = pytest.mark.usefixtures("own_dataset_cache")

@@ -18,14 +18,14 @@ from safetensors.torch import load_file, save_file
 
 from chartqa_demo.adapters.contract import Contract
 from chartqa_demo.arms import ARMS, SYSTEM_MESSAGE
-from train.publish import PublishError, check_adapter
+from train.publish.push import PublishError, check_adapter
 
 ROOT = Path(__file__).parents[2]
 REPO = f"{OWNER}/charts"
 PUSH = """
 import sys
 from pathlib import Path
-from train.publish import PublishError, push, repository
+from train.publish.push import PublishError, push, repository
 try:
     print(push(Path(sys.argv[1]), repository(sys.argv[2], Path(sys.argv[1]), private=True)))
 except PublishError as error:

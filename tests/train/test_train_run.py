@@ -27,8 +27,8 @@ from chartqa_demo.engines.local import LocalEngine, load_local
 from chartqa_demo.settings import Settings
 from train.__main__ import main
 from train.progress import last_save
-from train.publish import check_adapter
-from train.scoring import training_engine
+from train.publish.push import check_adapter
+from train.publish.scoring import training_engine
 
 pytest_plugins = ("train_fixtures",)
 pytestmark = pytest.mark.usefixtures("own_dataset_cache")

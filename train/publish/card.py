@@ -11,7 +11,7 @@ from chartqa_demo.evaluate.rules import RULE_NOTES
 from chartqa_demo.evaluate.tables import Figures, accuracy_table, as_markdown, questions_of, rule_columns
 from chartqa_demo.space.hub import HUB_ID
 from train.data import Data
-from train.publish import BUNDLED
+from train.publish.push import BUNDLED
 
 RULES_SHOWN = ("canonical", "tolerant")
 

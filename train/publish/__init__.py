@@ -1,0 +1,4 @@
+"""A finished adapter: measured by the app's own engine (`scoring`), described (`card`), pushed to the Hub (`push`).
+
+May import the app's rooms below `ui` and `train`'s data; nothing here trains.
+"""

@@ -7,9 +7,9 @@ Yes or No, lists as "[a, b]".
 import random
 
 from train.pretrain.charts.drawing.frames import Plot
-from train.pretrain.charts.questions import comparing, lookups, naming, reckoning
+from train.pretrain.charts.questions import comparing, lookups, naming, published, reckoning
 from train.pretrain.charts.questions.asker import Asker
-from train.pretrain.charts.questions.people.asking import ask_people
+from train.pretrain.charts.questions.people import asking, relations, steps
 from train.pretrain.scene import GeneratedQuestion
 
 # What every chart is asked, and how often the rest is drawn. A writer adds nothing where no answer is clear.
@@ -66,8 +66,32 @@ RECKONING = {
     reckoning.ask_sum_ends: 1,
     reckoning.ask_total: 1,
 }
-DRAWN_IN_LESSON, RECKONED_IN_LESSON = 7, 3
-ASKED_BY_PEOPLE = 13
+# As people ask, and as programs that paraphrase a chart's text do.
+PEOPLE = {
+    asking.ask_term: 8,
+    asking.ask_two_terms: 8,
+    asking.ask_yes_no: 8,
+    asking.ask_colour_fact: 4,
+    asking.ask_how_many: 5,
+    asking.ask_means: 3,
+    asking.ask_survey_value: 6,
+    asking.ask_two_that: 1,
+    steps.ask_named: 9,
+    steps.ask_sum_against: 3,
+    steps.ask_steps: 4,
+    steps.ask_ends_against: 4,
+    relations.ask_gaps: 4,
+    relations.ask_order: 6,
+    relations.ask_top_total: 2,
+    relations.ask_peak: 4,
+    relations.ask_pair: 2,
+    relations.ask_colour_at: 2,
+    relations.ask_which_line: 3,
+    relations.ask_ends_of_time: 2,
+}
+PUBLISHED = {published.ask_implied: 4, published.ask_turned: 3, published.ask_of_time: 4}
+DRAWN_IN_LESSON, RECKONED_IN_LESSON = 5, 1
+ASKED_BY_PEOPLE, PUBLISHED_IN_LESSON = 15, 3
 
 
 def write_questions(rng: random.Random, plot: Plot, lesson: bool) -> list[GeneratedQuestion]:
@@ -80,5 +104,7 @@ def write_questions(rng: random.Random, plot: Plot, lesson: bool) -> list[Genera
     for ask in (*ALWAYS, *drawn):
         ask(asker)
     if lesson:
-        ask_people(rng, asker, ASKED_BY_PEOPLE)
+        people = rng.choices(list(PEOPLE), list(PEOPLE.values()), k=ASKED_BY_PEOPLE)
+        for ask in people + rng.choices(list(PUBLISHED), list(PUBLISHED.values()), k=PUBLISHED_IN_LESSON):
+            ask(asker)
     return asker.questions

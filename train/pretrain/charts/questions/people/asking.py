@@ -5,9 +5,6 @@ of the blue graph greater than 90?". An expression is made from the table, so it
 set is in the wording but its manner.
 """
 
-import random
-from collections.abc import Callable
-
 from train.pretrain.charts.questions.asker import Asker, listing, roundest
 from train.pretrain.charts.questions.people.terms import (
     HIGH,
@@ -382,21 +379,3 @@ def ask_two_that(asker: Asker) -> None:
         True,
         ", ".join(names),
     )
-
-
-ASKERS: dict[Callable[[Asker], None], float] = {
-    ask_term: 9,
-    ask_two_terms: 9,
-    ask_yes_no: 9,
-    ask_colour_fact: 4,
-    ask_how_many: 5,
-    ask_means: 5,
-    ask_survey_value: 6,
-    ask_two_that: 1,
-}
-
-
-def ask_people(rng: random.Random, asker: Asker, count: int) -> None:
-    """About `count` such questions on one chart."""
-    for ask in rng.choices(list(ASKERS), list(ASKERS.values()), k=count):
-        ask(asker)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol, TypeVar
 
 from PIL import Image
 
@@ -11,6 +11,12 @@ from chartqa_demo.settings import Settings
 
 # Qwen2-VL's own temperature. Over much less logits leave float32, which samples the likeliest token at best.
 GREEDY_BELOW = 0.01
+# Pieces of an answer. Qwen2-VL writes digit by digit: a trillion has ",000" four times, a list of four equal values
+# such as "25.5%, " has 26 tokens and one of eight zeros 22. None of them is cut; a line "10" is said nine times.
+SAID_AGAIN = 24
+BETWEEN = " \t\n,;/|"  # what may lie between a runaway's blocks, and says nothing behind the one that is kept
+Ended = Literal["end", "limit", "repetition"]
+Piece = TypeVar("Piece")
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,9 @@ class Options:
 class Answer:
     """One arm's answer so far. Times in seconds since the question reached the engine. error: a sentence for the
     visitor; error_kind: one word for the operator's metrics; recorded: a sentence that says when and by which model,
-    where the answer was recorded earlier."""
+    where the answer was recorded earlier; ended: why it is done, by itself, at the limit of its length, or because it
+    only repeated itself (the text then holds what it repeated once, tokens counts all). None while it is not, and where
+    it failed."""
 
     arm: str
     text: str = ""
@@ -46,6 +54,7 @@ class Answer:
     error: str | None = None
     error_kind: str | None = None
     recorded: str | None = None
+    ended: Ended | None = None
 
 
 Answers = tuple[Answer, ...]
@@ -83,6 +92,27 @@ class Engine(Protocol):
         """Serve another adapter (local folder or Hub id) in the third arm from the next question on.
         Raises EngineError, and then the adapter in use stays."""
         ...
+
+
+def said_again(said: Sequence[Piece]) -> int:
+    """How many of an answer's last pieces (token ids, or pieces of its text) only repeat the block before them, over
+    and over; 0 for an answer that may go on. Every way of answering ends an answer by this: a block of any length, then
+    the same for SAID_AGAIN pieces and twice at least."""
+    blocks = range(1, len(said) // 3 + 1) if len(said) > SAID_AGAIN else ()
+    for block in (size for size in blocks if said[-1] == said[-1 - size]):
+        again = max(SAID_AGAIN, 2 * block)
+        if block + again <= len(said) and said[-again:] == said[-again - block : -block]:
+            while block + again < len(said) and said[-again - 1] == said[-again - 1 - block]:
+                again += 1  # text comes in larger parts than its pieces
+            return again
+    return 0
+
+
+def ending(said: Sequence[Piece], longest: int) -> tuple[Sequence[Piece], Ended]:
+    """Of the pieces of an answer that is done, of `longest` at most, those to be shown; and why it ended."""
+    if again := said_again(said):
+        return said[:-again], "repetition"
+    return said, "limit" if len(said) >= longest else "end"
 
 
 def load_engine(settings: Settings) -> Engine:

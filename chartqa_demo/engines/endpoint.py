@@ -9,6 +9,7 @@ import asyncio
 import base64
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -26,7 +27,7 @@ from PIL import Image
 
 from chartqa_demo.adapters.contract import CONTRACT_FILE, Contract, arm_system, read_contract, told
 from chartqa_demo.arms import Arm, Message, arms_with, messages
-from chartqa_demo.engines import Answer, Answers, Options
+from chartqa_demo.engines import BETWEEN, Answer, Answers, Ended, Options, said_again
 from chartqa_demo.errors import EngineError, HubError
 from chartqa_demo.images import fit_canvas, shrink
 from chartqa_demo.settings import BUNDLED_ADAPTER, BUNDLED_BASE, DEFAULT_MAX_PIXELS, Settings
@@ -41,10 +42,9 @@ RETRIES = 3
 LONGEST_WAIT_S = 8.0  # a server that asks for more is not asked again: nobody watches an empty card for so long
 RETRIED = (429, 502, 503)  # too many requests, and a gateway whose server is starting
 
+PIECES = re.compile(r"\d|[^\W\d]+|\s+|[^\w\s]")  # of a text, about as large as tokens, which are not known here
 HUB_HOSTS = (".huggingface.co", ".huggingface.cloud", ".hf.space")
-NO_ADAPTER = (
-    "No adapter is named. Start the app with --adapter-name and the name under which the server serves the LoRA."
-)
+NO_ADAPTER = "No adapter is named. Start the app with --adapter-name and the name by which the server serves the LoRA."
 
 
 class EndpointEngine:
@@ -62,8 +62,7 @@ class EndpointEngine:
         self.adapter = settings.adapter_name
         self.bundled = settings.base == "bundled"
         self.parallel = VISITORS
-        self._base_name = settings.base_name
-        self._timeout_s = timeout_s
+        self._base_name, self._timeout_s = settings.base_name, timeout_s
         self._folds_system = False  # learnt from the first refusal
         self._canvases = _canvases(settings)
         contract = _contract(settings)
@@ -72,8 +71,7 @@ class EndpointEngine:
         self.notes = _notes(self.host, settings, contract)
         self._client = openai.AsyncOpenAI(
             base_url=settings.endpoint,
-            api_key=os.environ.get(_key_variable(self.host))
-            or "none",  # the client refuses an empty one; servers without keys ignore it
+            api_key=_key(self.host) or "none",  # the client refuses an empty one; servers without keys ignore it
             max_retries=RETRIES,
             timeout=openai.Timeout(None, connect=CONNECT_S),  # the whole request has its limit in _ask_arm
             http_client=openai.DefaultAsyncHttpxClient(event_hooks={"response": [_mark_repeats]}),
@@ -180,9 +178,8 @@ class EndpointEngine:
     def _turns(self, arm: Arm, question: str, options: Options, url: str) -> list[Message]:
         """`arms.messages` as this protocol writes them: a system turn as plain text, the chart as a URL."""
         turns: list[Message] = []
-        for turn in messages(
-            arm, question, options.system if arm.key == "prompted" else None, fold_system=self._folds_system
-        ):
+        system = options.system if arm.key == "prompted" else None
+        for turn in messages(arm, question, system, fold_system=self._folds_system):
             parts = [
                 {"type": "image_url", "image_url": {"url": url}} if part["type"] == "image" else part
                 for part in turn["content"]
@@ -214,8 +211,7 @@ class EndpointEngine:
 
         def keep(answer: Answer) -> None:
             nonlocal latest
-            latest = answer
-            tell(answer)
+            tell(latest := answer)
 
         sampling = {"temperature": 0.0} if options.greedy else {"temperature": options.temperature, "top_p": 1.0}
         if not options.greedy and options.seed is not None:
@@ -245,23 +241,29 @@ class EndpointEngine:
     async def _stream(
         self, request: dict[str, Any], answer: Answer, began: float, tell: Callable[[Answer], None]
     ) -> None:
-        text, finished, usage, chunks = "", None, None, 0
+        text, usage, chunks = "", None, 0
+        ended: Ended | None = None
         async with await self._client.chat.completions.create(**request) as stream:
             async for chunk in _readable(stream):
                 chunks += 1
                 piece, ending, counted = _read(chunk)
-                finished, usage = ending or finished, counted or usage
+                usage = counted or usage
+                ended = ("limit" if ending == "length" else "end") if ending else ended
                 if piece:
-                    text += piece
+                    pieces = PIECES.findall(text := text + piece)
+                    if again := said_again(pieces):
+                        text, ended = "".join(pieces[:-again]).strip(BETWEEN), "repetition"
                     first = answer.first_token_s or time.perf_counter() - began
                     answer = replace(answer, text=text.strip(), tokens=answer.tokens + 1, first_token_s=first)
                     tell(answer)
+                if ended == "repetition":
+                    break  # closes the connection, and with it the generation
         if not chunks:
             raise _Unreadable
-        if finished is None:
+        if ended is None:
             raise _CutOff
-        total = time.perf_counter() - began
-        tell(replace(answer, tokens=answer.tokens if usage is None else usage, total_s=total, done=True))
+        total, tokens = time.perf_counter() - began, answer.tokens if usage is None else usage
+        tell(replace(answer, tokens=tokens, total_s=total, done=True, ended=ended))
 
 
 async def _mark_repeats(response: Any) -> None:

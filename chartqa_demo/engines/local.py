@@ -23,7 +23,7 @@ from chartqa_demo.adapters.check import fetch_adapter
 from chartqa_demo.adapters.contract import WEIGHTS, Contract, arm_system, contract_notes
 from chartqa_demo.adapters.load import load_adapter
 from chartqa_demo.arms import ARMS, Arm, arms_with, folds_system, messages
-from chartqa_demo.engines import Answer, Answers, Options
+from chartqa_demo.engines import BETWEEN, Answer, Answers, Ended, Options, ending
 from chartqa_demo.engines.fast.choosing import NOT_FINITE
 from chartqa_demo.engines.fast.qwen2_vl import FastQwen2VL, unsupported
 from chartqa_demo.engines.internals import takes_features
@@ -40,7 +40,6 @@ from chartqa_demo.engines.streaming import (
     overflow,
     seeded,
     stream,
-    until_end,
 )
 from chartqa_demo.errors import EngineError, HubError
 from chartqa_demo.images import shrink
@@ -140,7 +139,8 @@ class LocalEngine:
                 # closing: the lock must not be free before the generation's thread has ended
                 with closing(stream(generate, len(group), self._end_ids())) as steps:
                     for rows in steps:
-                        found |= {arm.key: self._answer(arm, row, began) for arm, row in zip(group, rows, strict=True)}
+                        for arm, row in zip(group, rows, strict=True):
+                            found[arm.key] = self._answer(arm, row, began, options)
                         yield tuple(found.get(arm.key) or self._waiting(arm) for arm in arms)
 
     def warm_up(self) -> None:
@@ -187,16 +187,18 @@ class LocalEngine:
                 for group in self._batches(served):
                     mine = [i for i, arm in enumerate(arms_of_rows) if arm in group]
                     generate = self._generate([images[i] for i in mine], [texts[i] for i in mine], group, options)
-                    for i, tokens in zip(mine, generate(None, None), strict=True):
-                        token_rows[i] = tokens
+                    streamer = RowStreamer(len(mine), self._end_ids())
+                    generate(streamer, StopWhen(threading.Event(), streamer.rows))
+                    for i, row in zip(mine, streamer.rows, strict=True):
+                        token_rows[i] = [*row.ids, NOT_FINITE] if row.broken else row.ids
         if any(NOT_FINITE in tokens for tokens in token_rows):  # nothing made of it may be scored
             raise EngineError(overflow(self.base.dtype))
         seconds = time.perf_counter() - began
-        answers = self.processor.tokenizer.batch_decode(token_rows, skip_special_tokens=True)
-        found = [
-            Answer(arm.key, text.strip(), len(tokens), total_s=seconds, done=True)
-            for arm, text, tokens in zip(arms_of_rows, answers, token_rows, strict=True)
-        ]
+        found = []
+        for arm, tokens in zip(arms_of_rows, token_rows, strict=True):
+            said, ended = ending(tokens, options.max_new_tokens)
+            text = self._text(said, ended)
+            found.append(Answer(arm.key, text, len(tokens), total_s=seconds, done=True, ended=ended))
         results: list[Answers] = []
         for first in range(0, len(found), len(served)):
             by_arm = {answer.arm: answer for answer in found[first : first + len(served)]}
@@ -263,7 +265,7 @@ class LocalEngine:
 
     def _generate(
         self, images: Sequence[Image.Image], texts: Sequence[str], group: Sequence[Arm], options: Options
-    ) -> Callable[[Any, Any], Any]:
+    ) -> Callable[[RowStreamer, StopWhen], None]:
         """A call of `generate` on these rows, made ready; `group` are the arms of the first rows and repeats."""
         if self.fast is not None and self.fast.decoder is not None:
             return self._fast_generate(self.fast, images, texts, group, options)
@@ -273,16 +275,12 @@ class LocalEngine:
         settings = generation_settings(options) | (self._adapter_names(arms) if mixed else {})
         base_only = self.adapter is not None and not mixed and not group[0].adapter
 
-        def generate(streamer: Any, stopping: Any) -> list[list[int]]:
-            criteria = StoppingCriteriaList([stopping] if stopping else [])
-            lost = set[int]()
-            finite = FiniteScores(streamer.break_row if streamer else lost.add)
+        def generate(streamer: RowStreamer, stopping: StopWhen) -> None:
+            criteria, finite = StoppingCriteriaList([stopping]), FiniteScores(streamer.break_row)
             with torch.inference_mode(), seeded(options, self.base.device), self._plain(base_only):
-                out = self.model.generate(
+                self.model.generate(
                     **inputs, streamer=streamer, stopping_criteria=criteria, logits_processor=[finite], **settings
                 )
-            rows = until_end(out[:, inputs["input_ids"].shape[1] :].tolist(), self._end_ids())
-            return [[*row, NOT_FINITE] if i in lost else row for i, row in enumerate(rows)]
 
         return generate
 
@@ -361,20 +359,25 @@ class LocalEngine:
         ends = self.processor.tokenizer.eos_token_id if ends is None else ends
         return list(ends) if isinstance(ends, list) else [ends]
 
-    def _answer(self, arm: Arm, row: Row, began: float) -> Answer:
+    def _text(self, said: Sequence[int], ended: Ended | None) -> str:
+        text = self.processor.tokenizer.decode(said, skip_special_tokens=True)
+        if ended is None:  # half of a multi-byte character
+            text = text.rstrip("\ufffd")
+        return text.strip(BETWEEN if ended == "repetition" else None)
+
+    def _answer(self, arm: Arm, row: Row, began: float, options: Options) -> Answer:
         if row.broken:
             seconds = time.perf_counter() - began
             return Answer(arm.key, total_s=seconds, done=True, error=overflow(self.base.dtype), error_kind="overflow")
-        text = self.processor.tokenizer.decode(row.ids, skip_special_tokens=True)
-        if row.done_at is None:  # half of a multi-byte character
-            text = text.rstrip("\ufffd")
+        said, ended = (row.ids, None) if row.done_at is None else ending(row.ids, options.max_new_tokens)
         return Answer(
             arm.key,
-            text.strip(),
+            self._text(said, ended),
             len(row.ids),
             first_token_s=None if row.first_at is None else row.first_at - began,
             total_s=None if row.done_at is None else row.done_at - began,
             done=row.done_at is not None,
+            ended=ended,
         )
 
 

@@ -114,6 +114,6 @@ def _advance(before: Answer, reply: str | EngineError, step: int, limit: int, se
     length = min(len(words), limit)
     done = step >= length
     first = seconds if before.first_token_s is None else before.first_token_s
-    return Answer(
-        before.arm, " ".join(words[: min(step, length)]), min(step, length), first, seconds if done else None, done
-    )
+    text = " ".join(words[: min(step, length)])
+    ended = ("limit" if length >= limit else "end") if done else None
+    return Answer(before.arm, text, min(step, length), first, seconds if done else None, done, ended=ended)

@@ -17,7 +17,7 @@ from transformers import StoppingCriteria
 from transformers.generation import BaseStreamer
 from transformers.generation.logits_process import LogitsProcessor
 
-from chartqa_demo.engines import Options
+from chartqa_demo.engines import Options, said_again
 from chartqa_demo.engines.fast.choosing import NOT_FINITE
 from chartqa_demo.errors import EngineError, OutOfMemory, first_line
 
@@ -36,7 +36,8 @@ class Row:
 class RowStreamer(BaseStreamer):
     """Collects what `generate` puts: first the prompt (B, L), then one token per row and step (B,).
 
-    A row that has met an end token gets padding until the slowest row ends, so it is closed at its end token.
+    A row that has met an end token gets padding until the slowest row ends, so it is closed at its end token; and one
+    that only repeats itself where it is found to.
     """
 
     def __init__(self, rows: int, end_ids: Sequence[int]) -> None:
@@ -67,6 +68,7 @@ class RowStreamer(BaseStreamer):
                 row.done_at = now
             else:
                 row.ids.append(token)
+                row.done_at = now if said_again(row.ids) else None
         self._news.put(True)
 
     def break_row(self, row: int) -> None:
@@ -99,19 +101,19 @@ class RowStreamer(BaseStreamer):
 
 
 class StopWhen(StoppingCriteria):
-    """Ends every row of the batch at the next step once the event is set."""
+    """Ends a row of the batch that its streamer has closed, and every row at the next step once the event is set."""
 
-    def __init__(self, stopped: threading.Event) -> None:
-        self._stopped = stopped
+    def __init__(self, stopped: threading.Event, rows: Sequence[Row]) -> None:
+        self._stopped, self._rows = stopped, rows
 
     def stopped(self) -> bool:
-        """The same for a loop of one's own, without a tensor."""
-        return self._stopped.is_set()
+        """Whether no row goes on, for a loop of one's own."""
+        return self._stopped.is_set() or all(row.done_at is not None for row in self._rows)
 
     def __call__(self, input_ids: torch.LongTensor, scores: Any, **kwargs: Any) -> torch.BoolTensor:
-        """(B,) of True once stopped."""
-        stopped = torch.full((input_ids.shape[0],), self._stopped.is_set(), dtype=torch.bool, device=input_ids.device)
-        return stopped  # pyright: ignore[reportReturnType] (the stub's BoolTensor is a Tensor of bool)
+        """(B,): True for a row that ends. `generate` hands the streamer a step's tokens before it asks."""
+        stopped = [self._stopped.is_set() or row.done_at is not None for row in self._rows]
+        return torch.tensor(stopped, device=input_ids.device)  # pyright: ignore[reportReturnType] (BoolTensor)
 
 
 def stream(
@@ -126,7 +128,7 @@ def stream(
 
     def run() -> None:
         try:
-            generate(streamer, StopWhen(stopped))
+            generate(streamer, StopWhen(stopped, streamer.rows))
         except BaseException as failure:  # whatever it is, the reader has to learn of it or it waits for ever
             streamer.fail(failure)
 
@@ -197,12 +199,6 @@ def left_padded(rows: Sequence[list[int]], device: torch.device) -> tuple[torch.
     ids = torch.tensor([[0] * (longest - len(row)) + row for row in rows], device=device)
     mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows], device=device)
     return ids, mask
-
-
-def until_end(rows: Sequence[list[int]], end_ids: Sequence[int]) -> list[list[int]]:
-    """The new token ids of every row up to its end token."""
-    ends = frozenset(end_ids)
-    return [row[: next((i for i, token in enumerate(row) if token in ends), len(row))] for row in rows]
 
 
 def overflow(dtype: torch.dtype) -> str:

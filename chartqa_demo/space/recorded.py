@@ -65,8 +65,10 @@ class Recorded:
             return None
         if max(line.tokens.values()) > options.max_new_tokens:
             return None
+        answers = (Answer(arm.key, line.texts[arm.key], line.tokens[arm.key], done=True) for arm in arms)
         return tuple(
-            Answer(arm.key, line.texts[arm.key], line.tokens[arm.key], done=True, recorded=self.mark) for arm in arms
+            replace(one, recorded=self.mark, ended="limit" if one.tokens >= options.max_new_tokens else "end")
+            for one in answers
         )
 
     def _was_told(self, line: Line, arm: Arm, options: Options) -> bool:

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
+from chartqa_demo.engines import said_again
 from chartqa_demo.engines.fast.choosing import NOT_FINITE, NextTokens
 from chartqa_demo.engines.fast.graphs import captured
 from chartqa_demo.engines.fast.layers import Adapted, Layers, right_padded
@@ -267,8 +268,8 @@ def greedy_answers(
     end_ids: Sequence[int],
     penalty: float = 1.0,
 ) -> list[list[int]]:
-    """New token ids of every row, end token excluded; equal to one `generate` per row in float32. A row whose numbers
-    overflow ends with NOT_FINITE.
+    """New token ids of every row, end token excluded; equal to one `generate` per row in float32. A row that only
+    repeats itself ends, and one whose numbers overflow ends with NOT_FINITE.
 
     prompts: per row its token ids, image tokens included; looks: per row its chart, the same object for the same
     chart; adapters: per row the name of its adapter in the model, "" for none; one name at the most. Raises
@@ -286,7 +287,7 @@ def greedy_answers(
                 ended.add(i)
             elif i not in ended:
                 answers[i].append(token)
-                if token == NOT_FINITE:
+                if token == NOT_FINITE or said_again(answers[i]):
                     ended.add(i)
         going = [k for k, i in enumerate(rows) if i not in ended]
         if not going or step == max_new_tokens - 1:

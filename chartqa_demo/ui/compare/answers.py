@@ -11,7 +11,7 @@ from PIL import Image
 from chartqa_demo.arms import Arm
 from chartqa_demo.engines import Answer, Options
 from chartqa_demo.evaluate.rules import Verdict
-from chartqa_demo.ui.compare.question import Question, was_cut
+from chartqa_demo.ui.compare.question import Question, why_cut
 from chartqa_demo.ui.compare.winner import winner_line
 from chartqa_demo.ui.markup import verdict
 
@@ -40,9 +40,8 @@ def answer_card(
 ) -> str:
     """One column: name, state, text, verdict, times. The parts keep their place from the first word to the last."""
     state, label = _state(answer, phase)
-    if answer and options and was_cut(answer, options):
-        tokens = options.max_new_tokens
-        label = f"Stopped at {tokens:,} {'token' if tokens == 1 else 'tokens'}"
+    if answer and options and (cut := why_cut(answer, options)):
+        label = cut.capitalize()
     text = answer.text if answer else ""
     if text or state in ("running", "waiting"):
         body = f'<p class="answer" dir="auto">{escape(text)}</p>'

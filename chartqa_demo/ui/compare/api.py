@@ -38,7 +38,8 @@ def add_ask_endpoint(engine: Engine, inputs: list[Any]) -> None:
 
         Returns:
             One object per arm, streamed until all are done: arm, title, text, tokens, first_token_s, total_s, done,
-            cut (whether max_new_tokens ended it), error, correct, reason, tolerant, tolerant_reason.
+            cut (whether max_new_tokens ended it), ended (end, limit, or repetition where it only repeated itself),
+            error, correct, reason, tolerant, tolerant_reason.
         """
         try:
             asked = read_question(chart_path(image), question, gold, max_new_tokens, temperature, max_pixels, system)

@@ -157,9 +157,12 @@ def verdicts(answers: Answers, gold: Sequence[str]) -> list[Verdict | None]:
     ]
 
 
-def was_cut(answer: Answer, options: Options) -> bool:
-    """Whether the longest answer that the settings allow ended this one."""
-    return answer.done and answer.error is None and answer.tokens >= options.max_new_tokens
+def why_cut(answer: Answer, options: Options) -> str | None:
+    """ "stopped ..." for an answer that did not end by itself."""
+    if answer.ended == "repetition":
+        return "stopped: it repeated itself"
+    tokens = options.max_new_tokens
+    return f"stopped at {tokens:,} {'token' if tokens == 1 else 'tokens'}" if answer.ended == "limit" else None
 
 
 def records(arms: Sequence[Arm], answers: Answers, question: Question) -> list[dict[str, Any]]:
@@ -173,7 +176,8 @@ def records(arms: Sequence[Arm], answers: Answers, question: Question) -> list[d
             "first_token_s": answer.first_token_s,
             "total_s": answer.total_s,
             "done": answer.done,
-            "cut": was_cut(answer, question.options),
+            "cut": answer.ended == "limit",
+            "ended": answer.ended,
             "error": answer.error,
             "recorded": answer.recorded,
             "correct": judged.correct if judged else None,

@@ -28,7 +28,7 @@ from chartqa_demo.ui.compare.charts import (
 )
 from chartqa_demo.ui.compare.details import Details
 from chartqa_demo.ui.compare.history import entry, history_list, read_entries, with_entry
-from chartqa_demo.ui.compare.question import Question, chart_path, read_question, stream_answers, verdicts, was_cut
+from chartqa_demo.ui.compare.question import Question, chart_path, read_question, stream_answers, verdicts, why_cut
 from chartqa_demo.ui.corrections import CorrectionRow, Corrections, subject_of_run
 from chartqa_demo.ui.events import PRIVATE, QUICK, Updates, at_once
 from chartqa_demo.ui.markup import PICK_JS, notice, standing_words, status
@@ -357,6 +357,6 @@ class CompareTab:
             if answer.error or judged:
                 result = "failed" if answer.error or not judged else standing_words(judged.standing)
                 told.append(f"{arm.title} {result}")
-            if was_cut(answer, asked.options):
-                told.append(f"{arm.title} stopped at {asked.options.max_new_tokens:,} tokens")
+            if cut := why_cut(answer, asked.options):
+                told.append(f"{arm.title} {cut}")
         return f"{len(answers)} answers ready{': ' if told else ''}{'; '.join(told)}."

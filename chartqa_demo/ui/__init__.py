@@ -1,7 +1,8 @@
 """The page: `build_app` puts the tabs together, `launch_options` holds what Gradio 6 wants from `launch()` instead.
 
 By what a visitor sees: `compare`, `evaluate` and `training` are the tabs, `adapters` the choice of one for the third
-arm, `theme` and the style sheets what it looks like; `markup`, `events` and `spreadsheet` are what the tabs share.
+arm, `theme` and the style sheets what it looks like, `browser` what runs in the visitor's browser; `markup`, `events`
+and `spreadsheet` are what the tabs share.
 Imports every room but `train`, and never torch.
 """
 
@@ -23,7 +24,7 @@ from chartqa_demo.ui.corrections import Corrections
 from chartqa_demo.ui.evaluate.tab import EvaluateTab
 from chartqa_demo.ui.events import QUICK
 from chartqa_demo.ui.markup import banner
-from chartqa_demo.ui.theme import CSS_FILES, page_theme
+from chartqa_demo.ui.theme import CSS_FILES, SCRIPTS, page_theme
 from chartqa_demo.ui.training.tab import build_training_tab
 
 TITLE = "One chart, one question, three answers"
@@ -76,6 +77,7 @@ def launch_options() -> dict[str, Any]:
     return {
         "theme": page_theme(),
         "css": "\n".join(file.read_text(encoding="utf-8") for file in CSS_FILES),
+        "head": "".join(f"<script>{{{file.read_text(encoding='utf-8')}}}</script>" for file in SCRIPTS),
         "show_error": True,
         "max_file_size": MAX_BYTES,
         "run_history": False,

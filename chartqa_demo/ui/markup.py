@@ -85,7 +85,8 @@ def verdict(standing: Standing, reason: str, rule: str = "") -> str:
     """A verdict with its reason, as a line of its own; `rule` names the rule where it is that of one rule alone."""
     words, css, path = STANDINGS[standing]
     name = f"{words} ({rule})" if rule else words
-    return f'<p class="verdict {css}">{_icon(path)}<span><strong>{escape(name)}</strong> {escape(reason)}</span></p>'
+    told = f'<strong>{escape(name)}</strong> <span class="reason">{escape(reason)}</span>'
+    return f'<p class="verdict {css}">{_icon(path)}<span>{told}</span></p>'
 
 
 def sign(standing: Standing, kind: str = "sign") -> str:

@@ -1,4 +1,5 @@
-"""Theme: one accent colour on slate, text that meets WCAG AA in light and dark, fonts that ship with Gradio."""
+"""Theme: one accent colour on slate, text that meets WCAG AA in light and dark, fonts that ship with Gradio; and the
+files that the browser gets."""
 
 from pathlib import Path
 
@@ -6,6 +7,7 @@ from gradio.themes import Base, colors, sizes
 from gradio.themes.utils.fonts import LocalFont
 
 CSS_FILES = sorted(Path(__file__).parent.rglob("*.css"))
+SCRIPTS = sorted(Path(__file__).parent.rglob("*.js"))
 
 
 def page_theme() -> Base:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from html import escape
 from io import BytesIO
 from typing import Literal
+from urllib.parse import quote
 
 from PIL import Image
 
@@ -60,11 +61,11 @@ def answer_card(
     copy = '<button type="button" class="copy">Copy</button>' if text and state in ("done", "stopped", "failed") else ""
     return (
         f'<article class="card" data-state="{state}" aria-label="{escape(arm.title)}">'
-        f'<header><h3>{escape(arm.title)}</h3><span class="state">{label}</span></header>'
-        f'<p class="about">{escape(arm.about)}</p>'
+        f'<header><h3>{escape(arm.title)}</h3><p class="about">{escape(arm.about)}</p>'
+        f'<span class="state">{label}</span></header>'
         f'<div class="body">{body}</div>'
-        f'<div class="verdicts">{_verdicts(judged)}</div>'
-        f"<footer>{_figures(answer)}{copy}</footer></article>"
+        f'<div class="verdicts">{verdict(judged.standing, judged.told) if judged else ""}</div>'
+        f"<footer>{_figures(answer)}<details><summary>Details</summary></details>{copy}</footer></article>"
     )
 
 
@@ -82,8 +83,10 @@ def asked_line(asked: Question | None = None, arms: Sequence[Arm] = (), judged: 
     else:
         told = "No gold answer is known, so there are answers and no verdicts."
     winner = escape(winner_line(arms, judged, asked.gold)) if asked.gold else ""
+    pinned = f'<img class="pinned" src="gradio_api/file={quote(str(asked.chart))}" alt="">'
     return (
-        f'<div class="asked"><h2>Answers</h2><p class="question" dir="auto">{escape(asked.text)}</p>'
+        f'<div class="asked{" judged" if asked.gold else ""}">{pinned}'
+        f'<h2>Answers</h2><p class="question" dir="auto">{escape(asked.text)}</p>'
         f'<p class="gold">{told}</p><p class="winner">{winner}</p></div>'
     )
 
@@ -131,10 +134,6 @@ def _state(answer: Answer | None, phase: Phase) -> tuple[str, str]:
         "stopped": "Stopped",
         "done": "Done",
     }[phase]
-
-
-def _verdicts(judged: Verdict | None) -> str:
-    return verdict(judged.standing, judged.told) if judged else ""
 
 
 def _figures(answer: Answer | None) -> str:

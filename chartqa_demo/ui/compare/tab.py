@@ -75,12 +75,12 @@ class CompareTab:
         self.thumbnails = gallery_of(gallery)
 
         with gr.Row(elem_id="workbench"):
-            with gr.Column(scale=6, min_width=300):
+            with gr.Column(scale=6, min_width=300, elem_id="charts"):
                 self.lay_out_chart()
-            with gr.Column(scale=5, min_width=300):
+            with gr.Column(scale=5, min_width=300, elem_id="questions"):
                 self.lay_out_question()
-        self.lay_out_answers()
-        self.correct = CorrectionRow(corrections, [arm.title for arm in engine.arms], "compare")
+                self.lay_out_answers()
+                self.correct = CorrectionRow(corrections, [arm.title for arm in engine.arms], "compare")
         self.details = Details(engine, settings)
         self.lay_out_history()
         self.connect(page)
@@ -88,7 +88,7 @@ class CompareTab:
     # What the visitor sees, in the order of reading.
 
     def lay_out_chart(self) -> None:
-        """Upload and thumbnails."""
+        """Upload, random chart and thumbnails."""
         self.image = gr.Image(
             label="Chart",
             type="filepath",
@@ -96,21 +96,11 @@ class CompareTab:
             format="png",
             sources=["upload", "clipboard", "webcam"],
             buttons=["fullscreen"],
-            height=300,
             interactive=True,
             alt_text="The chart you are asking about",
             elem_id="chart",
         )
         self.chart_notice = gr.HTML(elem_id="chart-notice", apply_default_css=False)
-        self.strip = gr.HTML(
-            thumbnails([(picture, example.question) for example, picture in self.thumbnails]),
-            js_on_load=PICK_JS,
-            elem_id="examples",
-            apply_default_css=False,
-        )
-
-    def lay_out_question(self) -> None:
-        """Random chart, question, suggestions, gold answer, Ask and Stop."""
         with gr.Row(elem_id="random-row"):
             self.kind = gr.Radio(
                 ["any", "human", "machine"],
@@ -121,6 +111,15 @@ class CompareTab:
                 min_width=240,
             )
             self.random_button = gr.Button("Random chart", elem_id="random", min_width=140, scale=0)
+        self.strip = gr.HTML(
+            thumbnails([(picture, example.question) for example, picture in self.thumbnails]),
+            js_on_load=PICK_JS,
+            elem_id="examples",
+            apply_default_css=False,
+        )
+
+    def lay_out_question(self) -> None:
+        """Question, Ask and Stop, suggestions, gold answer. The buttons stand over what wraps and keep their place."""
         self.question = gr.Textbox(
             label="Question",
             placeholder="What do you want to know about the chart?",
@@ -128,6 +127,10 @@ class CompareTab:
             elem_id="question",
             elem_classes="plain",
         )
+        self.notice = gr.HTML(elem_id="notice", apply_default_css=False)
+        with gr.Row(elem_id="actions"):
+            self.ask_button = gr.Button("Ask", variant="primary", elem_id="ask", scale=3, min_width=120)
+            self.stop_button = gr.Button("Stop", elem_id="stop", interactive=False, scale=1, min_width=90)
         self.chips = gr.HTML(chips(GENERAL_QUESTIONS), js_on_load=PICK_JS, elem_id="chips", apply_default_css=False)
         self.gold = gr.Textbox(
             label="Gold answer (optional)",
@@ -136,26 +139,20 @@ class CompareTab:
             elem_id="gold",
             elem_classes="plain",
         )
-        self.notice = gr.HTML(elem_id="notice", apply_default_css=False)
-        with gr.Row(elem_id="actions"):
-            self.ask_button = gr.Button("Ask", variant="primary", elem_id="ask", scale=3, min_width=120)
-            self.stop_button = gr.Button("Stop", elem_id="stop", interactive=False, scale=1, min_width=90)
 
     def lay_out_answers(self) -> None:
         """The question with its gold answer, and one card per arm."""
         with gr.Column(elem_id="answers"):
             self.asked_line = gr.HTML(asked_line(), elem_id="asked", apply_default_css=False)
-            with gr.Row(elem_id="cards", equal_height=True):
-                self.columns = []
-                for arm in self.engine.arms:
-                    with gr.Column(min_width=200):
-                        card = gr.HTML(
-                            answer_card(arm, None, "idle"),
-                            js_on_load=COPY_JS,
-                            elem_id=f"card-{arm.key}",
-                            apply_default_css=False,
-                        )
-                        self.columns.append(card)
+            self.columns = [
+                gr.HTML(
+                    answer_card(arm, None, "idle"),
+                    js_on_load=COPY_JS,
+                    elem_id=f"card-{arm.key}",
+                    apply_default_css=False,
+                )
+                for arm in self.engine.arms
+            ]
             self.status = gr.HTML(status(""), elem_id="status", apply_default_css=False)
 
     def lay_out_history(self) -> None:

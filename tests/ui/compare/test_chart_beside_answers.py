@@ -1,0 +1,122 @@
+"""Chart and answers are seen together, and nothing jumps; in Chromium, with a scripted engine."""
+
+from pathlib import Path
+
+from page_fixtures import Gate, OpenTab, Tab, bar_chart, replies
+from playwright.sync_api import FloatRect, Locator, expect
+
+from chartqa_demo.engines.scripted import ScriptedEngine
+
+pytest_plugins = ("page_fixtures",)
+
+ARMS = ("Pretrained", "Prompted", "Adapter")
+
+
+def box(found: Locator) -> FloatRect:
+    place = found.bounding_box()
+    assert place
+    return place
+
+
+def test_on_a_wide_screen_a_large_chart_stays_beside_the_answers(open_tab: OpenTab, engine: ScriptedEngine) -> None:
+    engine.pace = gate = Gate()
+    tab = open_tab(reduced_motion="reduce")
+    tab.pick_example()
+    chart = tab.page.locator("#chart .image-frame")
+    assert box(chart)["height"] >= 450
+    tab.press("Ask")
+    gate.let()
+    expect(tab.answer("Adapter")).to_have_text("42")
+    for arm in ARMS:
+        expect(tab.answer(arm)).to_be_in_viewport()
+    for arm in ARMS:
+        tab.card(arm).scroll_into_view_if_needed()
+        expect(chart).to_be_in_viewport(ratio=1)
+    assert box(chart)["x"] + box(chart)["width"] <= box(tab.card("Adapter"))["x"]
+    gate.open()
+    tab.expect_ready()
+
+
+def test_a_chart_is_larger_on_a_larger_screen(tab: Tab) -> None:
+    tab.page.set_viewport_size({"width": 1920, "height": 1200})
+    tab.pick_example()
+    assert box(tab.page.locator("#chart .image-frame"))["height"] >= 800
+    tab.page.set_viewport_size({"width": 1280, "height": 800})
+
+
+def test_a_click_enlarges_the_chart_and_escape_brings_the_page_back(tab: Tab, chart_file: Path) -> None:
+    tab.upload_chart(chart_file)
+    tab.page.locator("#chart img").click()
+    large = tab.page.get_by_role("dialog").locator("img")
+    expect(large).to_be_in_viewport()
+    assert box(large)["height"] >= 700
+    large.click()
+    assert box(large)["width"] >= 1600
+    tab.page.keyboard.press("Escape")
+    expect(tab.page.get_by_role("dialog")).to_have_count(0)
+    expect(tab.page.locator("#chart img")).to_be_visible()
+
+
+def test_no_card_grows_when_its_verdict_comes(open_tab: OpenTab, engine: ScriptedEngine) -> None:
+    engine.script = replies("The average number of visitors in the fourth quarter was 200.", "200 visitors", "7")
+    for size in ("wide", "phone"):
+        engine.pace = gate = Gate()
+        tab = open_tab(size, reduced_motion="reduce")
+        tab.pick_example()
+        tab.press("Ask")
+        gate.let()
+        expect(tab.answer("Adapter")).to_have_text("7")
+
+        def boxes(tab: Tab = tab) -> list[float]:
+            top = box(tab.page.locator("#answers"))["y"]
+            return [value for arm in ARMS for value in (box(tab.card(arm))["y"] - top, box(tab.card(arm))["height"])]
+
+        first = boxes()
+        gate.open()
+        tab.expect_ready()
+        expect(tab.card("Pretrained").locator(".verdict")).to_contain_text("does not read as a number")
+        expect(tab.page.locator("#asked .winner")).to_contain_text("none wrote it as ChartQA wants")
+        assert boxes() == first
+
+
+def test_ask_keeps_its_place_whatever_the_suggestions_need(open_tab: OpenTab) -> None:
+    for size in ("wide", "phone"):
+        tab = open_tab(size)
+        places = set()
+        for number in (1, 2, 3):
+            tab.pick_example(number)
+            tab.type_question("How many?")
+            ask, chart = box(tab.page.locator("#ask")), box(tab.page.locator("#chart"))
+            places.add((ask["x"], ask["y"] - chart["y"], ask["width"]))
+        assert len(places) == 1
+
+
+def test_on_a_phone_chart_stop_and_three_answers_share_one_screen(open_tab: OpenTab, engine: ScriptedEngine) -> None:
+    engine.script = replies("The fourth quarter had 200 visitors. " * 9, "150", "205")
+    engine.pace = gate = Gate()
+    tab = open_tab("phone", reduced_motion="reduce")
+    tab.pick_example()
+    tab.press("Ask")
+    gate.let()
+    expect(tab.answer("Pretrained")).to_have_text("The")
+    stop = tab.page.get_by_role("button", name="Stop", exact=True)
+    for seen in (tab.page.locator("#asked .pinned"), stop, *map(tab.answer, ARMS)):
+        expect(seen).to_be_in_viewport(ratio=1)
+    gate.open()
+    tab.expect_ready()
+    tab.card("Adapter").scroll_into_view_if_needed()
+    expect(tab.page.locator("#asked .pinned")).to_be_in_viewport(ratio=1)
+    reason = tab.card("Prompted").get_by_text("150 against 200")
+    expect(reason).to_be_hidden()
+    tab.card("Prompted").get_by_text("Details").click()
+    expect(reason).to_be_visible()
+    tab.page.locator("#asked .pinned").click()
+    expect(tab.page.get_by_role("dialog")).to_be_visible()
+    tab.press("Close")
+
+
+def test_a_tall_chart_is_shown_tall(tab: Tab, tmp_path: Path) -> None:
+    bar_chart().resize((300, 1200)).save(tmp_path / "tall.png")
+    tab.upload_chart(tmp_path / "tall.png")
+    shown = tab.page.locator("#chart img").evaluate("image => [image.naturalHeight, image.clientHeight]")
+    assert shown[1] >= 450

@@ -43,7 +43,8 @@ def build_app(engine: Engine, settings: Settings, examples: Split) -> gr.Blocks:
     charts. Raises DatasetError when those are missing."""
     gallery = examples if examples.dataset == "bundled" else open_split("bundled")
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 86400)) as page:
-        gr.HTML(f'<header class="page-head"><h1>{TITLE}</h1><p>{ABOUT}</p></header>', apply_default_css=False)
+        keys = '<button type="button" class="keys">Keys <kbd>?</kbd></button>'
+        gr.HTML(f'<header class="page-head"><h1>{TITLE}</h1><p>{ABOUT} {keys}</p></header>', apply_default_css=False)
         model = gr.HTML(_banner(engine, settings), elem_id="banner", apply_default_css=False)
         corrections = Corrections(settings)
         with gr.Tabs() as tabs:

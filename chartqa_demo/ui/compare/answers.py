@@ -60,7 +60,7 @@ def answer_card(
         body += f'<p class="recorded">{escape(answer.recorded)}</p>'
     copy = '<button type="button" class="copy">Copy</button>' if text and state in ("done", "stopped", "failed") else ""
     return (
-        f'<article class="card" data-state="{state}" aria-label="{escape(arm.title)}">'
+        f'<article class="card" tabindex="-1" data-state="{state}" aria-label="{escape(arm.title)}">'
         f'<header><h3>{escape(arm.title)}</h3><p class="about">{escape(arm.about)}</p>'
         f'<span class="state">{label}</span></header>'
         f'<div class="body">{body}</div>'
@@ -112,7 +112,7 @@ def thumbnails(charts: Sequence[tuple[Image.Image, str]]) -> str:
     return (
         '<h2 class="label">Or start with one of these</h2><div class="strip">'
         + "".join(
-            f'<button type="button" data-index="{index}">'
+            f'<button type="button" data-index="{index}" tabindex="{-1 if index else 0}">'
             f'<img src="{_small(image)}" alt="Example chart {index + 1}: {escape(question)}"></button>'
             for index, (image, question) in enumerate(charts)
         )

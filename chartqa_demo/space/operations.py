@@ -4,6 +4,7 @@ The routes are handed to `launch(app_kwargs=...)`, which puts them before Gradio
 same and never start on ZeroGPU. Counts only: no question, no chart and no address of a visitor is kept.
 """
 
+import sys
 from collections.abc import Iterator
 
 import gradio as gr
@@ -13,7 +14,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from chartqa_demo.engines import Answers
-from chartqa_demo.errors import EngineError
+from chartqa_demo.errors import EngineError, first_line
+from chartqa_demo.settings import on_zerogpu
 from chartqa_demo.space.gradio_internals import questions_waiting
 
 SECONDS = (0.05, 0.1, 0.2, 0.5, 1, 2, 3, 5, 8, 13, 20, 30, 60, 120)
@@ -56,12 +58,28 @@ def counted(stream: Iterator[Answers]) -> Iterator[Answers]:
                 ANSWER.labels(answer.arm).observe(answer.total_s or 0.0)
 
 
+def gpu_failure() -> str | None:
+    """Why no question can be answered before a restart, None where nothing is known: an error on a GPU of one's own
+    (a failed assertion, a bus error) stays with the process for good. Waits for nothing."""
+    torch = sys.modules.get("torch")
+    if torch is None or on_zerogpu() or not torch.cuda.is_initialized():
+        return None
+    try:
+        for number in range(torch.cuda.device_count()):
+            if torch.cuda.memory_reserved(number):  # else asking would start one that is not used
+                torch.cuda.default_stream(number).query()
+    except RuntimeError as error:
+        return f"The GPU has failed, and only a restart helps: {first_line(error)}"
+    return None
+
+
 def routes(page: gr.Blocks) -> list[Route]:
     """`/healthz` and `/metrics` for `page.launch(app_kwargs={"routes": routes(page)})`."""
 
     async def healthz(request: Request) -> Response:
-        # The page alone: a model server that is down fails for all replicas, and taking them all out helps nobody.
-        return JSONResponse({"status": "ok"})
+        # Not a model server elsewhere: one that is down fails for all replicas, and taking them all out helps nobody.
+        failure = gpu_failure()
+        return JSONResponse({"status": failure or "ok"}, 503 if failure else 200)
 
     async def metrics(request: Request) -> Response:
         WAITING.set(questions_waiting(page))

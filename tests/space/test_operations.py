@@ -86,6 +86,25 @@ def test_the_page_says_that_it_is_well(served: Served) -> None:
     assert (reply.status_code, reply.json()) == (200, {"status": "ok"})
 
 
+def test_the_page_is_no_longer_well_once_its_gpu_has_failed(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = False
+
+    def query(stream: object) -> bool:
+        if failed:
+            raise RuntimeError("CUDA error: device-side assert triggered\nCUDA kernel errors might be reported later")
+        return False  # busy
+
+    monkeypatch.setattr("torch.cuda.is_initialized", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr("torch.cuda.memory_reserved", lambda number: number)  # the first is not used
+    monkeypatch.setattr("torch.cuda.default_stream", lambda number: {1: type("Stream", (), {"query": query})()}[number])
+    assert httpx.get(f"{served.url}healthz").status_code == 200
+    failed = True
+    reply = httpx.get(f"{served.url}healthz")
+    told = "The GPU has failed, and only a restart helps: CUDA error: device-side assert triggered"
+    assert (reply.status_code, reply.json()) == (503, {"status": told})
+
+
 def test_a_question_is_counted_with_its_tokens_and_times(served: Served, charts: list[Path]) -> None:
     samples: list[tuple[str, dict[str, str], float]] = [
         ("chartqa_asks_total", {"outcome": "answered"}, 1),

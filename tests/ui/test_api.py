@@ -94,11 +94,13 @@ def test_settings_reach_the_engine(client: Client, engine: ScriptedEngine, chart
         temperature=0.5,
         max_pixels="200704",
         system="Answer in French.",
+        seed=7,
         api_name="/ask",
     )
     _, _, options = engine.questions[0]
     assert (options.max_new_tokens, options.temperature, options.max_pixels) == (3, 0.5, 200_704)
     assert options.system == "Answer in French."
+    assert options.seed == 7
 
 
 def test_cancelling_a_job_ends_the_engine(client: Client, engine: ScriptedEngine, chart_file: Path) -> None:
@@ -122,6 +124,7 @@ BAD_CALLS: list[tuple[dict[str, Any], str]] = [
     ({"max_new_tokens": "many"}, "The max new tokens is 'many'"),
     ({"temperature": -1}, "The temperature is -1; it has to be a number from 0 to 2."),
     ({"temperature": "nan"}, "The temperature is 'nan'"),
+    ({"seed": -1}, "The seed is -1; it has to be a number from 0"),
     ({"max_pixels": 3}, "The pixel limit is 3; it has to be a number from 784"),
 ]
 
@@ -159,7 +162,7 @@ def test_no_file_of_the_server_can_be_asked_about(
     app_url: str, engine: ScriptedEngine, chart_file: Path, meta: dict[str, Any]
 ) -> None:
     """Gradio lets a path through that its sender does not call a file; the chart here is readable for the server."""
-    call = {"data": [{"path": str(chart_file), **meta}, "How many?", None, 64, 0, 0, None]}
+    call = {"data": [{"path": str(chart_file), **meta}, "How many?", None, 64, 0, 0, None, None]}
     event = httpx.post(f"{app_url}gradio_api/call/ask", json=call).json()["event_id"]
     told = httpx.get(f"{app_url}gradio_api/call/ask/{event}").text
     assert "event: error" in told
@@ -182,6 +185,7 @@ def test_asking_is_the_one_public_endpoint_and_is_documented(client: Client) -> 
         "temperature": True,
         "max_pixels": True,
         "system": True,
+        "seed": True,
     }
 
 

@@ -23,6 +23,7 @@ def add_ask_endpoint(engine: Engine, inputs: list[Any]) -> None:
         temperature: float | None = None,
         max_pixels: int | None = None,
         system: str | None = None,
+        seed: int | None = None,
     ) -> Iterator[list[dict[str, Any]]]:
         """Ask one question about a chart and get three answers of one vision-language model: pretrained (as it
         comes), prompted (with a system message for reading charts), adapter (with a LoRA fine-tuned on ChartQA).
@@ -35,6 +36,7 @@ def add_ask_endpoint(engine: Engine, inputs: list[Any]) -> None:
             temperature: 0 is greedy, up to 2
             max_pixels: the chart is shrunk to at most this many pixels; 0 leaves the model's own limit
             system: system message of the prompted arm
+            seed: brings back what was sampled with the same number; none samples another answer each time
 
         Returns:
             One object per arm, streamed until all are done: arm, title, text, tokens, first_token_s, total_s, done,
@@ -42,7 +44,9 @@ def add_ask_endpoint(engine: Engine, inputs: list[Any]) -> None:
             error, correct, reason, tolerant, tolerant_reason.
         """
         try:
-            asked = read_question(chart_path(image), question, gold, max_new_tokens, temperature, max_pixels, system)
+            asked = read_question(
+                chart_path(image), question, gold, max_new_tokens, temperature, max_pixels, system, seed
+            )
             for answers in stream_answers(engine, asked):
                 yield records(engine.arms, answers, asked)
         except (QuestionError, ChartError, EngineError) as error:

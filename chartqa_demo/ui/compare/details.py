@@ -60,7 +60,10 @@ class Details:
                 info="larger charts are shrunk to it",
                 elem_id="max-pixels",
             )
-        self.settings = [self.max_new_tokens, self.temperature, self.max_pixels, self.system]
+            self.seed = gr.Number(
+                value=None, precision=0, minimum=0, label="Seed", info="brings a sampled answer back", elem_id="seed"
+            )
+        self.settings = [self.max_new_tokens, self.temperature, self.max_pixels, self.system, self.seed]
 
     def connect(self) -> None:
         """Reset brings the system message back that the app comes with."""

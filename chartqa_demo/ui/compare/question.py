@@ -25,6 +25,7 @@ MAX_QUESTION = 2_000
 MAX_GOLD = 500
 MAX_TOKENS = 512
 MAX_TEMPERATURE = 2.0
+HIGHEST_SEED = 2**31 - 1  # which every server takes
 LOWEST_PIXEL_LIMIT, HIGHEST_PIXEL_LIMIT = 784, 12_845_056  # one image token, and Qwen2-VL's own limit of 16,384
 UPDATES_PER_SECOND = 20
 
@@ -71,6 +72,7 @@ def read_question(
     temperature: object = None,
     max_pixels: object = None,
     system: object = None,
+    seed: object = None,
     *,
     known_golds: Mapping[str, tuple[str, ...]] | None = None,
     source: str = "",
@@ -95,6 +97,7 @@ def read_question(
         if max_pixels in (None, 0, "0")
         else round(_number(max_pixels, "pixel limit", 0, LOWEST_PIXEL_LIMIT, HIGHEST_PIXEL_LIMIT)),
         system=None if system is None else _text(system, "system message", MAX_QUESTION),
+        seed=None if seed in (None, "") else round(_number(seed, "seed", 0, 0, HIGHEST_SEED)),
     )
     return Question(
         chart,

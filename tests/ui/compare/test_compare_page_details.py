@@ -50,12 +50,14 @@ def test_generation_settings_reach_the_engine(tab: Tab, engine: ScriptedEngine) 
     tab.unfold("Generation settings")
     tab.type_over(tab.page.locator("#max-new-tokens input[type=number]"), "3")
     tab.type_over(tab.page.locator("#temperature input[type=number]"), "0.7")
+    tab.type_over(tab.page.locator("#seed input"), "7")
     tab.page.get_by_label("Pixel limit").click()
     tab.page.get_by_role("option", name="200,704 pixels").click()
     tab.press("Ask")
     tab.expect_ready()
     options = engine.questions[-1][2]
     assert (options.max_new_tokens, options.temperature, options.max_pixels) == (3, 0.7, 200_704)
+    assert options.seed == 7
     expect(tab.answer("Pretrained")).to_have_text("No model has")
 
 

@@ -19,6 +19,7 @@ from torch.nn.functional import linear, rms_norm, scaled_dot_product_attention, 
 from chartqa_demo.engines.fast.tower import rotate
 from chartqa_demo.engines.internals import has_adapters, token_places
 from chartqa_demo.engines.looks import Look
+from chartqa_demo.errors import EngineError
 
 TUNING = 64  # ranks of an adapter, of all joined layers together, that ride along with the product of their weights
 
@@ -36,8 +37,14 @@ class Adapted:
 
     @classmethod
     def of(cls, adapters: Sequence[str]) -> "Adapted":
-        """From the adapter's name per row, "" for none; rows with it lie side by side."""
+        """From the adapter's name per row, "" for none. Raises EngineError where its rows do not lie side by side, or
+        more than one adapter is named: their rows would be computed with the wrong weights."""
         on = [row for row, name in enumerate(adapters) if name]
+        if on and set(adapters[on[0] : on[-1] + 1]) != {adapters[on[0]]}:
+            raise EngineError(
+                f"The rows of a batch have the adapters {', '.join(name or 'none' for name in adapters)}; the written-"
+                "out layers take one adapter, on rows that lie side by side. Use --decode eager."
+            )
         return cls(on[0], on[-1] + 1, adapters[on[0]]) if on else cls()
 
 

@@ -1,10 +1,10 @@
 """An adapter by its name: found, checked before its weights are fetched, fetched. `load.py` puts it on the model.
 
-`fetch_adapter` is the whole way, in order: one look-up, its files, its config, its contract, then the weights. A wrong
-id costs no download so, and a visitor's does not fill the disk.
+`fetch_adapter` is the whole way, in order: one look-up, its files, its config, its contract, the header of its weights,
+then the weights. A wrong id costs no download so, and a visitor's does not fill the disk. What an adapter may be is in
+`lora.py`.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,18 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from chartqa_demo.adapters.contract import CONFIG, CONTRACT_FILE, WEIGHTS, Contract, read_contract
+from chartqa_demo.adapters.lora import MAX_CONFIG, LoraError, Modules, layers_of, read_config, why_not_computed
 from chartqa_demo.errors import HubError
 from chartqa_demo.space.hub import HUB_ID, Source, find
 
 PICKLED = "adapter_model.bin"
 MAX_BYTES = 3 * 10**9  # MAX_RANK on every linear layer of the 7B language model, in float32, is 2.6 GB
-MAX_RANK = 256
-
-# Layers of Qwen-VL's vision tower, by which a target written as a list or as a pattern is tried.
-VISION_LAYERS = tuple(
-    f"model.visual.{layer}"
-    for layer in ("blocks.0.attn.qkv", "blocks.0.attn.proj", "blocks.0.mlp.fc1", "merger.mlp.0", "patch_embed.proj")
-)
 
 
 @dataclass(frozen=True)
@@ -39,11 +33,18 @@ class Adapter:
         return self.source.fetch((CONFIG, WEIGHTS, CONTRACT_FILE))
 
 
-def fetch_adapter(name: str, revision: str | None, base: str) -> tuple[Path, Contract | None]:
+def fetch_adapter(
+    name: str, revision: str | None, base: str, modules: Modules | None = None
+) -> tuple[Path, Contract | None]:
     """The folder of the adapter `name` (Hub id or folder), for which nothing speaks against serving it on `base` (Hub
-    id, folder or "bundled"), and its contract. Raises HubError with the reason, before any weight is fetched."""
+    id, folder or "bundled") with these modules, and its contract. Raises HubError with the reason, before any weight is
+    fetched."""
     adapter = find_adapter(name, revision)
     check_base(adapter, base)
+    try:
+        layers_of(adapter.config, adapter.source.header(WEIGHTS), modules)
+    except LoraError as error:
+        raise HubError(f"The adapter {name} {error}") from error
     return adapter.fetch(), adapter.contract
 
 
@@ -64,16 +65,18 @@ def find_adapter(name: str, revision: str | None) -> Adapter:
         raise HubError(
             f"The adapter {name} has {source.sizes[WEIGHTS] / 1e9:.1f} GB; at most {MAX_BYTES / 1e9:.0f} GB are loaded."
         )
+    for file in (CONFIG, CONTRACT_FILE):
+        if source.sizes.get(file, 0) > MAX_CONFIG:
+            raise HubError(
+                f"The adapter {name} has {file} with {source.sizes[file]:,} bytes; at most {MAX_CONFIG:,} are read."
+            )
     folder = source.fetch((CONFIG, CONTRACT_FILE))
     try:
-        config: dict[str, Any] = dict(json.loads((folder / CONFIG).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise HubError(f"The adapter {name} has a {CONFIG} that cannot be read: {error}") from error
-    try:
-        contract = read_contract(folder)
+        return Adapter(source, read_config(folder), read_contract(folder))
+    except LoraError as error:
+        raise HubError(f"The adapter {name} {error}") from error
     except ValueError as error:
         raise HubError(f"The contract of the adapter {name} cannot be read: {error}") from error
-    return Adapter(source, config, contract)
 
 
 def check_base(adapter: Adapter, base: str) -> None:
@@ -88,19 +91,7 @@ def check_base(adapter: Adapter, base: str) -> None:
 def why_not(config: Mapping[str, Any], base: str) -> str | None:
     """Why an adapter with this adapter_config.json cannot serve on `base` (Hub id, folder or "bundled"), as the end
     of a sentence; None when it can."""
-    kind, task, rank = config.get("peft_type"), config.get("task_type"), config.get("r")
-    if kind != "LORA":
-        return f"is of type {kind}; only LORA can be served."
-    if task not in (None, "CAUSAL_LM"):
-        return f"was trained for the task {task}; it has to be CAUSAL_LM."
-    if not isinstance(rank, int) or not 1 <= rank <= MAX_RANK:
-        return f"has the rank {rank!r}; it has to be from 1 to {MAX_RANK}."
-    if changed := _vision_target(config.get("target_modules"), config.get("exclude_modules")):
-        return (
-            f"changes the vision tower ({changed}). Train the language model only: the three arms share one look at "
-            "the chart, and a batch cannot mix them there."
-        )
-    return _other_base(str(config.get("base_model_name_or_path") or ""), base)
+    return why_not_computed(config) or _other_base(str(config.get("base_model_name_or_path") or ""), base)
 
 
 def is_named(model: str) -> bool:
@@ -119,23 +110,3 @@ def _other_base(trained_on: str, base: str) -> str | None:
 def _model(name: str) -> str:
     """The model behind a copy or quantised copy: "unsloth/Qwen2-VL-7B-Instruct-bnb-4bit" is Qwen2-VL-7B-Instruct."""
     return re.sub(r"(-unsloth)?(-bnb-4bit|-bnb-8bit)?$", "", name.rsplit("/", maxsplit=1)[-1].lower())
-
-
-def _vision_target(targets: Any, excluded: Any) -> str | None:
-    """The target that reaches a layer of the vision tower, as PEFT matches them: a text is a pattern for the whole
-    name (or "all-linear"), an entry of a list is its end."""
-    for layer in VISION_LAYERS:
-        if _match(excluded, layer) is None and (found := _match(targets, layer)) is not None:
-            return found
-    return None
-
-
-def _match(targets: Any, layer: str) -> str | None:
-    if targets == "all-linear":
-        return "all-linear"
-    if isinstance(targets, str):
-        try:
-            return targets if re.fullmatch(targets, layer) else None
-        except re.error:
-            return None  # PEFT will say so
-    return next((one for one in targets or () if layer == one or layer.endswith(f".{one}")), None)

@@ -11,6 +11,8 @@ from typing import Any
 
 CONFIG, WEIGHTS, CONTRACT_FILE = "adapter_config.json", "adapter_model.safetensors", "chartqa_contract.json"
 SHOWN = 80  # characters of a system message in a note
+MAX_CONTRACT, MAX_SYSTEM, MAX_NAME = 10**6, 20_000, 500  # bytes of the file, characters of the message and of a name
+MOST_PIXELS = 12_845_056  # Qwen2-VL's own most, 16,384 image tokens
 
 
 @dataclass(frozen=True)
@@ -48,14 +50,32 @@ def read_contract(folder: Path) -> Contract | None:
     if not path.is_file():
         return None
     try:
+        if path.stat().st_size > MAX_CONTRACT:
+            raise ValueError(f"it has {path.stat().st_size:,} bytes, and at most {MAX_CONTRACT:,} are read")
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         known = {f.name for f in fields(Contract)}
         contract = Contract(**{key: value for key, value in found.items() if key in known})
-    except (ValueError, TypeError, AttributeError) as error:
+        _check(contract)
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} is not a usable adapter contract: {error}") from error
-    if not isinstance(contract.base, str) or not isinstance(contract.system, str):
-        raise ValueError(f"{path} is not a usable adapter contract: base and system have to be texts.")
     return contract
+
+
+def _check(contract: Contract) -> None:
+    """Raises ValueError for a value of another type or size than training writes."""
+    for name, value in asdict(contract).items():
+        if name in ("base", "system") or (name in ("base_revision", "dataset", "split") and value is not None):
+            most = MAX_SYSTEM if name == "system" else MAX_NAME
+            if not isinstance(value, str) or len(value) > most:
+                raise ValueError(f"{name} has to be a text of at most {most:,} characters")
+    for name, value in (("min_pixels", contract.min_pixels), ("max_pixels", contract.max_pixels)):
+        if value is not None and (type(value) is not int or not 1 <= value <= MOST_PIXELS):
+            raise ValueError(f"{name} is {repr(value)[:SHOWN]}; it has to be a whole number from 1 to {MOST_PIXELS:,}")
+    if contract.min_pixels and contract.max_pixels and contract.min_pixels > contract.max_pixels:
+        raise ValueError(f"min_pixels {contract.min_pixels} is larger than max_pixels {contract.max_pixels}")
+    for name, values, kind in (("versions", contract.versions, str), ("scores", contract.scores, int | float)):
+        if not isinstance(values, dict) or not all(isinstance(value, kind) for value in values.values()):
+            raise ValueError(f"{name} has to be an object of {'texts' if kind is str else 'numbers'}")
 
 
 def arm_system(contract: Contract | None, given: str | None) -> str | None:

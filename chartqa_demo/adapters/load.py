@@ -1,99 +1,123 @@
 """A LoRA adapter from its folder onto the base model in memory.
 
-The one thing that would surprise: PEFT only warns when an adapter's keys do not fit the model, and then answers as the
-base. `load_adapter` compares every weight in memory with the file instead.
+Nothing of the adapter's config reaches PEFT: it is given a config of our own with the layers, ranks and alphas that
+`lora.py` read off the file, and the weights are put in by name. So no initialisation can rewrite the base's weights, no
+pattern is executed, and no weight is left unset, of which PEFT only warns.
 """
 
 import re
-import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model_state_dict
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from peft import LoraConfig, PeftModel
+from safetensors import SafetensorError, safe_open
 
 from chartqa_demo.adapters.contract import WEIGHTS
+from chartqa_demo.adapters.lora import Layer, LoraError, Modules, layers_of, read_config, why_not_computed
 from chartqa_demo.errors import EngineError, first_line
 
-# Adapters trained before transformers 4.52 name the layers as the model did then.
-OLD_KEYS = {r"^model\.layers\.": "model.language_model.layers.", r"^visual\.": "model.visual."}
+SAMPLE = 2**12  # numbers of each weight that the fingerprint looks at
+BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+INSIDE_PEFT = re.compile(r"\.(base_layer|lora_\w+)(\.|$)")
 
 
 def load_adapter(model: Any, folder: Path, name: str = "chartqa") -> PeftModel:
     """The model with the LoRA adapter in `folder` on it, in eval mode; `name` is its name inside the model.
 
-    Its config and size are checked already (`check.py`). Raises EngineError when it changes anything but the language
-    model (the vision tower's rows are image patches, so one batch could not mix arms there), when a shape does not
-    fit the base, and when any weight of the file did not end up in the model or any adapter weight of the model is
-    not in the file. The model is then as it was.
+    Raises EngineError for what `lora.py` does not serve on this base (anything but its language model: the vision
+    tower's rows are image patches, so one batch could not mix arms there) and for numbers that are not finite in the
+    base's precision. The model is then as it was. The base's weights are compared with a fingerprint taken before.
     """
-    try:
-        described, saved = LoraConfig.from_pretrained(str(folder)), load_file(folder / WEIGHTS)
-    except (OSError, ValueError, TypeError, SafetensorError) as error:
-        raise EngineError(f"The adapter in {folder} cannot be read: {first_line(error)}") from error
     wrapped = isinstance(model, PeftModel)
-    _check_fits(model.get_base_model() if wrapped else model, saved, folder, described.base_model_name_or_path)
-    described.inference_mode = True
-    adapted = model if wrapped else PeftModel(model, described, adapter_name=name, autocast_adapter_dtype=False)
+    base = model.get_base_model() if wrapped else model
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("error", message="Found missing adapter keys")
-            adapted.load_adapter(
-                str(folder), name, key_mapping=OLD_KEYS, torch_device="cpu", autocast_adapter_dtype=False
-            )
-        _check_all_set(adapted, saved, name, folder)
+        config = read_config(folder)
+        if (reason := why_not_computed(config)) is not None:
+            raise LoraError(reason)
+        with safe_open(folder / WEIGHTS, "pt") as file:
+            slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118 (it is no mapping)
+            tensors = {key: (one.get_dtype(), tuple(one.get_shape())) for key, one in slices.items()}
+            layers = layers_of(config, tensors, modules_of(base))
+            weights = {key: _finite(file.get_tensor(key).to(base.dtype), key) for key in tensors}
+    except LoraError as error:
+        raise EngineError(f"The adapter in {folder} {error}") from error
+    except (OSError, ValueError, SafetensorError) as error:
+        raise EngineError(f"The adapter in {folder} cannot be read: {first_line(error)}") from error
+    before = fingerprint(base)
+    ours = _config(layers, bool(config.get("use_rslora")))
+    adapted: Any = model if wrapped else PeftModel(model, ours, adapter_name=name, autocast_adapter_dtype=False)
+    try:
+        if wrapped:
+            adapted.add_adapter(name, ours, autocast_adapter_dtype=False)
+        _put(base, name, layers, weights)
     except Exception as error:
         if wrapped:
             adapted.delete_adapter(name)
         else:
             adapted.unload()
-        if isinstance(error, EngineError):
-            raise
         raise EngineError(f"The adapter in {folder} does not fit this base model: {first_line(error)}") from error
-    for key, weight in adapted.named_parameters():
-        if f".{name}." in key and "lora_" in key:  # in the precision of the base: no casts at every layer
-            weight.data = weight.data.to(adapted.device, model.dtype)
+    if fingerprint(base) != before:
+        raise EngineError(
+            f"Loading the adapter in {folder} changed the base model's own weights, so no arm can be trusted any more: "
+            "restart the app, without this adapter."
+        )
     return adapted.eval()
 
 
-def _check_fits(base: Any, saved: dict[str, torch.Tensor], folder: Path, trained_on: str | None) -> None:
-    """Every matrix of the file belongs to a linear layer of the language model and has its shape."""
-    modules = dict(base.named_modules())
-    decoder = next(name for name, module in modules.items() if module is base.get_decoder())
-    for key, weight in saved.items():
-        place, _, kind = key.removesuffix(".weight").rpartition(".")
-        place = place.removeprefix("base_model.model.")
-        for old, new in OLD_KEYS.items():
-            place = re.sub(old, new, place)
-        module = modules.get(place)
-        if module is not None and not place.startswith(decoder):
-            raise EngineError(
-                f"The adapter in {folder} changes {place}, which is outside the language model (in the vision tower, "
-                "say). Train the language model only: the three arms share one look at the chart."
-            )
-        side = {"lora_A": (1, "in_features"), "lora_B": (0, "out_features")}.get(kind)
-        if module is None or side is None or weight.shape[side[0]] != getattr(module, side[1], None):
-            raise EngineError(
-                f"The adapter in {folder} does not fit this base model: {key} {tuple(weight.shape)} has no "
-                f"counterpart. It says it was trained on {trained_on}."
-            )
+def modules_of(base: Any) -> Modules:
+    """Every module of the base by name, as `lora.Modules` has them; what PEFT has put in is left out."""
+    language = {id(module) for module in base.get_decoder().modules()}
+    return {
+        name: (module.in_features, module.out_features)
+        if id(module) in language and hasattr(module, "in_features")
+        else None
+        for name, module in base.named_modules()
+        if not INSIDE_PEFT.search(name)
+    }
 
 
-def _check_all_set(adapted: PeftModel, saved: dict[str, torch.Tensor], name: str, folder: Path) -> None:
-    # no embeddings: PEFT would ask the Hub whether the base has grown any; _check_fits lets no such file through
-    held = get_peft_model_state_dict(adapted, adapter_name=name, save_embedding_layers=False)
+@torch.no_grad()
+def fingerprint(base: Any) -> dict[str, int]:
+    """A sum over the bits of each of the base's own weights, by name; of those larger than SAMPLE over about that many
+    numbers, evenly spread: one small sum for each of the 730 weights of a 7B model, whatever their size."""
+    found = {}
+    for name, weight in base.named_parameters():
+        if weight.device.type != "meta" and ".lora_" not in name:
+            numbers = weight.detach().flatten()[:: max(1, weight.numel() // SAMPLE)]
+            found[name.replace(".base_layer.", ".")] = int(numbers.view(BITS[weight.element_size()]).sum())
+    return found
 
-    def short(key: str) -> str:  # "layers.3.self_attn.q_proj.lora_A.weight", in old and new names alike
-        return key[key.index("layers.") :] if "layers." in key else key
 
-    found, expected = {short(k): v for k, v in held.items()}, {short(k): v for k, v in saved.items()}
-    lost = sorted(found.keys() ^ expected.keys()) or sorted(
-        key for key, value in expected.items() if not torch.equal(found[key].cpu(), value.to(found[key].dtype))
+def _config(layers: Mapping[str, Layer], rslora: bool) -> LoraConfig:
+    """PEFT's config for these layers, by their full names; nothing in it makes PEFT touch the base."""
+    first = next(iter(layers.values()))
+    return LoraConfig(
+        r=first.rank,
+        lora_alpha=first.alpha,  # pyright: ignore[reportArgumentType] (PEFT only divides by it)
+        rank_pattern={re.escape(name): layer.rank for name, layer in layers.items() if layer.rank != first.rank},
+        alpha_pattern={re.escape(name): layer.alpha for name, layer in layers.items() if layer.alpha != first.alpha},
+        use_rslora=rslora,
+        target_modules=list(layers),
+        init_lora_weights=False,
+        inference_mode=True,
     )
-    if lost:
-        raise EngineError(
-            f"The adapter in {folder} does not fit this base model: {len(lost)} weights have no counterpart, "
-            f"the first is {lost[0]}."
-        )
+
+
+def _put(base: Any, name: str, layers: Mapping[str, Layer], weights: Mapping[str, torch.Tensor]) -> None:
+    """The weights into the adapter `name`, in the precision of the base: no casts at every layer."""
+    made = {place: module for place, module in base.named_modules() if name in getattr(module, "lora_A", ())}
+    if made.keys() != layers.keys():
+        raise ValueError(f"PEFT made other layers than asked for, {sorted(made.keys() ^ layers.keys())[0]}")
+    for place, layer in layers.items():
+        device = made[place].get_base_layer().weight.device
+        for side, key in ((made[place].lora_A, layer.down), (made[place].lora_B, layer.up)):
+            side[name].weight.data = weights[key].to(device)
+
+
+def _finite(weight: torch.Tensor, key: str) -> torch.Tensor:
+    if not torch.isfinite(weight).all():
+        held = str(weight.dtype).removeprefix("torch.")
+        raise LoraError(f"holds numbers in {key} that are not finite in {held}; it cannot be merged or served.")
+    return weight

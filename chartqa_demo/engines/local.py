@@ -21,7 +21,7 @@ from transformers import StoppingCriteriaList
 
 from chartqa_demo.adapters.check import fetch_adapter
 from chartqa_demo.adapters.contract import WEIGHTS, Contract, arm_system, contract_notes
-from chartqa_demo.adapters.load import load_adapter
+from chartqa_demo.adapters.load import load_adapter, modules_of
 from chartqa_demo.arms import ARMS, Arm, arms_with, folds_system, messages
 from chartqa_demo.engines import BETWEEN, Answer, Answers, Ended, Options, ending
 from chartqa_demo.engines.fast.choosing import NOT_FINITE
@@ -119,6 +119,7 @@ class LocalEngine:
         self._template_begins = begin is not None and self.prompt_text(ARMS[0], "", Options()).startswith(begin)
         self._settings = settings
         self._own_adapter = adapter_for(settings, choice)
+        self._modules = modules_of(model)
         self._lock = threading.Lock()
         self._loaded = 0
         self._name = ""  # the adapter's name inside the model
@@ -214,11 +215,13 @@ class LocalEngine:
 
     def use_adapter(self, name: str) -> None:
         """See `engines.Engine`."""
+        own = name == self._own_adapter  # the operator's revision and message are those of no other adapter
+        given = self._settings.adapter_system if own else None
         try:
-            folder, contract = fetch_adapter(name, self._settings.adapter_revision, self.base_name)
+            revision = self._settings.adapter_revision if own else None
+            folder, contract = fetch_adapter(name, revision, self.base_name, self._modules)
         except HubError as error:
             raise EngineError(str(error)) from None
-        given = self._settings.adapter_system if name == self._own_adapter else None  # no other adapter's message
         with self._lock:
             resident = (str(folder.resolve()), (folder / WEIGHTS).stat().st_mtime_ns)
             if resident not in self._resident:

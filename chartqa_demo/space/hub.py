@@ -26,8 +26,10 @@ from huggingface_hub.errors import (
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
+    SafetensorsParsingError,
 )
 from huggingface_hub.utils import tqdm
+from safetensors import SafetensorError, safe_open
 
 from chartqa_demo.errors import HubError, HubSilent, first_line
 
@@ -76,6 +78,32 @@ class Source:
         folder = _download(self, files)
         _check_sums(folder, missing, self.name, self.what)
         return folder
+
+    def header(self, file: str) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """The tensors in a file of safetensors by name, each (dtype as safetensors names it, shape), from its first
+        bytes: the weights are not downloaded. Raises HubError, within FIRST_WORD_S."""
+        here = self.folder / file if self.folder else try_to_load_from_cache(self.name, file, revision=self.commit)
+        began = time.monotonic()
+        try:
+            if isinstance(here, (str, Path)):
+                return read_header(Path(here))
+            found = _in_time(
+                lambda: HfApi().parse_safetensors_file_metadata(self.name, file, revision=self.commit),
+                lambda: began,
+                FIRST_WORD_S,
+            )
+            return {key: (str(one.dtype), tuple(map(int, one.shape))) for key, one in found.tensors.items()}
+        except (SafetensorError, SafetensorsParsingError, ValueError, TypeError) as error:
+            raise HubError(f"{file} of the {self.what} {self.name} cannot be read: {error}") from error
+        except Exception as error:
+            raise _sentence(error, self.name, self.revision, self.what) from error
+
+
+def read_header(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """The same of a file on this machine. Raises OSError, SafetensorError."""
+    with safe_open(path, "numpy") as file:
+        slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118 (it is no mapping)
+        return {key: (one.get_dtype(), tuple(one.get_shape())) for key, one in slices.items()}
 
 
 def find(name: str, revision: str | None, what: str) -> Source:

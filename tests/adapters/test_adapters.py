@@ -45,6 +45,9 @@ FINE: dict[str, Any] = {
         {"target_modules": r".*language_model.*(q_proj|v_proj)"},
         {"target_modules": r"^(?!.*visual).*(q_proj|fc1)$"},
         {"target_modules": "all-linear", "exclude_modules": r".*visual.*"},
+        {"target_modules": "all-linear"},  # which layers are changed is read off the keys of the weights
+        {"target_modules": ["q_proj", "qkv"]},
+        {"target_modules": r".*(q_proj|fc1)"},
     ],
     ids=str,
 )
@@ -60,9 +63,6 @@ def test_an_adapter_of_the_language_model_may_be_fetched(change: dict[str, Any])
         ({"r": 1024}, "has the rank 1024; it has to be from 1 to 256"),
         ({"r": "8"}, "has the rank '8'"),
         ({"base_model_name_or_path": "Qwen/Qwen2-VL-2B-Instruct"}, f"Qwen2-VL-2B-Instruct, but the base is {HUB_BASE}"),
-        ({"target_modules": "all-linear"}, "changes the vision tower (all-linear)"),
-        ({"target_modules": ["q_proj", "qkv"]}, "changes the vision tower (qkv)"),
-        ({"target_modules": r".*(q_proj|fc1)"}, "changes the vision tower"),
     ],
     ids=str,
 )
@@ -87,8 +87,16 @@ except HubError as error:
 """
 
 
-def spoil_vision(files: dict[str, bytes]) -> None:
-    files["adapter_config.json"] = json.dumps(FINE | {"target_modules": "all-linear"}).encode()
+def spoil_init(files: dict[str, bytes]) -> None:
+    files["adapter_config.json"] = json.dumps(FINE | {"init_lora_weights": "pissa"}).encode()
+
+
+def spoil_size(files: dict[str, bytes]) -> None:
+    files["adapter_config.json"] = b" " * 1_000_001
+
+
+def spoil_contract(files: dict[str, bytes]) -> None:
+    files["chartqa_contract.json"] = b'{"base": "bundled", "system": null}'
 
 
 def spoil_pickle(files: dict[str, bytes]) -> None:
@@ -106,7 +114,9 @@ def spoil_missing(files: dict[str, bytes]) -> None:
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        (spoil_vision, "changes the vision tower (all-linear)"),
+        (spoil_init, "was begun with pissa"),
+        (spoil_size, "has adapter_config.json with 1,000,001 bytes"),
+        (spoil_contract, "system has to be a text of at most 20,000 characters"),
         (spoil_pickle, "has pickled weights only"),
         (spoil_config, "cannot be read"),
         (spoil_missing, "is not an adapter that can be loaded"),

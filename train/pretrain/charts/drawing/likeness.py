@@ -155,6 +155,10 @@ def dress(rng: random.Random, look: Style, kind: str) -> None:
     elif look.name == "oecd":
         look.crowded = kind == "line" and rng.random() < 0.2
         look.spotlight = kind in ("bar", "hbar") and rng.random() < 0.35
+    if look.name in ("owid", "oecd"):
+        look.places, look.few = rng.random() < 0.6, rng.random() < 0.6
+        look.each_colour = look.each_colour or (look.few and rng.random() < 0.5)
+        look.labelled_share *= 0.5 if look.name == "oecd" else 0.65
     if rng.random() < 0.2:
         look.colours = list(EVERY[rng.randrange(len(EVERY))])
         rng.shuffle(look.colours)

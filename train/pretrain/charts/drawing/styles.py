@@ -24,7 +24,8 @@ class Style:
     series names stand over the segments of the first row; edge: lines reach from edge to edge of the plot. What
     only lessons have (`likeness`): sided: bars on both sides of a line; dots: level values are dots on a line;
     sections: rows of a survey in sections; statements: long names of real words; inline: names on the lines;
-    inside_slices: names and values inside a pie; crowded: many lines; spotlight: one bar in another colour."""
+    inside_slices: names and values inside a pie; crowded: many lines; spotlight: one bar in another colour; places:
+    countries compared; few: two to seven bars."""
 
     name: str
     width: int
@@ -89,6 +90,8 @@ class Style:
     inside_slices: bool = False
     crowded: bool = False
     spotlight: bool = False
+    places: bool = False
+    few: bool = False
 
 
 def shade(rng: random.Random, low: int, high: int) -> Colour:

@@ -109,9 +109,12 @@ def pick_names(
 
 
 def pick_series(
-    rng: random.Random, measure: Measure, about: str, noun: str, count: int, vocabulary: Vocabulary
+    rng: random.Random, measure: Measure, about: str, noun: str, count: int, vocabulary: Vocabulary, places: bool
 ) -> tuple[list[str], str]:
-    """Names of the series of a table over categories of a class, and what one of them is."""
+    """Names of the series of a table over categories of a class, and what one of them is; of places where asked."""
+    if places and about == "time":
+        found, names = pick_names(rng, ["place"], count, vocabulary, 24)
+        return found, names.noun
     draw = rng.random() ** vocabulary.openness  # fewer of the names that every chart may have
     if about != "time" and draw < 0.35:
         last, step = rng.randint(2004, 2024), rng.choice((1, 1, 2, 5, 10))
@@ -147,7 +150,8 @@ def size_of(rng: random.Random, kind: str, look: Style, lesson: bool) -> tuple[i
         return (max(4, count), max(2, series)) if kind == "area" else (count, series)
     several = (rng.randint(3, 6), rng.randint(6, 10), rng.randint(10, 14), rng.randint(14, 20))
     if lesson:
-        return rng.choices(several, (20, 32, 28, 20))[0], 1
+        most = rng.randint(20, 28) if kind == "hbar" and rng.random() < 0.25 else several[3]
+        return rng.randint(2, 7) if look.few else rng.choices((*several[:3], most), (20, 32, 28, 20))[0], 1
     return rng.choices(several, (24, 42, 22, 12) if look.name == "statista" else (36, 42, 16, 6))[0], 1
 
 
@@ -155,6 +159,8 @@ def pick_measure(rng: random.Random, kind: str, look: Style, full: bool) -> Meas
     """A measure that a chart of `kind` can show; one in percent where the values make up a whole."""
     if full:
         fitting = [measure for measure in MEASURES if measure.name.startswith(("share", "percentage", "market share"))]
+    elif look.places:
+        fitting = [measure for measure in MEASURES if "place" in measure.topics]
     elif look.name == "pew" and rng.random() < 0.8:
         fitting = [measure for measure in MEASURES if measure.unit == "percent"]
     elif rng.random() < 0.6:
@@ -169,13 +175,13 @@ def pick_measure(rng: random.Random, kind: str, look: Style, full: bool) -> Meas
 
 
 def pick_categories(
-    rng: random.Random, kind: str, measure: Measure, count: int, full: bool, vocabulary: Vocabulary
+    rng: random.Random, kind: str, measure: Measure, count: int, full: bool, vocabulary: Vocabulary, places: bool
 ) -> tuple[list[str], str, str, str]:
-    """Category names, what one and many are called, and their class."""
+    """Category names, what one and many are called, and their class; places rather than other names where asked."""
     timed = {"line": 0.92, "area": 1.0, "bar": 0.42, "grouped": 0.35, "stacked": 0.45, "scatter": 0.0}
     if kind not in PIES and rng.random() < timed.get(kind, 0.07):
         return *times(rng, count), "time"
-    if kind != "scatter":
+    if kind != "scatter" and not places:
         grouped = "group" in measure.topics and 3 <= count <= 8 and rng.random() < 0.3
         if grouped or (not full and "place" in measure.topics and count <= 9 and rng.random() < 0.05):
             return *ranges(rng, max(3, count)), "group"
@@ -188,7 +194,7 @@ def pick_categories(
                 "answer",
             )
     longest = 34 if kind in ("hbar", "grouped_h", "stacked_h") else 18 if count > 6 else 24
-    topics = ["place"] if kind == "scatter" else measure.topics.split()
+    topics = ["place"] if kind == "scatter" or places else measure.topics.split()
     found, names = pick_names(rng, topics, count, vocabulary, longest)
     return found, names.noun, names.plural, names.about
 
@@ -203,7 +209,7 @@ def make_table(rng: random.Random, kind: str, look: Style, vocabulary: Vocabular
     whole = {"pie": 0.88, "donut": 0.88, "stacked_h": 0.7, "stacked": 0.35, "area": 0.35}
     full = rng.random() < whole.get(kind, 0.0)
     measure = pick_measure(rng, kind, look, full)
-    categories, noun, plural, about = pick_categories(rng, kind, measure, count, full, vocabulary)
+    categories, noun, plural, about = pick_categories(rng, kind, measure, count, full, vocabulary, look.places)
     starts: tuple[int, ...] = ()
     if look.sections:
         categories, starts = survey_rows(rng, 15)
@@ -222,7 +228,7 @@ def make_table(rng: random.Random, kind: str, look: Style, vocabulary: Vocabular
         )
         series = opened(rng, series, "reason", vocabulary, 24) if vocabulary.coins(rng) else series
     else:
-        series, series_noun = pick_series(rng, measure, about, noun, series_count, vocabulary)
+        series, series_noun = pick_series(rng, measure, about, noun, series_count, vocabulary, look.places)
     if set(series) & set(categories):
         series = [f"FY {name}" if series_noun == "year" else f"{name} group" for name in series]
     table = Table(

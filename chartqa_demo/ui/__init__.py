@@ -6,6 +6,8 @@ and `spreadsheet` are what the tabs share.
 Imports every room but `train`, and never torch.
 """
 
+import json
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ from chartqa_demo.ui.compare.tab import CompareTab
 from chartqa_demo.ui.corrections import Corrections
 from chartqa_demo.ui.evaluate.tab import EvaluateTab
 from chartqa_demo.ui.events import QUICK
-from chartqa_demo.ui.markup import banner
+from chartqa_demo.ui.markup import STANDINGS, banner
 from chartqa_demo.ui.theme import CSS_FILES, SCRIPTS, page_theme
 from chartqa_demo.ui.training.tab import build_training_tab
 
@@ -78,13 +80,19 @@ def launch_options() -> dict[str, Any]:
     return {
         "theme": page_theme(),
         "css": "\n".join(file.read_text(encoding="utf-8") for file in CSS_FILES),
-        "head": "".join(f"<script>{{{file.read_text(encoding='utf-8')}}}</script>" for file in SCRIPTS),
+        "head": "".join(f'<script type="module">{script}</script>' for script in _scripts()),
         "show_error": True,
         "max_file_size": MAX_BYTES,
         "run_history": False,
         "footer_links": ["api"],
         "mcp_server": _serves_mcp(),
     }
+
+
+def _scripts() -> Iterator[str]:
+    """What runs in the browser, and first what it is told of verdicts."""
+    yield f"window.STANDINGS = {json.dumps(STANDINGS)};"
+    yield from (file.read_text(encoding="utf-8") for file in SCRIPTS)
 
 
 def _serves_mcp() -> bool:

@@ -18,3 +18,12 @@ document.addEventListener("click", (event) => {
   document.querySelector(".gradio-container").append(box);
   box.showModal();
 });
+
+// After Ask: on a phone the answers come to the top, on a wide screen as much of them into view as can.
+window.showAnswers = () => requestAnimationFrame(() => {
+  const answers = document.querySelector("#answers");
+  const box = answers.getBoundingClientRect();
+  if (!answers.querySelector("[data-state=waiting], [data-state=running]") || box.bottom <= innerHeight) return;
+  const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  answers.scrollIntoView({ block: box.height > innerHeight ? "start" : "end", behavior: calm ? "auto" : "smooth" });
+});

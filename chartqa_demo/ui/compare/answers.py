@@ -1,6 +1,7 @@
 """The HTML of the Compare tab: answer cards, chips, thumbnails. As in `ui.markup`, every text is escaped once."""
 
 import base64
+import json
 from collections.abc import Sequence
 from html import escape
 from io import BytesIO
@@ -12,6 +13,7 @@ from PIL import Image
 from chartqa_demo.arms import Arm
 from chartqa_demo.engines import Answer, Options
 from chartqa_demo.evaluate.rules import Verdict
+from chartqa_demo.ui.compare.history import Entry
 from chartqa_demo.ui.compare.question import Question, why_cut
 from chartqa_demo.ui.compare.winner import winner_line
 from chartqa_demo.ui.markup import verdict
@@ -60,7 +62,8 @@ def answer_card(
         body += f'<p class="recorded">{escape(answer.recorded)}</p>'
     copy = '<button type="button" class="copy">Copy</button>' if text and state in ("done", "stopped", "failed") else ""
     return (
-        f'<article class="card" tabindex="-1" data-state="{state}" aria-label="{escape(arm.title)}">'
+        f'<article class="card" tabindex="-1" data-arm="{arm.key}" data-state="{state}" '
+        f'aria-label="{escape(arm.title)}">'
         f'<header><h3>{escape(arm.title)}</h3><p class="about">{escape(arm.about)}</p>'
         f'<span class="state">{label}</span></header>'
         f'<div class="body">{body}</div>'
@@ -69,8 +72,14 @@ def answer_card(
     )
 
 
-def asked_line(asked: Question | None = None, arms: Sequence[Arm] = (), judged: Sequence[Verdict | None] = ()) -> str:
-    """The question that the cards answer, its gold answer or why there is no verdict, and who is right."""
+def asked_line(
+    asked: Question | None = None,
+    arms: Sequence[Arm] = (),
+    judged: Sequence[Verdict | None] = (),
+    kept: Entry | None = None,
+) -> str:
+    """The question that the cards answer, its gold answer or why there is no verdict, and who is right; `kept` is what
+    the browser keeps of it."""
     if asked is None:
         hint = '<p class="hint">Pick a chart, ask a question, and compare.</p>'
         return f'<div class="asked"><h2>Answers</h2>{hint}</div>'
@@ -85,7 +94,7 @@ def asked_line(asked: Question | None = None, arms: Sequence[Arm] = (), judged: 
     winner = escape(winner_line(arms, judged, asked.gold)) if asked.gold else ""
     pinned = f'<img class="pinned" src="gradio_api/file={quote(str(asked.chart))}" alt="">'
     return (
-        f'<div class="asked{" judged" if asked.gold else ""}">{pinned}'
+        f'<div class="asked{" judged" if asked.gold else ""}" data-entry="{escape(json.dumps(kept))}">{pinned}'
         f'<h2>Answers</h2><p class="question" dir="auto">{escape(asked.text)}</p>'
         f'<p class="gold">{told}</p><p class="winner">{winner}</p></div>'
     )
@@ -95,10 +104,10 @@ def _gold(answers: Sequence[str]) -> str:
     return f"<strong>{escape(' or '.join(answers))}</strong>"
 
 
-def chips(questions: Sequence[str]) -> str:
-    """Questions that are asked with one click."""
+def chips(questions: Sequence[str], example: str = "", chart: str = "") -> str:
+    """Questions that are asked with one click; `example` and `chart` are what a link and the history call the chart."""
     return (
-        '<div class="chips">'
+        f'<div class="chips" data-example="{escape(example)}" data-name="{escape(chart)}">'
         + "".join(
             f'<button type="button" data-index="{index}">{escape(question)}</button>'
             for index, question in enumerate(questions)

@@ -1,5 +1,6 @@
 """The chart on the page: a visitor's own, or one of a split with its questions and gold answers."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,11 +24,12 @@ SHOWN_BY_BROWSERS = ("PNG", "JPEG", "WEBP")
 
 @dataclass(frozen=True)
 class Chart:
-    """file: the picture on the page that this is about; name: what the history calls it; source: where its gold
-    answers come from; examples: its own questions, none for a visitor's chart."""
+    """file: the picture on the page that this is about; name: what the history calls it; example: what a link calls it;
+    source: where its gold answers come from; examples: its own questions, none for a visitor's chart."""
 
     file: str = ""
     name: str = ""
+    example: str = ""
     source: str = ""
     examples: tuple[Example, ...] = ()
 
@@ -48,7 +50,21 @@ def chart_of(example: Example, split: Split) -> Chart:
     file = save_chart(example.load_image())
     others = (one for one in split.questions_of(example.chart) if one.id != example.id)
     title = split_in_words(split)
-    return Chart(file, f"{title}, {example.id}", title, (example, *others))
+    return Chart(file, f"{title}, {example.id}", example_name(example, split), title, (example, *others))
+
+
+def example_name(example: Example, split: Split) -> str:
+    """What a link calls an example: "ChartQA/test/17". Of a folder its own name alone."""
+    return f"{Path(split.dataset).name}/{example.id}"
+
+
+def find_example(name: object, splits: Sequence[Split]) -> tuple[Example, Split] | None:
+    """The example that a link names, None where no split has it."""
+    for split in splits:
+        for example in split:
+            if example_name(example, split) == name:
+                return example, split
+    return None
 
 
 def picture_to_show(path: Path) -> Image.Image | None:

@@ -3,10 +3,10 @@
 import gradio as gr
 
 from chartqa_demo.arms import PROMPTED
-from chartqa_demo.engines import Engine
+from chartqa_demo.engines import Engine, Options
 from chartqa_demo.settings import Settings
 from chartqa_demo.ui.compare.question import MAX_TEMPERATURE, MAX_TOKENS
-from chartqa_demo.ui.events import QUICK
+from chartqa_demo.ui.events import QUICK, Updates
 
 PIXEL_LIMITS = (100_352, 200_704, 401_408, 802_816, 1_003_520)  # 128 to 1,280 image tokens of 784 pixels
 
@@ -64,6 +64,11 @@ class Details:
                 value=None, precision=0, minimum=0, label="Seed", info="brings a sampled answer back", elem_id="seed"
             )
         self.settings = [self.max_new_tokens, self.temperature, self.max_pixels, self.system, self.seed]
+
+    def show(self, options: Options) -> Updates:
+        """The settings of a question that was asked before."""
+        values = (options.max_new_tokens, options.temperature, options.max_pixels or 0, options.system or "")
+        return dict(zip(self.settings, values, strict=True))
 
     def connect(self) -> None:
         """Reset brings the system message back that the app comes with."""

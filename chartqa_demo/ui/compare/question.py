@@ -36,7 +36,8 @@ log = logging.getLogger(__name__)
 class Question:
     """One question about one chart file. gold: accepted answers, empty where none is known; gold_from: where they are
     known from ("you" for the visitor's own, which wins); sampled, sampled_from: what the data set says then instead;
-    asked_at: Unix time, which makes the same question, asked again, another one."""
+    example: what a link calls the chart, empty for a visitor's own; asked_at: Unix time, which makes the same question,
+    asked again, another one."""
 
     chart: Path
     text: str
@@ -45,6 +46,7 @@ class Question:
     sampled: tuple[str, ...] = ()
     sampled_from: str = ""
     chart_name: str = ""
+    example: str = ""
     options: Options = field(default_factory=Options)
     asked_at: float = field(default_factory=time.time)
 
@@ -77,6 +79,7 @@ def read_question(
     known_golds: Mapping[str, tuple[str, ...]] | None = None,
     source: str = "",
     chart_name: str = "",
+    example: str = "",
 ) -> Question:
     """The question of a visitor or API caller, whose values can be anything. Raises QuestionError.
 
@@ -107,6 +110,7 @@ def read_question(
         sampled=known if typed else (),
         sampled_from=source if typed and known else "",
         chart_name=chart_name,
+        example=example,
         options=options,
     )
 

@@ -8,6 +8,7 @@ chart or Stop can end the stream that runs, and what is wrong with a question is
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -22,36 +23,28 @@ from chartqa_demo.ui.compare.charts import (
     GENERAL_QUESTIONS,
     Chart,
     chart_of,
+    find_example,
     gallery_of,
     picture_to_show,
     split_in_words,
 )
 from chartqa_demo.ui.compare.details import Details
-from chartqa_demo.ui.compare.history import entry, history_list, read_entries, with_entry
-from chartqa_demo.ui.compare.question import Question, chart_path, read_question, stream_answers, verdicts, why_cut
+from chartqa_demo.ui.compare.history import entry, read_entry
+from chartqa_demo.ui.compare.question import Question, chart_path, read_question, stream_answers, verdicts
+from chartqa_demo.ui.compare.winner import announce
 from chartqa_demo.ui.corrections import CorrectionRow, Corrections, subject_of_run
 from chartqa_demo.ui.events import PRIVATE, QUICK, Updates, at_once
-from chartqa_demo.ui.markup import PICK_JS, notice, standing_words, status
-
-# On a phone the answers come to the top; on a wide screen as much of the chart stays in view as can.
-SCROLL_TO_ANSWERS = """
-() => requestAnimationFrame(() => {
-  const answers = document.querySelector("#answers");
-  const box = answers.getBoundingClientRect();
-  if (!answers.querySelector("[data-state=waiting], [data-state=running]") || box.bottom <= innerHeight) return;
-  const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
-  answers.scrollIntoView({ block: box.height > innerHeight ? "start" : "end", behavior: calm ? "auto" : "smooth" });
-})
-"""
+from chartqa_demo.ui.markup import PICK_JS, notice, status
 
 
 @dataclass(frozen=True)
 class Run:
-    """What the cards show."""
+    """What the cards show; kept: it came out of the visitor's browser, or the visitor has not asked it."""
 
     question: Question | None = None
     answers: Answers = ()
     phase: Phase = "idle"
+    kept: bool = False
 
 
 class CompareTab:
@@ -82,7 +75,8 @@ class CompareTab:
                 self.lay_out_answers()
                 self.correct = CorrectionRow(corrections, [arm.title for arm in engine.arms], "compare")
         self.details = Details(engine, settings)
-        self.lay_out_history()
+        self.history = gr.HTML(js_on_load="listHistory(element, trigger);", elem_id="history", apply_default_css=False)
+        self.kept = gr.JSON(visible=False)
         self.connect(page)
 
     # What the visitor sees, in the order of reading.
@@ -155,12 +149,6 @@ class CompareTab:
             ]
             self.status = gr.HTML(status(""), elem_id="status", apply_default_css=False)
 
-    def lay_out_history(self) -> None:
-        """This visitor's questions."""
-        with gr.Column(elem_id="history-section"):
-            self.history_list = gr.HTML(history_list([]), elem_id="history", apply_default_css=False)
-            self.clear_button = gr.Button("Clear history", elem_id="clear-history", size="sm")
-
     # What happens when.
 
     def connect(self, page: gr.Blocks) -> None:
@@ -168,7 +156,6 @@ class CompareTab:
         self.chart = gr.State(Chart())
         self.asked = gr.State(None)
         self.run = gr.State(Run())
-        self.history = gr.BrowserState([], storage_key="chartqa-side-by-side", secret="in the visitor's browser only")
 
         self.run_outputs = [self.run, self.asked_line, *self.columns, self.status, self.stop_button]
         self.chart_outputs = [
@@ -189,21 +176,22 @@ class CompareTab:
         # Gradio handles the listeners of one event one after the other: ending the old stream comes first.
         self.answering = self.asked.change(
             self.answer,
-            [self.asked, self.history],
-            [*self.run_outputs, self.notice, self.history, self.history_list],
+            self.asked,
+            [*self.run_outputs, self.notice],
             trigger_mode="multiple",
             **at_once(self.engine),
             **PRIVATE,
         )
         asks = [self.ask_button.click, self.question.submit, self.gold.submit]
-        charts = [self.image.input, self.image.clear, self.strip.select, self.random_button.click]
+        charts = [one.select for one in (self.strip, self.history)]
+        charts += [self.image.input, self.image.clear, self.random_button.click]
         gr.on([*asks, self.chips.select, *charts, self.stop_button.click], None, cancels=[self.answering], **PRIVATE)
         typed = [self.question, self.chart, self.image, self.gold, *self.details.settings]
         for event in (
             gr.on(asks, self.ask, typed, ask_outputs, **ask_options),
             self.chips.select(self.ask_suggestion, typed, ask_outputs, **ask_options),
         ):
-            event.then(None, js=SCROLL_TO_ANSWERS, **QUICK)
+            event.then(None, js="() => window.showAnswers()", **QUICK)
         self.stop_button.click(self.stop, self.run, self.run_outputs, **QUICK)
 
         # A visitor's own picture empties the cards in the browser: an answer of the server could come after a new
@@ -228,8 +216,9 @@ class CompareTab:
 
         self.correct.connect(self.run, subject_of_run(self.engine.arms), [self.asked.change])
         self.details.connect()
-        self.clear_button.click(lambda: ([], history_list([])), None, [self.history, self.history_list], **QUICK)
-        page.load(lambda stored: history_list(read_entries(stored)), self.history, self.history_list, **QUICK)
+        kept_outputs = [*self.chart_outputs, *self.details.settings]
+        self.history.select(self.reopen, None, kept_outputs, **QUICK)
+        page.load(self.open_kept, self.kept, kept_outputs, js="async () => [await keptAtStart()]", **QUICK)
 
     def ask(self, text: object, chart: Chart, payload: dict[str, Any] | None, *values: object) -> Updates:
         """Check the question and hand it to `answer`; `values` are the gold answer and the settings."""
@@ -238,7 +227,13 @@ class CompareTab:
             if str(path) != chart.file:
                 chart = Chart(name=(payload or {}).get("orig_name") or "own chart")
             asked = read_question(
-                path, text, *values, known_golds=chart.golds, source=chart.source, chart_name=chart.name
+                path,
+                text,
+                *values,
+                known_golds=chart.golds,
+                source=chart.source,
+                chart_name=chart.name,
+                example=chart.example,
             )
         except QuestionError as error:
             return {self.notice: notice(str(error))}
@@ -258,8 +253,8 @@ class CompareTab:
         chosen = dict(enumerate(chart.suggestions)).get(event.index, text)
         return {self.question: chosen, self.gold: "", **self.ask(chosen, chart, payload, None, *values[1:])}
 
-    def answer(self, asked: Question | None, stored: object) -> Iterator[Updates]:
-        """Stream the answers into the cards, then note them in the history."""
+    def answer(self, asked: Question | None) -> Iterator[Updates]:
+        """Stream the answers into the cards."""
         if asked is None:
             return
         run = Run(asked, (), "running")
@@ -272,12 +267,7 @@ class CompareTab:
             failed = self.show(replace(run, phase="stopped"), "The question failed.")
             yield {self.notice: notice(str(error)), **failed}
             return
-        entries = with_entry(stored, entry(self.engine.arms, asked, run.answers))
-        yield {
-            self.history: entries,
-            self.history_list: history_list(entries),
-            **self.show(replace(run, phase="done"), self.announce(asked, run.answers)),
-        }
+        yield self.show(replace(run, phase="done"), announce(self.engine.arms, asked, run.answers))
 
     def stop(self, run: Run) -> Updates:
         """Keep what is on the cards; the stream itself was cancelled by the same click."""
@@ -323,12 +313,50 @@ class CompareTab:
             self.image: chart.file,
             self.chart: chart,
             self.question: example.question,
-            self.chips: chips(chart.suggestions),
+            self.chips: chips(chart.suggestions, chart.example, chart.name),
             self.gold: "",
             self.chart_notice: notice(""),
             self.notice: notice(""),
             **self.show(Run()),
         }
+
+    def reopen(self, event: gr.EventData) -> Updates:
+        """Show a question of the history."""
+        return self.open_kept(event.kept)
+
+    def open_kept(self, kept: Any) -> Updates:
+        """Show again what the visitor's browser kept: a chart, what was typed, the answers. Anything can come."""
+        if not kept or not isinstance(kept, dict):
+            return {self.notice: gr.skip()}
+        text, gold = (str(kept.get(name) or "") for name in ("question", "gold"))
+        found = find_example(kept.get("example"), (self.examples, self.gallery))
+        if found:
+            shown = self.open_example(*found)
+        else:
+            try:
+                path = chart_path({"path": str(kept.get("path") or "")})
+            except QuestionError:
+                path = None
+            chart = Chart(str(path or ""), str(kept.get("name") or "own chart"))
+            shown = {
+                self.image: chart.file or None,
+                self.chart: chart,
+                self.chips: chips(GENERAL_QUESTIONS, "", chart.name),
+            }
+        shown |= {self.question: text, self.gold: gold}
+        chart = shown.get(self.chart)
+        if (
+            not chart
+            or not chart.file
+            or not (read := read_entry(kept.get("entry"), self.engine.arms, Path(chart.file)))
+        ):
+            return shown
+        asked, answers = read
+        if all(answer.done for answer in answers):
+            run, told = Run(asked, answers, "done", kept=True), announce(self.engine.arms, asked, answers)
+        else:
+            run, told = Run(asked, answers, "stopped", kept=True), "The page was left before the answers were ready."
+        return {**shown, **self.details.show(asked.options), **self.show(run, told)}
 
     def show(self, run: Run, told: str = "") -> Updates:
         """The cards of a run, and what a screen reader is told: states only, never the growing text."""
@@ -336,9 +364,11 @@ class CompareTab:
         gold = asked.gold if asked else ()
         answers = run.answers or (None,) * len(arms)
         judged = verdicts(run.answers, gold) or [None] * len(arms)
+        done = run.phase == "done"
+        kept = entry(arms, asked, run.answers if done else (), done, run.kept) if asked else None
         return {
             self.run: run,
-            self.asked_line: asked_line(asked, arms, judged if run.phase == "done" else ()),
+            self.asked_line: asked_line(asked, arms, judged if done else (), kept),
             self.status: status(told),
             self.stop_button: gr.update(interactive=run.phase in ("waiting", "running")),
             **{
@@ -346,14 +376,3 @@ class CompareTab:
                 for column, arm, answer, verdict in zip(self.columns, arms, answers, judged, strict=True)
             },
         }
-
-    def announce(self, asked: Question, answers: Answers) -> str:
-        """ "3 answers ready: Pretrained wrong, ..."."""
-        told = []
-        for arm, answer, judged in zip(self.engine.arms, answers, verdicts(answers, asked.gold), strict=True):
-            if answer.error or judged:
-                result = "failed" if answer.error or not judged else standing_words(judged.standing)
-                told.append(f"{arm.title} {result}")
-            if cut := why_cut(answer, asked.options):
-                told.append(f"{arm.title} {cut}")
-        return f"{len(answers)} answers ready{': ' if told else ''}{'; '.join(told)}."

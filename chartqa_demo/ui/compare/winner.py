@@ -1,9 +1,12 @@
-"""Who is right, in one sentence over the cards."""
+"""Who is right: in one sentence over the cards, and for a screen reader."""
 
 from collections.abc import Sequence
 
 from chartqa_demo.arms import Arm
+from chartqa_demo.engines import Answers
 from chartqa_demo.evaluate.rules import Standing, Verdict
+from chartqa_demo.ui.compare.question import Question, verdicts, why_cut
+from chartqa_demo.ui.markup import standing_words
 
 
 def winner_line(arms: Sequence[Arm], judged: Sequence[Verdict | None], gold: Sequence[str]) -> str:
@@ -25,6 +28,18 @@ def winner_line(arms: Sequence[Arm], judged: Sequence[Verdict | None], gold: Seq
     if lenient := by_standing.get("only-canonical", []):
         told += f"; {_list(lenient)} {'passes' if len(lenient) == 1 else 'pass'} by ChartQA's 5 % alone"
     return f"{told}."
+
+
+def announce(arms: Sequence[Arm], asked: Question, answers: Answers) -> str:
+    """ "3 answers ready: Pretrained wrong, ..."."""
+    told = []
+    for arm, answer, judged in zip(arms, answers, verdicts(answers, asked.gold), strict=True):
+        if answer.error or judged:
+            result = "failed" if answer.error or not judged else standing_words(judged.standing)
+            told.append(f"{arm.title} {result}")
+        if cut := why_cut(answer, asked.options):
+            told.append(f"{arm.title} {cut}")
+    return f"{len(answers)} answers ready{': ' if told else ''}{'; '.join(told)}."
 
 
 def _names(found: Sequence[str], arms: int) -> str:

@@ -97,14 +97,22 @@ def test_the_history_is_kept_exported_and_cleared(tab: Tab, engine: ScriptedEngi
 
 
 def test_a_spoilt_history_does_not_break_the_page(tab: Tab) -> None:
-    tab.page.evaluate("localStorage.setItem('chartqa-side-by-side', 'neither JSON nor encrypted')")
+    tab.page.evaluate(
+        """() => new Promise((ready) => {
+          indexedDB.open("chartqa-side-by-side").onsuccess = ({ target }) => {
+            const entries = target.result.transaction("entries", "readwrite").objectStore("entries");
+            entries.put({ id: 1, answers: "none" });
+            entries.put({ id: "2", question: "<b>", answers: [{ text: 3 }] }).onsuccess = ready;
+          };
+        })"""
+    )
+    shown = '{"entry": {"answers": 7}, "path": "/etc/passwd", "question": [], "example": {}}'
+    tab.page.add_init_script(f"sessionStorage.setItem('chartqa-shown', '{shown}')")
     tab.page.reload()
     tab.pick_example()
     tab.press("Ask")
     tab.expect_ready()
     expect(tab.page.locator("#history li")).to_have_count(1)
-    assert all("Error reading from localStorage" in error for error in tab.errors)
-    tab.errors.clear()  # Gradio notes what it could not read, and goes on
 
 
 def test_an_answer_can_be_copied(open_tab: OpenTab, engine: ScriptedEngine) -> None:

@@ -5,7 +5,7 @@ import gradio as gr
 from chartqa_demo.arms import PROMPTED
 from chartqa_demo.engines import Engine, Options
 from chartqa_demo.settings import Settings
-from chartqa_demo.ui.compare.question import MAX_TEMPERATURE, MAX_TOKENS
+from chartqa_demo.ui.compare.question import MAX_TEMPERATURE, MAX_TOKENS, SETTINGS
 from chartqa_demo.ui.events import QUICK, Updates
 
 PIXEL_LIMITS = (100_352, 200_704, 401_408, 802_816, 1_003_520)  # 128 to 1,280 image tokens of 784 pixels
@@ -67,8 +67,10 @@ class Details:
 
     def show(self, options: Options) -> Updates:
         """The settings of a question that was asked before."""
-        values = (options.max_new_tokens, options.temperature, options.max_pixels or 0, options.system or "")
-        return dict(zip(self.settings, values, strict=True))
+        usual = {"max_pixels": 0, "system": PROMPTED.system}
+        values = [getattr(options, name) for name in SETTINGS]
+        shown = [usual.get(name) if value is None else value for name, value in zip(SETTINGS, values, strict=True)]
+        return dict(zip(self.settings, shown, strict=True))
 
     def connect(self) -> None:
         """Reset brings the system message back that the app comes with."""

@@ -13,9 +13,7 @@ from typing import Any
 from chartqa_demo.arms import Arm
 from chartqa_demo.engines import Answer, Answers
 from chartqa_demo.errors import QuestionError
-from chartqa_demo.ui.compare.question import Question, read_question, records, verdicts
-
-SETTINGS = ("max_new_tokens", "temperature", "max_pixels", "system")  # names of `Options`, in the page's order
+from chartqa_demo.ui.compare.question import SETTINGS, Question, read_question, records, verdicts
 
 Entry = dict[str, Any]
 
@@ -52,7 +50,7 @@ def read_entry(one: Any, arms: Sequence[Arm], chart: Path) -> tuple[Question, An
             chart,
             one["question"],
             None,
-            *(one["settings"][name] for name in SETTINGS),
+            *(one["settings"].get(name) for name in SETTINGS),
             chart_name=str(one["chart"]),
             example=str(one["example"]),
         )

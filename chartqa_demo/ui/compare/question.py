@@ -27,6 +27,7 @@ MAX_TOKENS = 512
 MAX_TEMPERATURE = 2.0
 HIGHEST_SEED = 2**31 - 1  # which every server takes
 LOWEST_PIXEL_LIMIT, HIGHEST_PIXEL_LIMIT = 784, 12_845_056  # one image token, and Qwen2-VL's own limit of 16,384
+SETTINGS = ("max_new_tokens", "temperature", "max_pixels", "system", "seed")  # of `Options`, in the page's order
 UPDATES_PER_SECOND = 20
 
 log = logging.getLogger(__name__)

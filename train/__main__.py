@@ -50,7 +50,6 @@ from train.trainer import (
     for_language_model,
     keep_embeddings_on_host,
     stop_gradients_at_vision,
-    trains_vision,
 )
 
 # What a person can mend; everything else is a fault of the program and keeps its traceback.
@@ -127,6 +126,7 @@ def fine_tune(  # noqa: PLR0912, PLR0915 (a run is one story, told from top to b
     # ------------------------------------------------------------------------------------------------------------
     # Where: a save to go on from, the run's name in trackio, a repository that will take the result
     _check_length(recipe, args)
+    bases.check_adapter(model_args)
     output = Path(str(args.output_dir))
     state = PartialState()
     with state.main_process_first():
@@ -164,11 +164,6 @@ def fine_tune(  # noqa: PLR0912, PLR0915 (a run is one story, told from top to b
     except ValueError as error:  # TRL and PEFT say which argument, and why
         raise RunError(str(error)) from error
     model: Any = trainer.model  # a PeftModel
-    if trains_vision(model):
-        raise RunError(
-            f"lora_target_modules {model_args.lora_target_modules} reach the vision tower. The app answers for all "
-            "arms in one batch, which needs an adapter on the language model only, such as q_proj and v_proj."
-        )
     if not recipe.vision_gradients:
         stop_gradients_at_vision(model)
     if recipe.embeddings_on_host:

@@ -4,16 +4,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoModelForImageTextToText, BitsAndBytesConfig, PreTrainedModel
-from trl import ModelConfig, get_quantization_config
+import torch
+from peft import get_peft_model, get_peft_model_state_dict
+from transformers import AutoConfig, AutoModelForImageTextToText, BitsAndBytesConfig, PreTrainedModel
+from trl import ModelConfig, get_peft_config, get_quantization_config
 
+from chartqa_demo.adapters.load import modules_of
+from chartqa_demo.adapters.lora import LoraError, layers_of, why_not_computed
 from chartqa_demo.arms import folds_system
-from chartqa_demo.engines.loading import ChosenBase, base_folder, counts_pixels, load_processor, set_pixel_limits
+from chartqa_demo.engines.loading import (
+    ChosenBase,
+    base_folder,
+    config_folder,
+    counts_pixels,
+    load_processor,
+    set_pixel_limits,
+)
+from chartqa_demo.errors import first_line
 from chartqa_demo.images import Size
 from chartqa_demo.settings import BUNDLED_BASE, Settings
 from train.progress import RunError
 from train.publish.push import BUNDLED
 from train.recipe import Recipe
+from train.trainer import for_language_model
 
 VISION_TOWERS = ("model.visual", "model.vision_tower", "model.vision_model")  # by family
 
@@ -36,15 +49,37 @@ class Base:
     folds_system: bool
 
 
+def check_adapter(model_args: ModelConfig) -> None:
+    """Raise RunError where the app could not serve what the run would train: by its config, and by the layers that it
+    has on this base, laid out without a weight. Raises HubError and EngineError as `load` does."""
+    try:
+        wanted: Any = get_peft_config(model_args)
+        described = wanted.to_dict()
+        if (reason := why_not_computed(described)) is not None:
+            raise RunError(f"The app could not serve the adapter of this run, which {reason}")
+        _, source, revision = _base_named(model_args)
+        config = AutoConfig.from_pretrained(config_folder(source, revision))
+        with torch.device("meta"):
+            skeleton = AutoModelForImageTextToText.from_config(config)
+            adapted = get_peft_model(skeleton, for_language_model(wanted, skeleton))
+            held = get_peft_model_state_dict(adapted, save_embedding_layers=False)
+        layers_of(described, {key: ("F32", tuple(one.shape)) for key, one in held.items()}, modules_of(skeleton))
+    except LoraError as error:
+        raise RunError(
+            f"lora_target_modules {model_args.lora_target_modules} reach the vision tower, or what else the app cannot "
+            f"serve: the adapter of this run {error}"
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        raise error if isinstance(error, RunError) else RunError(first_line(error)) from error
+
+
 def load(recipe: Recipe, model_args: ModelConfig) -> Base:
     """Model and processor; the processor has the recipe's pixel limits, under the same rule as in the app.
 
     Raises HubError when it cannot be fetched, EngineError for a model with code of its own, RunError when it cannot be
     loaded.
     """
-    asked_for = str(model_args.model_name_or_path)
-    source = str(BUNDLED_BASE) if asked_for == BUNDLED else asked_for
-    revision = None if model_args.model_revision == "main" else model_args.model_revision
+    asked_for, source, revision = _base_named(model_args)
     folder = base_folder(source, revision)
     from_hub = not Path(source).expanduser().is_dir()
     try:
@@ -70,6 +105,13 @@ def load(recipe: Recipe, model_args: ModelConfig) -> Base:
         shrink_to=shrink_to,
         folds_system=folds_system(lambda turns: processor.apply_chat_template(turns, tokenize=False)),
     )
+
+
+def _base_named(model_args: ModelConfig) -> tuple[str, str, str | None]:
+    """The base as asked for, where it is, and which revision of it."""
+    asked_for = str(model_args.model_name_or_path)
+    revision = None if model_args.model_revision == "main" else model_args.model_revision
+    return asked_for, str(BUNDLED_BASE) if asked_for == BUNDLED else asked_for, revision
 
 
 def quantization(recipe: Recipe, model_args: ModelConfig) -> BitsAndBytesConfig | None:

@@ -140,7 +140,7 @@ def for_language_model(peft_config: Any, model: Any) -> Any:
     """The same configuration, kept off the vision tower where that has layers of the same names.
 
     q_proj, say, is in both parts of Pixtral, SmolVLM and mllama. A name that only the vision tower has stays, so that
-    `trains_vision` finds it.
+    `train.base.check_adapter` finds it.
     """
     targets = peft_config.target_modules
     if not targets or (isinstance(targets, str) and targets != "all-linear"):  # a pattern says itself what it is for
@@ -157,12 +157,6 @@ def for_language_model(peft_config: Any, model: Any) -> Any:
     if in_both:
         peft_config.exclude_modules = rf"(model\.)?({'|'.join(sorted(in_both))})\..*"
     return peft_config
-
-
-def trains_vision(model: Any) -> bool:
-    """Whether any trainable weight lies outside the language model: in the vision tower or its merger, say."""
-    inside = {id(weight) for weight in model.get_base_model().get_decoder().parameters()}
-    return any(weight.requires_grad and id(weight) not in inside for weight in model.parameters())
 
 
 def stop_gradients_at_vision(model: Any) -> None:

@@ -93,9 +93,9 @@ def adapter_for(settings: Settings, choice: ChosenBase) -> str | None:
     return HUB_ADAPTER if choice.base == HUB_BASE else None
 
 
-def base_folder(name: str, revision: str | None) -> Path:
-    """The folder of a base model; its config comes first, because the weights of a model that cannot be loaded need not
-    be fetched. Raises HubError, and EngineError for a model whose code is not part of transformers."""
+def config_folder(name: str, revision: str | None) -> Path:
+    """A folder with the config.json of a base model, and not always more. Raises HubError, and EngineError for a model
+    whose code is not part of transformers."""
     config = local_folder(name, revision, ("config.json",), "base model") / "config.json"
     if not config.is_file():
         raise EngineError(f"{config.parent} holds no model: it has no config.json.")
@@ -109,6 +109,13 @@ def base_folder(name: str, revision: str | None) -> Path:
             f"The base model {name} brings code of its own ({kind}), which this app does not run. Serve it with vLLM "
             "or another OpenAI-compatible server, and start the app with --endpoint and --base-name."
         )
+    return config.parent
+
+
+def base_folder(name: str, revision: str | None) -> Path:
+    """The folder of a base model; its config comes first, because the weights of a model that cannot be loaded need not
+    be fetched. Raises HubError, EngineError."""
+    config_folder(name, revision)
     folder = local_folder(name, revision, MODEL_FILES, "base model")
     for path in sorted(path for kind in ("*.safetensors", "*.json") for path in folder.glob(kind)):
         with path.open("rb") as file:

@@ -17,7 +17,7 @@ from trl import SFTConfig
 
 from chartqa_demo.adapters.contract import read_contract
 from train.__main__ import main, parse
-from train.base import load
+from train.base import check_adapter, load
 from train.progress import public_command
 
 pytest_plugins = ("train_fixtures",)
@@ -55,6 +55,53 @@ def test_what_cannot_work_is_a_sentence_before_the_training(
     assert reason in message
     assert "hf_secret" not in message
     assert not list((tmp_path / "run").glob("checkpoint-*"))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"use_dora": True}, "The app could not serve the adapter of this run, which uses DoRA (use_dora)"),
+        ({"lora_modules_to_save": ["lm_head"]}, "(modules_to_save)"),
+        ({"lora_target_parameters": ["mlp.gate_proj.weight"]}, "uses LoRA on single parameters"),
+        ({"lora_r": 512}, "has the rank 512; it has to be from 1 to 256"),
+        ({"lora_task_type": "SEQ_CLS"}, "was trained for the task SEQ_CLS"),
+        ({"lora_target_modules": ["q_proj", "embed_tokens"]}, "uses LoRA on the embeddings"),
+        ({"lora_target_modules": ["q_proj", "lm_head"]}, "changes lm_head, which all arms share"),
+        ({"lora_target_modules": r".*visual.*qkv"}, "reach the vision tower"),
+    ],
+    ids=str,
+)
+def test_what_the_app_could_not_serve_is_refused_before_any_weight_is_loaded(
+    change: dict[str, Any],
+    reason: str,
+    tiny_base: Path,
+    charts: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("train.base.base_folder", lambda *_: pytest.fail("weights were fetched"))
+    assert main(write_config(tmp_path, tiny_base, charts, **change)) == 2
+    told = capsys.readouterr().err.strip().splitlines()[-1]
+    assert told.startswith("error: ") and reason in told
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"use_rslora": True},
+        {"lora_target_modules": "all-linear"},
+        {"lora_target_modules": r".*layers.*(q|up)_proj"},
+    ],
+    ids=str,
+)
+def test_what_the_app_serves_may_be_trained(
+    change: dict[str, Any], tiny_base: Path, charts: Path, tmp_path: Path
+) -> None:
+    _, _, model_args = parse(write_config(tmp_path, tiny_base, charts, **change))
+    check_adapter(model_args)
 
 
 def test_missing_columns_are_named(tiny_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -72,6 +72,8 @@ def run(
     about: Mapping[str, Any] | None = None,
     predictions: Sequence[Predictions] = (),
     chunk_s: float | None = None,
+    first: int = FIRST_BATCH,
+    asking: Callable[[Sequence[Example]], None] = lambda batch: None,
 ) -> Iterator[Progress]:
     """Ask `examples` to `arms` in batches, append each finished question to `path`, and report after every batch.
 
@@ -79,7 +81,8 @@ def run(
     ends the run after the batch at hand, and so does closing the iterator; both leave a file to resume from. The scores
     are written beside it (`.json`) when the run ends. `about` adds settings (dataset, split, seed ...); `predictions`
     adds arms whose answers are known; engine None scores these alone; `chunk_s` limits the engine's seconds per
-    batch, once its speed is known.
+    batch, once its speed is known; the first batch has `first` questions; `asking` is told each batch before it is
+    asked.
 
     Raises EvaluationError (other settings, an arm without its adapter, another run on the same file, a model that
     fails on everything), ResultsError (a file that is no record).
@@ -93,7 +96,9 @@ def run(
         finished = {item.id for item in items}
         waiting = [one for one in examples if one.id not in finished]
         template = str(settings.get("question_template", QUESTION))
-        questioner = Questioner(engine, asked_arms, options, stop or threading.Event(), chunk_s, template)
+        questioner = Questioner(
+            engine, asked_arms, options, stop or threading.Event(), chunk_s, template, first, asking
+        )
         began, before = time.monotonic(), len(items)
 
         def progress(new: Sequence[Item]) -> Progress:
@@ -282,6 +287,8 @@ class Questioner:
     stop: threading.Event
     chunk_s: float | None
     template: str = QUESTION
+    first: int = FIRST_BATCH
+    asking: Callable[[Sequence[Example]], None] = lambda batch: None
     batch: Batch = field(default_factory=Batch)
     doubtful: list[Item] = field(default_factory=list)  # failed alone; the question's fault once another succeeds
 
@@ -295,6 +302,7 @@ class Questioner:
         queue = deque(sorted(examples, key=lambda one: (-_area(sizes[one.chart]), sizes[one.chart], one.chart)))
         while queue and not self.stop.is_set():
             batch = _whole_charts(queue, self._batch_size())
+            self.asking(batch)
             charts = {one.chart: one for one in batch}
             with ThreadPoolExecutor(READERS) as readers:
                 pictures = dict(zip(charts, readers.map(_picture, charts.values()), strict=True))
@@ -308,7 +316,9 @@ class Questioner:
 
     def _batch_size(self) -> int:
         each = self.batch.per_question_s
-        if self.chunk_s is None or each is None:
+        if each is None:
+            return min(self.first, self.batch.size)
+        if self.chunk_s is None:
             return self.batch.size
         return max(1, min(self.batch.size, int(self.chunk_s / max(each, 1e-9))))
 

@@ -48,13 +48,15 @@ def build_app(engine: Engine, settings: Settings, examples: Split) -> gr.Blocks:
         keys = '<button type="button" class="keys">Keys <kbd>?</kbd></button>'
         gr.HTML(f'<header class="page-head"><h1>{TITLE}</h1><p>{ABOUT} {keys}</p></header>', apply_default_css=False)
         model = gr.HTML(_banner(engine, settings), elem_id="banner", apply_default_css=False)
+        # Not in a tab: what is stored is only read once its tab is open.
+        visitor = gr.BrowserState("", storage_key="chartqa-visitor", secret="in the visitor's browser only")
         corrections = Corrections(settings)
         with gr.Tabs() as tabs:
             with gr.Tab("Compare", id="compare"):
                 compare = CompareTab(page, engine, settings, examples, gallery, corrections)
                 chosen = build_adapter_choice(engine, settings)
             with gr.Tab("Evaluate", id="evaluate"):
-                EvaluateTab(page, engine, settings, examples, compare, tabs)
+                EvaluateTab(page, engine, settings, examples, compare, tabs, corrections, visitor)
             trained = build_training_tab(engine, settings)
         for in_use in (chosen, trained):
             if in_use is not None:

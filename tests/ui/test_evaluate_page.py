@@ -207,6 +207,8 @@ def test_questions_are_filtered_paged_and_opened_in_compare(open_tab: OpenTab, e
     page = open_tab().page
     run_all(page, engine)
     items = page.locator("#evaluation-items")
+    expect(items).to_contain_text("1 to 10 of 70 questions")  # where the arms differ
+    choose(page, "Who is right", "All questions")
     expect(items).to_contain_text("1 to 10 of 80 questions")
     page.get_by_role("button", name="Later", exact=True).click()
     expect(items).to_contain_text("11 to 20 of 80 questions")
@@ -236,6 +238,10 @@ def test_questions_are_filtered_paged_and_opened_in_compare(open_tab: OpenTab, e
     page.get_by_role("button", name="Open in Compare").click()
     expect(page.get_by_label("Question", exact=True)).to_have_value("What is 8? <i>Markup</i>")
     expect(page.locator("#chart img")).to_be_visible()
+    recorded = page.get_by_role("article", name="Prompted")
+    expect(recorded.locator(".answer")).to_have_text("It is 8.")  # known already, and marked as such
+    expect(recorded).to_contain_text("From the evaluation of")
+    expect(page.locator("#asked")).to_contain_text("Gold answer 8")
     page.get_by_role("button", name="Ask", exact=True).click()
     expect(page.get_by_role("article", name="Adapter").locator(".answer")).to_have_text("8")
     expect(page.get_by_role("article", name="Adapter")).to_contain_text("8 is the gold answer")
@@ -309,7 +315,7 @@ def test_a_closed_tab_loses_nothing_and_a_new_one_goes_on(open_tab: OpenTab, eng
         expect(busy.or_(page.get_by_text("Done: 80 questions."))).to_be_visible()
         return not busy.is_visible()
 
-    while not started():  # the run of the closed tab ends after its batch
+    while not started():  # the run of the closed tab goes on to its end
         pass
     expect(status(page)).to_have_text("Done: 80 questions.")
     assert len(engine.asked) == len(set(engine.asked)) == 70
@@ -329,7 +335,7 @@ def test_results_are_there_again_when_the_page_is_opened(open_tab: OpenTab, engi
     run_all(open_tab().page, engine)
     page = open_tab().page
     expect(page.locator("#evaluation-scores")).to_contain_text("80 of 80 questions")
-    expect(page.locator("#evaluation-items")).to_contain_text("1 to 10 of 80 questions")
+    expect(page.locator("#evaluation-items")).to_contain_text("1 to 10 of 70 questions")  # where the arms differ
     expect(page.locator("#evaluation-cost")).to_contain_text("80 questions to 3 arms, 80 of them asked already.")
 
 

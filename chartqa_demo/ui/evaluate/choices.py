@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from chartqa_demo.arms import Arm
@@ -26,6 +26,7 @@ from chartqa_demo.ui.compare.charts import split_in_words
 
 SIZES = (20, 50, 100, 250, 500, 1000)
 LARGEST_SEED = 2**31
+UPLOAD = -1  # in place of an index into `Choices.charts`: the visitor's own upload
 
 log = logging.getLogger(__name__)
 
@@ -70,19 +71,30 @@ class Choices:
         if examples.dataset != "bundled":
             self.charts.append(("bundled", "test"))
 
-    @property
-    def titles(self) -> list[tuple[str, int]]:
-        """(what a reader sees, index in `charts`)."""
+    def titles(self, upload: Split | None = None) -> list[tuple[str, int]]:
+        """(what a reader sees, index in `charts` or UPLOAD)."""
         names = [split_in_words(Split(dataset, name, ())) for dataset, name in self.charts]
-        return [(name[:1].upper() + name[1:], index) for index, name in enumerate(names)]
+        own = [(f"Your upload: {display_name(upload.dataset)}", UPLOAD)] if upload else []
+        return [*own, *((name[:1].upper() + name[1:], index) for index, name in enumerate(names))]
 
     def serves(self, arm: Arm) -> bool:
         """Whether the engine can answer as this arm now; the adapter may be loaded later."""
         return not arm.adapter or self.engine.adapter is not None
 
-    def read(self, charts: object, size: object, kind: object, seed: object, arms: Sequence[str]) -> Choice:
+    def read(
+        self,
+        charts: object,
+        size: object,
+        kind: object,
+        seed: object,
+        arms: Sequence[str],
+        upload: Split | None = None,
+    ) -> Choice:
         """The visitor's choice. Raises EvaluationError and DatasetError with a sentence."""
-        if not isinstance(charts, int) or charts not in range(len(self.charts)):
+        own = charts == UPLOAD
+        if own and upload is None:
+            raise EvaluationError("Your upload is deleted. Upload the charts again, or choose others.")
+        if not own and (not isinstance(charts, int) or charts not in range(len(self.charts))):
             raise EvaluationError("Choose the charts to measure on.")
         if not isinstance(size, int) or size not in (0, *SIZES):
             raise EvaluationError("Choose how many questions to ask.")
@@ -93,7 +105,7 @@ class Choices:
             raise EvaluationError("Choose at least one arm.")
         if not all(map(self.serves, chosen)):
             raise EvaluationError("No adapter is loaded. Leave that arm out, or start the app with --adapter.")
-        split = self.open(charts)
+        split = upload if own and upload else self.open(int(str(charts)))
         by = kind if kind in ("human", "machine") else None
         everything = draw_examples(split, None, 0, by)
         if not everything:
@@ -109,18 +121,22 @@ class Choices:
             return self.examples
         return _open_once(*self.charts[charts], self.columns)
 
-    def example_of(self, results: Results, item: Item) -> tuple[Example, Split] | None:
+    def example_of(self, results: Results, item: Item, uploads: Sequence[Split] = ()) -> tuple[Example, Split] | None:
         """The example an item was made from and its split; None where this page cannot open that data set, or the
-        data set has another chart in this place."""
+        data set has another chart in this place. uploads: of all visitors; whoever knows a chart's hash has it."""
         made_from = (results.settings.get("dataset"), results.settings.get("split"))
-        for index, (dataset, name) in enumerate(self.charts):
+        opened = [partial(self.open, index) for index in range(len(self.charts))]
+        known = [(*place, open_it) for place, open_it in zip(self.charts, opened, strict=True)]
+        known += [(one.dataset, one.name, partial(_itself, one)) for one in uploads]
+        for dataset, name, open_it in known:
             if (display_name(dataset), name) == made_from:
                 try:
-                    split = self.open(index)
+                    split = open_it()
                     example = split.by_id(item.id)
                 except (DatasetError, KeyError):
-                    return None
-                return (example, split) if example.chart == item.chart else None
+                    continue
+                if example.chart == item.chart:
+                    return example, split
         return None
 
 
@@ -130,6 +146,10 @@ def _other_splits(examples: Split, columns: Columns) -> list[str]:
     except DatasetError as error:
         log.warning("%s", error)
         return []
+
+
+def _itself(split: Split) -> Split:
+    return split
 
 
 @lru_cache(maxsize=4)

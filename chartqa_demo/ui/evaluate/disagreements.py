@@ -1,21 +1,28 @@
 """The browser of disagreements: questions of one evaluation by who is right, and one question with its chart."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal
 
 import gradio as gr
 
 from chartqa_demo.data.splits import Example, Split
+from chartqa_demo.engines import Answer, Options
 from chartqa_demo.errors import ChartError
-from chartqa_demo.evaluate.record import ANY, Item, Results, filters, select, sources
+from chartqa_demo.evaluate.record import ANY, DIFFER, Item, Results, filters, select, sources
 from chartqa_demo.evaluate.rules import RULES
+from chartqa_demo.evaluate.tables import heading
+from chartqa_demo.ui.compare.question import MAX_TOKENS, Question
 from chartqa_demo.ui.compare.tab import CompareTab
+from chartqa_demo.ui.compare.tab import Run as CompareRun
+from chartqa_demo.ui.corrections import CorrectionRow, Corrections, Subject, accept_buttons
 from chartqa_demo.ui.evaluate.files import ResultsFolder
 from chartqa_demo.ui.evaluate.scores import item_detail, item_list, no_answers_kept
 from chartqa_demo.ui.events import QUICK, Updates
 from chartqa_demo.ui.markup import PICK_JS
 
 PAGE = 10
+OPTIONS = Options(max_new_tokens=MAX_TOKENS)  # a recorded answer is shown as it ended
 EVERY = "every"  # a filter that lets everything through
 
 # On a phone the chosen question lies below the list.
@@ -37,11 +44,19 @@ class Disagreements:
     example_of: the example an item was made from and its split, None where this page cannot open its data set.
     """
 
-    def __init__(self, folder: ResultsFolder, compare: CompareTab, tabs: gr.Tabs, example_of: FindExample) -> None:
+    def __init__(
+        self,
+        folder: ResultsFolder,
+        compare: CompareTab,
+        tabs: gr.Tabs,
+        example_of: FindExample,
+        corrections: Corrections,
+    ) -> None:
         self.folder = folder
         self.compare = compare
         self.tabs = tabs
         self.example_of = example_of
+        self.corrections = corrections
         self.lay_out()
 
     def lay_out(self) -> None:
@@ -88,11 +103,16 @@ class Disagreements:
                 )
                 self.detail = gr.HTML(elem_id="evaluation-item", apply_default_css=False)
                 self.open_button = gr.Button("Open in Compare", interactive=False, elem_id="open-in-compare", size="sm")
+                self.correct = CorrectionRow(self.corrections, (), "evaluate")
+                self.subject = gr.State(None)
         self.first = gr.State(0)
         self.listed = gr.State(())
         self.picked = gr.State("")
         self.list_outputs = [self.first, self.listed, self.items, self.earlier, self.later]
-        self.detail_outputs = [self.picked, self.chart, self.detail, self.open_button]
+        self.detail_outputs = [
+            *(self.picked, self.chart, self.detail, self.open_button),
+            *(self.subject, self.correct.accept, self.correct.told, self.correct.answer),
+        ]
         self.outputs = [self.who, self.source, *self.list_outputs, *self.detail_outputs]
 
     def connect(self, shown: gr.Dropdown, rule: gr.Radio, seed: gr.Number) -> None:
@@ -105,6 +125,7 @@ class Disagreements:
         self.later.click(lambda *now: self.turn(PAGE, *now), paging, self.list_outputs, **QUICK)
         picking = self.items.select(self.pick, [shown, rule, self.listed], self.detail_outputs, **QUICK)
         picking.then(None, js=SCROLL_TO_ITEM, **QUICK)
+        self.correct.connect(self.subject, lambda subject: subject)
         opened = [self.detail, *self.compare.chart_outputs, self.tabs]
         # An answer that still streams in Compare belongs to another chart: it ends, as with any new chart there.
         self.open_button.click(None, cancels=[self.compare.answering], **QUICK)
@@ -114,11 +135,12 @@ class Disagreements:
         """Another evaluation: its filters, its first questions, none of them chosen."""
         results = self.folder.results(name)
         who = filters(results) if results else [("All questions", ANY)]
+        first = DIFFER if results and select(results, rule, DIFFER) else ANY
         known = sources(results) if results else []
         return {
-            self.who: gr.Dropdown(who, value=ANY),
+            self.who: gr.Dropdown(who, value=first),
             self.source: gr.Dropdown([("Any", EVERY), *((source, source) for source in known)], value=EVERY),
-            **self.browse(name, rule, ANY, EVERY, EVERY, "id", seed),
+            **self.browse(name, rule, first, EVERY, EVERY, "id", seed),
             **self.no_item(),
         }
 
@@ -174,7 +196,13 @@ class Disagreements:
             picture = found[0].load_image() if found else None
         except (ChartError, OSError):
             picture = None
+        answers = {title: item.answers.get(arm, "") for arm, title in titles(results).items()}
+        subject = Subject(found[0].load_image, item.question, item.gold, answers) if found and picture else None
         return {
+            self.subject: subject,
+            self.correct.accept: accept_buttons(tuple(answers) if subject else ()),
+            self.correct.told: "",
+            self.correct.answer: "",
             self.picked: item.id,
             self.chart: gr.Image(picture, visible=picture is not None),
             self.detail: item_detail(item, rule, titles(results), chart_shown=picture is not None),
@@ -184,6 +212,10 @@ class Disagreements:
     def no_item(self) -> Updates:
         """No question is chosen."""
         return {
+            self.subject: None,
+            self.correct.accept: accept_buttons(()),
+            self.correct.told: "",
+            self.correct.answer: "",
             self.picked: "",
             self.chart: gr.Image(None, visible=False),
             self.detail: item_detail(None, RULES[0], {}),
@@ -191,18 +223,32 @@ class Disagreements:
         }
 
     def open_in_compare(self, name: str | None, picked: str) -> Updates:
-        """The chosen question's chart in the Compare tab, with the question typed in."""
+        """The chosen question in the Compare tab: its chart, and the answers that are known already."""
         results = self.folder.results(name)
         item = _item(results, picked)
         found = self.example_of(results, item) if results and item else None
-        if found is None:
+        if found is None or results is None or item is None:
             return self.no_item()
-        return {**self.compare.open_example(*found), self.tabs: gr.Tabs(selected="compare")}
+        updates = self.compare.open_example(*found)
+        if chart := updates.get(self.compare.chart):
+            asked = Question(
+                Path(chart.file), item.question, item.gold, chart.source, chart_name=chart.name, options=OPTIONS
+            )
+            told = f"From the evaluation of {results.settings.get('date')}, with {heading(results.settings)}."
+            answers = tuple(_recorded(item, arm.key, told) for arm in self.compare.engine.arms)
+            updates |= self.compare.show(CompareRun(asked, answers, "done"), "The recorded answers are shown.")
+        return {**updates, self.tabs: gr.Tabs(selected="compare")}
 
 
 def titles(results: Results | None) -> dict[str, str]:
     """arm key -> what a reader knows it as."""
     return {key: str(arm["title"]) for key, arm in results.settings["arms"].items()} if results else {}
+
+
+def _recorded(item: Item, arm: str, told: str) -> Answer:
+    if arm not in item.answers:
+        return Answer(arm, error=item.failures.get(arm, "This arm was not asked in that evaluation."), done=True)
+    return Answer(arm, item.answers[arm], item.tokens.get(arm, 0), done=True, recorded=told)
 
 
 def _item(results: Results | None, example_id: str) -> Item | None:

@@ -6,6 +6,7 @@ not be passed on, only the scores are there.
 
 import json
 import logging
+import re
 import tempfile
 from dataclasses import asdict
 from functools import lru_cache
@@ -21,17 +22,22 @@ from chartqa_demo.ui.spreadsheet import as_csv
 log = logging.getLogger(__name__)
 
 
-class ResultsFolder:
-    """The evaluations in `root`, by the file name of their record, or of their scores where that is all."""
+PRIVATE_RECORD = re.compile(r"upload-[0-9a-f]{32}-[0-9a-f]{8}\.jsonl")
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+
+class ResultsFolder:
+    """The evaluations in `root`, by the file name of their record, or of their scores where that is all; private: where
+    the records of uploads lie, for those who know their names."""
+
+    def __init__(self, root: Path, private: Path) -> None:
+        self.root, self.private = root, private
         self.downloads = Path(tempfile.mkdtemp(prefix="chartqa-results-"))
 
-    def names(self) -> list[tuple[str, str]]:
-        """(what a reader sees, file name) of every evaluation, the newest first."""
+    def names(self, secret: str = "") -> list[tuple[str, str]]:
+        """(what a reader sees, file name) of every evaluation, the newest first; secret: of the reader's own upload."""
         found: dict[str, tuple[float, str, str]] = {}
-        for path in [*self.root.glob("*.json"), *self.root.glob("*.jsonl")]:
+        own = self.private.glob(f"upload-{secret}-*.jsonl") if secret else ()
+        for path in [*self.root.glob("*.json"), *self.root.glob("*.jsonl"), *own]:
             try:
                 settings, asked = _settings_of(path)
                 title = f"{heading(settings)} ({asked:,} asked, {settings.get('date')})"
@@ -44,8 +50,12 @@ class ResultsFolder:
         """The file of that name, None where the folder holds none."""
         if not isinstance(name, str) or Path(name).name != name or Path(name).suffix not in (".json", ".jsonl"):
             return None
-        path = self.root / name
+        path = self.place(name)
         return path if path.is_file() else None
+
+    def place(self, name: str) -> Path:
+        """Where the file of that name is or will be."""
+        return (self.private if PRIVATE_RECORD.fullmatch(name) else self.root) / name
 
     def results(self, name: str | None) -> Results | None:
         """The answers of an evaluation; None where only its scores are kept, or nothing of that name."""

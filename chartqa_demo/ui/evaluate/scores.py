@@ -6,12 +6,15 @@ Every text passes `escape` here, once; figures and signs say in words what their
 from collections.abc import Mapping, Sequence
 from html import escape
 
+from chartqa_demo.data.splits import Example
 from chartqa_demo.evaluate.record import ALL, GROUPS, Item
 from chartqa_demo.evaluate.rules import RULE_NOTES, RULES, best_verdict, standing
+from chartqa_demo.evaluate.run import Progress
 from chartqa_demo.evaluate.statistics import Score
 from chartqa_demo.evaluate.tables import Column, Figures, accuracy_table, as_html, heading
 from chartqa_demo.ui.markup import sign, verdict
 
+LAST_ANSWERED = 3  # shown while an evaluation runs
 GROUP_TITLES = {"human": "Human questions", "machine": "Machine questions", ALL: "All questions"}
 
 
@@ -47,6 +50,21 @@ def item_list(
     )
     last = first + len(items) - 1
     return f'<div class="items"><p class="meta">{first:,} to {last:,} of {total:,} questions</p><ol>{rows}</ol></div>'
+
+
+def under_way(asking: Sequence[Example], state: Progress, rule: str, when_left: str) -> str:
+    """What is asked at this moment, what was answered last, and what happens when the visitor leaves."""
+    told = ""
+    if asking:
+        more = f" and {len(asking) - 1} more" if len(asking) > 1 else ""
+        told = f'<p class="asking">Asking “{escape(_cut(asking[0].question))}”{more}</p>'
+    titles = {key: str(arm["title"]) for key, arm in state.results.settings["arms"].items()}
+    last = "".join(
+        f'<li><span class="question">{escape(_cut(item.question))}</span> '
+        f'<span class="answers">{_short_answers(item, rule, titles)}</span></li>'
+        for item in state.new[-LAST_ANSWERED:]
+    )
+    return f'<div class="items under-way">{told}<p class="meta">{escape(when_left)}</p><ol>{last}</ol></div>'
 
 
 def no_answers_kept() -> str:

@@ -1,43 +1,55 @@
 """The Evaluate tab: measure the arms on a split, read scores and tests, and look at where they disagree.
 
-A run lives on disk (`evaluate.run`): Stop, a closed tab or a restart lose nothing, and Start with the same settings
-goes on. What is shown is always computed from a file of results, so another scorer asks the model nothing.
+A run lives in a thread (`running`) and on disk (`evaluate.run`): a reload looks at it again, Stop or a restart lose
+nothing, and Start with the same settings goes on. What is shown is always computed from a file of results, so another
+scorer asks the model nothing.
 """
 
-import logging
-import os
-import threading
-from collections.abc import Iterator
+import secrets
+from collections.abc import Callable, Iterator, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from chartqa_demo.data.splits import Split
+from chartqa_demo.data.splits import Example, Split
+from chartqa_demo.data.uploads import ENDINGS
 from chartqa_demo.engines import Engine, Options
-from chartqa_demo.errors import DatasetError, EngineError, EvaluationError, ResultsError
+from chartqa_demo.errors import DatasetError, EvaluationError
+from chartqa_demo.evaluate.record import Item, Results
 from chartqa_demo.evaluate.rules import RULES
 from chartqa_demo.evaluate.run import Progress, model_name, run
 from chartqa_demo.evaluate.tables import figures_of
-from chartqa_demo.settings import Settings
+from chartqa_demo.settings import Settings, on_zerogpu
 from chartqa_demo.ui.compare.tab import CompareTab
-from chartqa_demo.ui.evaluate.choices import SIZES, Choice, Choices
+from chartqa_demo.ui.corrections import Corrections
+from chartqa_demo.ui.evaluate.choices import SIZES, UPLOAD, Choices
 from chartqa_demo.ui.evaluate.disagreements import Disagreements
 from chartqa_demo.ui.evaluate.files import ResultsFolder
-from chartqa_demo.ui.evaluate.scores import scores_section
+from chartqa_demo.ui.evaluate.running import Run, Running
+from chartqa_demo.ui.evaluate.scores import scores_section, under_way
+from chartqa_demo.ui.evaluate.uploads import Uploads
 from chartqa_demo.ui.events import PRIVATE, QUICK, Updates
 from chartqa_demo.ui.markup import notice, progress_bar
 
-CHUNK_S = 20.0  # seconds of the model per batch: what ZeroGPU lends at once, and what a visitor of Compare waits
+FIRST_BATCH = 2  # questions: on a CPU, too, something moves within seconds
+CHUNK_S = 5.0  # seconds of the model per batch, for which a visitor of Compare may wait
+LENT_S = 20.0  # the same on ZeroGPU, where every visitor has a GPU of their own and each start of one costs
+AWAY_S = 60.0  # on ZeroGPU: how long a run uses up the quota of a visitor who has left
 
-log = logging.getLogger(__name__)
+
+OWN_NOTE = (
+    '<p class="cost">A ZIP, or a CSV or JSONL with its pictures: columns image, query and label, at most 20 MB a file. '
+    "Nobody else sees them; they are deleted when you have left.</p>"
+)
 
 
 class EvaluateTab:
     """The tab's components, and what happens when a visitor uses them. Built inside the context of `page`.
 
-    `compare` and `tabs` are where "Open in Compare" leads.
+    `compare` and `tabs` are where "Open in Compare" leads; `corrections` keeps what is said to be right here;
+    `visitor` tells one browser from another.
     """
 
     def __init__(
@@ -48,17 +60,21 @@ class EvaluateTab:
         examples: Split,
         compare: CompareTab,
         tabs: gr.Tabs,
+        corrections: Corrections,
+        visitor: gr.BrowserState,
     ) -> None:
         self.engine = engine
         self.options = Options(max_new_tokens=settings.max_new_tokens)
         self.choices = Choices(engine, settings, examples)
-        self.folder = ResultsFolder(Path(settings.results_dir))
-        self.running = threading.Lock()  # one evaluation at a time: two would halve each other's speed
-        self.stops: dict[str, threading.Event] = {}  # by visitor
+        self.lent = on_zerogpu()
+        self.running = Running(AWAY_S if self.lent else None)
+        self.uploads = Uploads(in_use=lambda visitor: self.running.of(visitor) is not None)
+        self.folder = ResultsFolder(Path(settings.results_dir), self.uploads.root)
+        self.visitor = visitor
 
         self.lay_out_settings()
         self.lay_out_scores()
-        self.disagreements = Disagreements(self.folder, compare, tabs, self.choices.example_of)
+        self.disagreements = Disagreements(self.folder, compare, tabs, self.example_of, corrections)
         self.connect(page)
 
     # What the visitor sees, in the order of reading.
@@ -68,7 +84,7 @@ class EvaluateTab:
         gr.HTML("<h2>Measure the arms on many questions</h2>", apply_default_css=False)
         with gr.Row(elem_id="evaluation-settings"):
             self.charts = gr.Dropdown(
-                self.choices.titles, value=0, label="Charts", elem_id="evaluation-charts", min_width=200
+                self.choices.titles(), value=0, label="Charts", elem_id="evaluation-charts", min_width=200
             )
             self.size = gr.Dropdown(
                 [*((f"{size:,}", size) for size in SIZES), ("All", 0)],
@@ -81,6 +97,19 @@ class EvaluateTab:
                 ["any", "human", "machine"], value="any", label="Written by", elem_id="evaluation-kind", min_width=110
             )
             self.seed = gr.Number(0, label="Seed", precision=0, elem_id="evaluation-seed", min_width=90)
+        with gr.Row(elem_id="evaluation-own"):
+            self.upload_button = gr.UploadButton(
+                "Upload charts of your own",
+                file_count="multiple",
+                file_types=list(ENDINGS),
+                size="sm",
+                elem_id="evaluation-upload",
+                min_width=200,
+            )
+            self.forget_button = gr.Button(
+                "Delete my upload", size="sm", visible="hidden", elem_id="evaluation-forget", min_width=140
+            )
+        self.own_note = gr.HTML(OWN_NOTE, elem_id="evaluation-own-note", apply_default_css=False)
         self.arms = gr.CheckboxGroup(
             [(arm.title, arm.key) for arm in self.engine.arms],
             value=[arm.key for arm in self.engine.arms if self.choices.serves(arm)],
@@ -126,22 +155,21 @@ class EvaluateTab:
 
     def connect(self, page: gr.Blocks) -> None:
         """The events. What belongs to one visitor is in states; what all share is on disk."""
-        chosen = [self.charts, self.size, self.kind, self.seed, self.arms]
+        chosen = [self.charts, self.size, self.kind, self.seed, self.arms, self.visitor]
         browser = self.disagreements
         shown = [self.shown, self.scores, self.csv_button, self.json_button, *browser.outputs]
+        moving = [self.notice, self.progress, self.start_button, self.stop_button, self.cost, *shown]
 
         # Not in the queue of Compare: the engine's own lock lets a visitor's question pass between two batches.
-        self.start_button.click(
-            self.start,
-            [*chosen, self.rule],
-            [self.notice, self.progress, self.start_button, self.stop_button, self.cost, *shown],
-            concurrency_limit=None,
-            **PRIVATE,
-        )
-        self.stop_button.click(self.stop, None, self.stop_button, **QUICK)
-        changes = [one.change for one in chosen]
+        queued: dict[str, Any] = {"concurrency_limit": None, **PRIVATE}
+        self.start_button.click(self.start, [*chosen, self.rule], moving, **queued)
+        self.stop_button.click(self.stop, self.visitor, self.stop_button, **QUICK)
+        changes = [one.change for one in chosen[:-1]]
         gr.on(changes, self.estimate, chosen, self.cost, trigger_mode="always_last", **QUICK)
-        self.shown.input(self.show, [self.shown, self.rule, self.seed], shown, **QUICK)
+        own = [self.notice, self.charts, self.size, self.forget_button, self.own_note]
+        self.upload_button.upload(self.upload, [self.upload_button, self.visitor], own, preprocess=False, **PRIVATE)
+        self.forget_button.click(self.forget, self.visitor, own, **QUICK)
+        self.shown.input(self.show, [self.shown, self.rule, self.seed, self.visitor], shown, **QUICK)
         browser.connect(self.shown, self.rule, self.seed)
         self.rule.input(
             self.rescore,
@@ -149,88 +177,143 @@ class EvaluateTab:
             [self.scores, *browser.list_outputs, browser.detail],
             **QUICK,
         )
-        opening = page.load(self.greet, self.rule, shown, **QUICK)
+        greeted = [self.visitor, self.charts, self.forget_button, self.own_note, *shown]
+        opening = page.load(self.greet, [self.visitor, self.rule], greeted, **QUICK)
         opening.then(self.estimate, chosen, self.cost, **QUICK)  # of what is chosen by then
+        opening.then(self.look_again, [*chosen, self.rule], moving, **queued)
+        page.unload(self.leave)
 
     def start(
-        self, charts: int, size: int, kind: str, seed: float, arms: list[str], rule: str, request: gr.Request
+        self, charts: int, size: int, kind: str, seed: float, arms: list[str], visitor: str, rule: str
     ) -> Iterator[Updates]:
-        """Run or go on, and show the scores after every batch, until it ends, Stop is pressed, or the tab closes."""
+        """Run or go on, and show the scores after every batch, until it ends or Stop is pressed."""
+        upload = self.uploads.of(visitor)
         try:
-            choice = self.choices.read(charts, size, kind, seed, arms)
+            choice = self.choices.read(charts, size, kind, seed, arms, upload.split if upload else None)
         except (EvaluationError, DatasetError) as error:
             yield {self.notice: notice(str(error))}
             return
-        if not self.running.acquire(blocking=False):
+        name = choice.file_name(self.engine)
+        if charts == UPLOAD and upload:
+            name = upload.record(name)
+        following = self.running.start(choice, name, visitor, self.states)
+        if following is None:
             busy = "Another evaluation is running. Wait until it ends; its answers are kept and can be looked at below."
             yield {self.notice: notice(busy)}
             return
-        visitor = str(request.session_hash)
-        self.stops[visitor] = threading.Event()
-        failed = ""
-        try:
-            yield from self.measure(choice, rule, self.stops[visitor])
-        except (EvaluationError, ResultsError, EngineError) as error:
-            failed = str(error)
-        except OSError as error:
-            log.exception("An evaluation failed")
-            failed = f"The evaluation cannot go on: {error}."
-        finally:
-            self.stops.pop(visitor, None)
-            self.running.release()
-        yield {
-            self.start_button: gr.Button(interactive=True),
-            self.stop_button: gr.Button(interactive=False),
-            self.cost: self.estimate(charts, size, kind, seed, arms),
-            **({self.notice: notice(failed), self.progress: ""} if failed else {}),
-        }
+        yield from self.follow(following, rule)
+        yield {self.cost: self.estimate(charts, size, kind, seed, arms, visitor)}
 
-    def measure(self, choice: Choice, rule: str, stop: threading.Event) -> Iterator[Updates]:
-        """The updates of one run; the caller holds `running`. Raises what `evaluate.run` does."""
+    def look_again(
+        self, charts: int, size: int, kind: str, seed: float, arms: list[str], visitor: str, rule: str
+    ) -> Iterator[Updates]:
+        """After a reload: the visitor's run, if it still goes on."""
+        yield {self.notice: gr.skip()}  # a generator without a value would empty all outputs
+        if following := self.running.of(visitor):
+            yield from self.follow(following, rule)
+            yield {self.cost: self.estimate(charts, size, kind, seed, arms, visitor)}
+
+    def states(self, now: Run, asking: Callable[[Sequence[Example]], None]) -> Iterator[Progress]:
+        """The states of one run."""
+        return run(
+            self.engine,
+            now.choice.examples,
+            now.choice.arms,
+            self.options,
+            self.folder.place(now.file_name),
+            now.stop,
+            about=now.choice.about(),
+            chunk_s=LENT_S if self.lent else CHUNK_S,
+            first=FIRST_BATCH,
+            asking=asking,
+        )
+
+    def follow(self, now: Run, rule: str) -> Iterator[Updates]:
+        """The updates of one run, from where it stands to its end."""
+        total = len(now.choice.examples)
         yield {
             self.notice: notice(""),
-            self.progress: progress_bar("Opening the charts.", 0, len(choice.examples)),
+            self.progress: progress_bar("Opening the charts.", 0, total),
             self.start_button: gr.Button(interactive=False),
             self.stop_button: gr.Button(interactive=True),
         }
-        path = self.folder.root / choice.file_name(self.engine)
-        done, total = 0, len(choice.examples)
-        for state in run(
-            self.engine,
-            choice.examples,
-            choice.arms,
-            self.options,
-            path,
-            stop,
-            about=choice.about(),
-            chunk_s=CHUNK_S,
-        ):
+        before, done = None, 0
+        for _ in now.watch():
+            state = now.state
+            if state is None:
+                continue
             done = state.done
+            told = progress_bar(_told(state, now), done, total) + under_way(now.asking, state, rule, self.when_left)
             yield {
-                self.progress: progress_bar(_told(state, stop), done, total),
-                self.scores: scores_section(figures_of(state.results, ()), rule),
+                self.progress: told,
+                **({self.scores: scores_section(figures_of(state.results, ()), rule)} if state is not before else {}),
             }
+            before = state
         told = f"Done: {done:,} questions."
         if done < total:
             told = f"Stopped after {done:,} of {total:,} questions. Start with the same settings goes on."
         yield {
-            self.progress: progress_bar(told, done, total),
-            **self.show(path.name, rule, choice.seed),
+            self.notice: notice(now.failed),
+            self.progress: "" if now.failed else progress_bar(told, done, total),
+            self.start_button: gr.Button(interactive=True),
+            self.stop_button: gr.Button(interactive=False),
+            **({} if now.failed else self.show(now.file_name, rule, now.choice.seed, now.owner)),
         }
 
-    def stop(self, request: gr.Request) -> gr.Button:
+    @property
+    def when_left(self) -> str:
+        """What closing the tab does."""
+        if self.lent:
+            return "When you close this tab, it stops after a minute and keeps its answers; a reload looks at it again."
+        return "You can close this tab: the evaluation goes on here, and opening the page again shows it."
+
+    def stop(self, visitor: str) -> gr.Button:
         """End this visitor's run after the batch at hand."""
-        if event := self.stops.get(str(request.session_hash)):
-            event.set()
+        if now := self.running.of(visitor):
+            now.stop.set()
         return gr.Button(interactive=False)
 
-    def estimate(self, charts: int, size: int, kind: str, seed: float, arms: list[str]) -> str:
-        """What a run with these settings asks and costs, before it starts."""
+    def upload(self, files: Any, visitor: str, request: gr.Request) -> Updates:
+        """Charts of the visitor's own, chosen at once."""
         try:
-            choice = self.choices.read(charts, size, kind, seed, arms)
+            split = self.uploads.take(visitor, str(request.session_hash), files or [])
+        except DatasetError as error:
+            return {self.notice: notice(str(error))}
+        return {self.notice: notice(""), self.size: 0, **self.offer(split), self.charts: self.charts_of(split, UPLOAD)}
+
+    def forget(self, visitor: str) -> Updates:
+        """Delete the visitor's upload."""
+        if self.running.of(visitor):
+            return {self.notice: notice("Your evaluation is running. Stop it first.")}
+        self.uploads.drop(visitor)
+        return {**self.offer(None), self.charts: self.charts_of(None, 0)}
+
+    def offer(self, split: Split | None) -> Updates:
+        """The upload that is there, or none."""
+        told = f'<p class="cost">{escape(split.note)}</p>' if split else OWN_NOTE
+        return {self.own_note: told, self.forget_button: gr.Button(visible=True if split else "hidden")}
+
+    def charts_of(self, split: Split | None, value: int) -> gr.Dropdown:
+        """The choice of charts, with the visitor's upload."""
+        return gr.Dropdown(self.choices.titles(split), value=value)
+
+    def leave(self, request: gr.Request) -> None:
+        """A tab was closed."""
+        self.uploads.leave(str(request.session_hash))
+
+    def example_of(self, results: Results, item: Item) -> tuple[Example, Split] | None:
+        """See `Choices.example_of`."""
+        return self.choices.example_of(results, item, [one.split for one in list(self.uploads.kept.values())])
+
+    def estimate(self, charts: int, size: int, kind: str, seed: float, arms: list[str], visitor: str) -> str:
+        """What a run with these settings asks and costs, before it starts."""
+        upload = self.uploads.of(visitor)
+        try:
+            choice = self.choices.read(charts, size, kind, seed, arms, upload.split if upload else None)
         except (EvaluationError, DatasetError) as error:
             return f'<p class="cost">{escape(str(error))}</p>'
-        record = self.folder.results(choice.file_name(self.engine))
+        name = choice.file_name(self.engine)
+        record = self.folder.results(upload.record(name) if charts == UPLOAD and upload else name)
         done, count = len(record.items) if record else 0, len(choice.examples)
         told = f"{count:,} questions to {len(choice.arms)} {'arm' if len(choice.arms) == 1 else 'arms'}"
         told += f", {done:,} of them asked already" if done else ""
@@ -241,24 +324,32 @@ class EvaluateTab:
             told += ". How long it takes shows after the first batch."
         else:
             told += f": about {_duration((count - done) * each)}, as this model took {each:.2g} s per question before."
-        if os.environ.get("SPACES_ZERO_GPU"):
+        if self.lent:
             told += (
-                f" The GPU is lent for about {CHUNK_S:.0f} s at a time, which counts against your daily quota; when "
+                f" The GPU is lent for about {LENT_S:.0f} s at a time, which counts against your daily quota; when "
                 "that is used up, Start goes on another day."
             )
         return f'<p class="cost">{escape(told)}</p>'
 
-    def greet(self, rule: str) -> Updates:
-        """The newest results on this machine, when the page opens."""
-        names = self.folder.names()
-        return self.show(names[0][1] if names else None, rule, 0)
+    def greet(self, visitor: str, rule: str, request: gr.Request) -> Updates:
+        """The newest results on this machine, and the visitor's own upload, when the page opens."""
+        visitor = visitor if isinstance(visitor, str) and len(visitor) == 32 else secrets.token_hex(16)
+        self.uploads.arrive(visitor, str(request.session_hash))
+        upload = self.uploads.of(visitor)
+        names = self.folder.names(upload.secret if upload else "")
+        return {
+            self.visitor: visitor,
+            **({**self.offer(upload.split), self.charts: self.charts_of(upload.split, UPLOAD)} if upload else {}),
+            **self.show(names[0][1] if names else None, rule, 0, visitor),
+        }
 
-    def show(self, name: str | None, rule: str, seed: float | None) -> Updates:
+    def show(self, name: str | None, rule: str, seed: float | None, visitor: str) -> Updates:
         """The scores, downloads and questions of one evaluation on disk."""
+        upload = self.uploads.of(visitor)
         name = name if self.folder.path(name) else None
         csv_file, json_file = self.folder.write_downloads(name)
         return {
-            self.shown: gr.Dropdown(self.folder.names(), value=name),
+            self.shown: gr.Dropdown(self.folder.names(upload.secret if upload else ""), value=name),
             self.scores: scores_section(self.folder.figures(name, rule), rule),
             self.csv_button: gr.DownloadButton(value=csv_file, interactive=csv_file is not None),
             self.json_button: gr.DownloadButton(value=json_file, interactive=json_file is not None),
@@ -273,11 +364,11 @@ class EvaluateTab:
         }
 
 
-def _told(state: Progress, stop: threading.Event) -> str:
+def _told(state: Progress, now: Run) -> str:
     told = f"{state.done:,} of {state.total:,} questions"
     if state.results.errors:
         told += f", {len(state.results.errors):,} of them failed"
-    if stop.is_set():
+    if now.stop.is_set():
         return f"{told}. Stopping."
     return told + ("." if state.eta_s is None else f", about {_duration(state.eta_s)} left.")
 

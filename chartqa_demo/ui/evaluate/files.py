@@ -29,8 +29,8 @@ class ResultsFolder:
     """The evaluations in `root`, by the file name of their record, or of their scores where that is all; private: where
     the records of uploads lie, for those who know their names."""
 
-    def __init__(self, root: Path, private: Path) -> None:
-        self.root, self.private = root, private
+    def __init__(self, root: Path, private: Path | None = None) -> None:
+        self.root, self.private = root, private or root
         self.downloads = Path(tempfile.mkdtemp(prefix="chartqa-results-"))
 
     def names(self, secret: str = "") -> list[tuple[str, str]]:

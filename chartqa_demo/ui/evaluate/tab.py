@@ -107,7 +107,7 @@ class EvaluateTab:
                 min_width=200,
             )
             self.forget_button = gr.Button(
-                "Delete my upload", size="sm", visible="hidden", elem_id="evaluation-forget", min_width=140
+                "Delete my upload", size="sm", interactive=False, elem_id="evaluation-forget", min_width=140
             )
         self.own_note = gr.HTML(OWN_NOTE, elem_id="evaluation-own-note", apply_default_css=False)
         self.arms = gr.CheckboxGroup(
@@ -291,7 +291,7 @@ class EvaluateTab:
     def offer(self, split: Split | None) -> Updates:
         """The upload that is there, or none."""
         told = f'<p class="cost">{escape(split.note)}</p>' if split else OWN_NOTE
-        return {self.own_note: told, self.forget_button: gr.Button(visible=True if split else "hidden")}
+        return {self.own_note: told, self.forget_button: gr.Button(interactive=split is not None)}
 
     def charts_of(self, split: Split | None, value: int) -> gr.Dropdown:
         """The choice of charts, with the visitor's upload."""

@@ -41,7 +41,7 @@ from train.progress import (
     step_of,
     trained,
 )
-from train.publish.card import write_card
+from train.publish.card import Run, write_card
 from train.publish.push import RESULTS, PublishError, push, repository
 from train.publish.scoring import accuracy, answering, draw_rows, gain, training_engine
 from train.recipe import Recipe, with_packaged_config
@@ -222,7 +222,7 @@ def fine_tune(  # noqa: PLR0912, PLR0915 (a run is one story, told from top to b
     scores = {arm.key: results.score(arm.key, "canonical") for arm in ARMS}
     contract = replace(contract, scores={arm: round(100 * (one.accuracy or 0), 2) for arm, one in scores.items()})
     figures = figures_of(results)
-    write_card(output, contract, figures, data, run_command(output))
+    write_card(output, contract, figures, data, Run(recipe, args, base.model.config.model_type, run_command(output)))
     contract.save(output)  # last: scores in it say that the card is ours, and PEFT's own is gone
     print(rule_as_text(figures, "canonical"))
     print("Gain:", gain(results))

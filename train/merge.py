@@ -208,10 +208,8 @@ def _asking(contract: Contract | None) -> list[str]:
             "With this system message, which stood in front of every training question:",
             "\n".join(f"    {line}" for line in contract.system.splitlines()),
         ]
-    least, most = contract.min_pixels, contract.max_pixels
-    if least or most:
-        limits = [f"at least {least:,}"] * bool(least) + [f"at most {most:,}"] * bool(most)
-        told.append(f"It was trained on charts of {' and '.join(limits)} pixels; the processor here keeps to that.")
+    if contract.pixels:
+        told.append(f"It was trained on charts of {contract.pixels}; the processor here keeps to that.")
     return told
 
 

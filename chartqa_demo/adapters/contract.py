@@ -33,6 +33,13 @@ class Contract:
     versions: dict[str, str] = field(default_factory=dict)
     scores: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def pixels(self) -> str:
+        """The limits in words, "at least 3,136 and at most 50,176 pixels"; "" for none."""
+        sides = (("at least", self.min_pixels), ("at most", self.max_pixels))
+        told = " and ".join(f"{side} {limit:,}" for side, limit in sides if limit)
+        return f"{told} pixels" if told else ""
+
     def save(self, folder: Path) -> Path:
         """Write the contract into the adapter's folder."""
         path = folder / CONTRACT_FILE

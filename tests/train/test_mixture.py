@@ -1,13 +1,18 @@
-"""A recipe may train on several data sets by weight; the bundled adapter's own does, for two steps here."""
+"""A recipe may train on several data sets by weight, the bundled adapter's own does, for two steps here; and a card
+says of a run what was done."""
 
 import json
 from pathlib import Path
 
 import pytest
+from datasets import Dataset
 from train_fixtures import ROOT, table, write_charts, write_config
 
-from train.__main__ import main
-from train.data import DataError, shares, shown, train_examples
+from chartqa_demo.adapters.contract import Contract
+from chartqa_demo.evaluate.tables import figures_of_summary
+from train.__main__ import main, parse
+from train.data import Data, DataError, shares, shown, train_examples
+from train.publish.card import Run, write_card
 from train.recipe import Recipe
 
 pytest_plugins = ("train_fixtures",)
@@ -62,3 +67,46 @@ def test_like_sizes_do_not_go_with_a_mixture(
     command = write_config(tmp_path, tiny_base, charts, mixture=["dataset=2", "generated=1"], like_sizes=True)
     assert main(command) == 2
     assert "like_sizes" in capsys.readouterr().err
+
+
+def card(
+    folder: Path, base: str = "bundled", model_type: str = "qwen2_vl", data: Data | None = None, *flags: str
+) -> str:
+    """The card of a run with these flags; its figures are those of the README."""
+    recipe, args, _ = parse(["--model_name_or_path", "bundled", "--use_peft", "--output_dir", str(folder), *flags])
+    measured = json.loads((ROOT / "results" / "bundled--chartqa-test-all.json").read_text(encoding="utf-8"))
+    data = data or Data("ann/charts", Dataset.from_dict({"number": [1, 2]}), Dataset.from_dict({}), [], "train", "test")
+    contract = Contract(base, "One line.\nAnother.", max_pixels=9000, seed=args.seed)
+    return write_card(
+        folder, contract, figures_of_summary(measured), data, Run(recipe, args, model_type, "run")
+    ).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ([], "with the loss on the answers alone, seed 42"),
+        (["--completion_only_loss", "true"], "with the loss on the answers alone"),
+        (["--completion_only_loss", "false"], "with the loss on the prompts and the answers"),
+        (["--loss_type", "dft"], "with the loss (dft) on the answers alone"),
+        (["--seed", "7"], "seed 7"),
+        (["--train_sample", "2"], "drawn with seed 42, with the loss"),
+        (["--dataset", "ann/charts"], "datasets:\n- ann/charts\n"),
+        (["--dataset", "ann/charts", "--mixture", "ann/more=1", "dataset=2"], "datasets:\n- ann/more\n- ann/charts\n"),
+        (["--dataset", "ann/charts", "--mixture", "generated=1", "ann/more=1"], "datasets:\n- ann/more\n"),
+    ],
+    ids=str,
+)
+def test_the_card_says_what_the_run_did(flags: list[str], told: str, tmp_path: Path) -> None:
+    assert told in card(tmp_path, "bundled", "qwen2_vl", None, "--use_cpu", "--bf16", "false", *flags)
+
+
+def test_the_card_says_of_the_base_and_the_charts_what_is_true_of_them(tmp_path: Path) -> None:
+    flags = "--use_cpu", "--bf16", "false"
+    ours = card(tmp_path, "bundled", "qwen2_vl", None, *flags)
+    assert "license: apache-2.0" in ours and "- qwen2-vl" in ours and "a small demonstration model" in ours
+    other = card(tmp_path, "ann/llama-vision", "mllama", None, *flags)
+    for untrue in ("apache", "Apache", "qwen", "small demonstration", "ChartQA's way", "language: en", "0 to "):
+        assert untrue not in other.partition("## Measured")[0] + other.partition("## How it was made")[2]
+    assert "- mllama" in other and "The licence of the base model holds" in other
+    assert "It was shown charts of at most 9,000 pixels" in other and "> One line.\n> Another." in other

@@ -1,19 +1,29 @@
 """The model card of an adapter, written from its contract and its results file; no figure in it is typed by hand."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCardData
+from trl import SFTConfig
 
+from chartqa_demo.adapters.check import is_named
 from chartqa_demo.adapters.contract import Contract
 from chartqa_demo.data.names import questions_title
 from chartqa_demo.evaluate.record import ALL
 from chartqa_demo.evaluate.rules import RULE_NOTES
 from chartqa_demo.evaluate.tables import Figures, accuracy_table, as_markdown, questions_of, rule_columns
+from chartqa_demo.settings import HUB_BASE
 from chartqa_demo.space.hub import HUB_ID
-from train.data import Data
+from train.data import DATASET, Data, shares
 from train.publish.push import BUNDLED
+from train.recipe import GENERATED, Recipe
 
 RULES_SHOWN = ("canonical", "tolerant")
+APACHE = (
+    BUNDLED,
+    HUB_BASE,
+    "Qwen/Qwen2-VL-2B-Instruct",
+)  # bases under Apache-2.0 by their own cards; others say theirs
 
 CARD = """---
 {metadata}
@@ -21,7 +31,7 @@ CARD = """---
 
 # {name}
 
-A LoRA adapter that answers questions about charts in ChartQA's way: a word, a number, a short phrase.
+A LoRA adapter that answers questions about charts {way}.
 It stands on {base} and changes the language model only; the vision tower is the base's.
 
 ## Measured
@@ -47,7 +57,7 @@ It stands on {base} and changes the language model only; the vision tower is the
 ## How to use it
 
 With the system message below; that is how it was trained, and it is also in `chartqa_contract.json`, which the
-side-by-side demo reads. It was shown charts of {pixels} pixels; others are scaled to that.
+side-by-side demo reads. {pixels}
 
 > {system}
 
@@ -55,7 +65,7 @@ side-by-side demo reads. It was shown charts of {pixels} pixels; others are scal
 
 - The sample above is what was measured, and its intervals are as wide as they are; other charts will score otherwise.
 - The canonical rule forgives 5 % on every number, years included, and forgives no format: "62 %" is wrong for 62.
-- The adapter learned the wording of one data set: it answers shortly even where an explanation would help.
+- The adapter learned the wording of its training data: it answers as they do even where an explanation would help.
 {limits}
 
 ## Licence
@@ -64,11 +74,25 @@ side-by-side demo reads. It was shown charts of {pixels} pixels; others are scal
 """
 
 
-def write_card(folder: Path, contract: Contract, figures: Figures, data: Data, command: str) -> Path:
+@dataclass(frozen=True)
+class Run:
+    """What the card says of a run beside its contract, data and figures. model_type: transformers' name of the base's
+    family; command: the one that started it."""
+
+    recipe: Recipe
+    args: SFTConfig
+    model_type: str
+    command: str
+
+
+def write_card(folder: Path, contract: Contract, figures: Figures, data: Data, run: Run) -> Path:
     """Write README.md, with Hub metadata (model-index included), into the adapter's folder."""
-    trained_on = questions_title(data.name, data.train_split, len(data.train), chartqa=data.chartqa)
+    sample = run.recipe.train_sample
+    trained_on = questions_title(
+        data.name, data.train_split, len(data.train), limit=sample, seed=run.args.seed, chartqa=data.chartqa
+    )
     text = CARD.format(
-        metadata=_metadata(folder.name, contract, figures, data).to_yaml(),
+        metadata=_metadata(folder.name, contract, figures, data, run).to_yaml(),
         name=folder.name,
         base=_base(contract),
         sample=f"On {questions_of(figures.settings)}, held out: greedy answers, accuracy in per cent with its 95 % "
@@ -79,31 +103,54 @@ def write_card(folder: Path, contract: Contract, figures: Figures, data: Data, c
         ),
         comparisons="\n".join(f"- {rule}: {words}" for rule in RULES_SHOWN for words in figures.in_words(rule)),
         rules="\n".join(f"- {rule}: {RULE_NOTES[rule]}" for rule in RULES_SHOWN),
-        trained=f"Trained on {data.mixture or trained_on}, with the loss on the answers alone, seed {contract.seed}.",
-        command=command,
+        way=_way(data),
+        trained=f"Trained on {data.mixture or trained_on}, with the loss {_loss(run.args)}, seed {contract.seed}.",
+        command=run.command,
         versions=", ".join(f"{package} {version}" for package, version in contract.versions.items()) + ".",
-        pixels=" to ".join(f"{limit:,}" for limit in sorted({contract.min_pixels or 0, contract.max_pixels or 0})),
-        system=contract.system,
-        limits=_limits(data),
-        licence="Apache-2.0, as is the base model." + _licence_of_charts(data),
+        pixels=f"It was shown charts of {contract.pixels or 'what sizes its base takes'}; others are scaled to that.",
+        system=contract.system.replace("\n", "\n> "),
+        limits=_limits(contract, data),
+        licence=_licence(contract) + _licence_of_charts(data),
     )
     path = folder / "README.md"
     path.write_text(text, encoding="utf-8")
     return path
 
 
-def _limits(data: Data) -> str:
-    if data.generated:
+def _way(data: Data) -> str:
+    ours = data.chartqa or data.generated
+    return "in ChartQA's way: a word, a number, a short phrase" if ours else f"the way {data.name} answers them"
+
+
+def _loss(args: SFTConfig) -> str:
+    """What TRL takes the loss on: rows of ours are prompt and completion, where its default is the completion."""
+    on = "on the prompts and the answers" if args.completion_only_loss is False else "on the answers alone"
+    return on if args.loss_type == "nll" else f"({args.loss_type}) {on}"
+
+
+def _licence(contract: Contract) -> str:
+    if contract.base in APACHE:
+        return "Apache-2.0, as is the base model."
+    return "The licence of the base model holds, see there; the trainer of this adapter says under which terms it is."
+
+
+def _limits(contract: Contract, data: Data) -> str:
+    if contract.base == BUNDLED:
+        drawn = ", and the charts were drawn by a program" if data.generated else ""
         return (
-            "- The base is a small demonstration model, and the charts were drawn by a program: on charts that people "
-            "publish it is far weaker than a large model."
+            f"- The base is a small demonstration model{drawn}: on charts that people publish it is far weaker than a "
+            "large model."
         )
+    if data.generated:
+        return "- The charts were drawn by a program: on charts that people publish it may be far weaker."
     if data.chartqa:
         return "- ChartQA's charts are in English and from four publishers; its labels hold errors, kept as released."
     return f"- The charts of {data.name} are what it was trained and measured on; on others it may be far weaker."
 
 
 def _licence_of_charts(data: Data) -> str:
+    if data.mixture:
+        return " The training data have terms of their own; these files hold none of them."
     if data.generated:
         return ""
     if data.chartqa:
@@ -111,7 +158,7 @@ def _licence_of_charts(data: Data) -> str:
     return f" The training data, {data.name}, has terms of its own; these files hold none of it."
 
 
-def _metadata(name: str, contract: Contract, figures: Figures, data: Data) -> ModelCardData:
+def _metadata(name: str, contract: Contract, figures: Figures, data: Data, run: Run) -> ModelCardData:
     """Hub metadata; what has no id on the Hub is left out, since the Hub refuses names it cannot resolve."""
     measured = [
         EvalResult(
@@ -127,15 +174,18 @@ def _metadata(name: str, contract: Contract, figures: Figures, data: Data) -> Mo
         for rule in RULES_SHOWN
         if (accuracy := figures.scores[rule]["adapter"][ALL].accuracy) is not None
     ]
+    trained_on = [run.recipe.dataset if name == DATASET else name for name in shares(run.recipe)]
+    if run.recipe.dataset == GENERATED:
+        trained_on = []
     return ModelCardData(
         base_model=contract.base if HUB_ID.fullmatch(contract.base) else None,
         base_model_relation="adapter" if HUB_ID.fullmatch(contract.base) else None,
-        datasets=data.name if HUB_ID.fullmatch(data.name) else None,
-        language="en",
+        datasets=[name for name in trained_on if HUB_ID.fullmatch(name) and is_named(name)] or None,
+        language="en" if data.chartqa or data.generated else None,
         library_name="peft",
-        license="apache-2.0",
+        license="apache-2.0" if contract.base in APACHE else None,
         pipeline_tag="image-text-to-text",
-        tags=["lora", "chart-question-answering", "qwen2-vl"],
+        tags=["lora", "chart-question-answering", run.model_type.replace("_", "-")],
         model_name=name,
         eval_results=measured,
     )

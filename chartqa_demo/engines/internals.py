@@ -48,6 +48,12 @@ def has_adapters(module: Any) -> bool:
     return isinstance(module, LoraLayer)
 
 
+def before_ampere(device: torch.device) -> bool:
+    """torch: whether this is a GPU of NVIDIA's without bfloat16 and without copies beside its work (T4, V100, RTX 2080
+    and older). torch.cuda.is_bf16_supported says yes there, too: it counts what is emulated."""
+    return device.type == "cuda" and torch.version.hip is None and torch.cuda.get_device_capability(device) < (8, 0)
+
+
 def end_failed_capture() -> None:
     """torch: give this GPU's random generator back its own state. A capture that failed leaves it as if the capture
     went on, and no answer could be sampled any more."""

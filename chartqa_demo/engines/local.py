@@ -151,7 +151,8 @@ class LocalEngine:
         arms = [arm for arm in self.arms if self._serves(arm)]
         pixels = self.processor.image_processor.size["longest_edge"]
         longest = pixels // PIXELS_PER_TOKEN + TEXT_TOKENS + self._settings.max_new_tokens
-        self.fast.warm_up([self._name if arm.adapter else "" for arm in arms], longest, pixels)
+        with ReadableFailures():
+            self.fast.warm_up([self._name if arm.adapter else "" for arm in arms], longest, pixels)
         self._tell()
         for _ in self.answer(Image.new("RGB", (800, 600), "white"), "How many?", arms, Options(max_new_tokens=4)):
             pass

@@ -11,7 +11,7 @@ from tiny import chart
 
 from chartqa_demo.arms import ARMS
 from chartqa_demo.engines import Options
-from chartqa_demo.engines.fast import tower
+from chartqa_demo.engines.fast import layers, tower
 from chartqa_demo.engines.fast.layers import Adapted
 from chartqa_demo.engines.fast.steps import Step
 from chartqa_demo.engines.local import LocalEngine, load_local
@@ -75,34 +75,58 @@ def products() -> float:
     return apart
 
 
+def rows_apart() -> float:
+    """How far the kernels lie from torch's operations where rows do not lie side by side, as no layer has them."""
+    from chartqa_demo.engines.fast import kernels
+
+    torch.manual_seed(0)
+    heads = [torch.randn(3, count, 2, 16).transpose(1, 2) for count in (4, 2, 2)]  # heads apart
+    turned = torch.randn(2, 3, 16).transpose(0, 1)  # rows apart, at no one distance
+    cos, sin = turned[..., :16], torch.randn(3, 2, 16)
+    wide = torch.randn(3, 2, 64)
+    keys, slots = [[torch.zeros(3, 2, 5, 16) for _ in range(2)] for _ in range(2)], torch.tensor([0, 2, 4])
+    k, v = (torch.randn(3, 2, 1, 16).transpose(1, 2) for _ in range(2))
+    kernels.store(*keys[0], k, v[..., ::1], slots)
+    layers.store(*keys[1], k, v, slots)
+    pairs = [
+        *zip(kernels.rotated(*heads, cos, sin), layers.rotated(*heads, cos, sin), strict=True),
+        *zip(*keys, strict=True),
+        (kernels.gated(wide[..., ::2], turned[..., None].expand(3, 2, 16, 2).flatten(2)),
+         layers.gated(wide[..., ::2].clone(), turned[..., None].expand(3, 2, 16, 2).flatten(2))),
+        (kernels.gated(turned, turned.flip(-1)), layers.gated(turned.clone(), turned.flip(-1))),
+    ]  # fmt: skip
+    return max((a - b).abs().max().item() for a, b in pairs)
+
+
 def main(base: Path, adapter: Path, another: Path) -> None:
     engine = load_local(Settings(base=str(base), adapter=str(adapter), device="cpu", decode="static"))
     plain, answers = found(engine, adapter)
     engine.use_adapter(str(another))
     plain += stepped(engine)
-    layers: Any = engine.fast.layers
-    held = sum(weight.numel() for weight in layers.base.parameters())
-    layers.fuse()
+    mine: Any = engine.fast.layers
+    held = sum(weight.numel() for weight in mine.base.parameters())
+    assert mine.fuse() == {}
     tower.HOST_BOUND = 0
     engine.fast.tower.fuse()
     changed = stepped(engine)  # the other adapter first, so that each takes the other's place in the joint weights
     fused, fused_answers = found(engine, adapter)
     fused += changed
-    riding, joined = sum(joint.adapter is not None for joint in layers._joint.values()), dict(layers._joint)
-    layers._joint.clear()  # as with quantised weights, which cannot be joined
+    riding, joined = sum(joint.adapter is not None for joint in mine._joint.values()), dict(mine._joint)
+    mine._joint.clear()  # as with quantised weights, which cannot be joined
     step, loose = started(engine)
     with torch.inference_mode():
         loose.append(engine.fast.decoder.next(step, torch.tensor([3, 4, 5])).clone())
     plain, fused = [*plain, *plain[:3]], [*fused, *loose]
     told = {
         "products_apart": products(),
+        "rows_apart": rows_apart(),
         "apart": max((a - b).abs().max().item() for a, b in zip(plain, fused, strict=True)),
         "size": max(a.abs().max().item() for a in plain),
         "plain": answers,
         "fused": fused_answers,
         "joined": len(joined),
         "riding": riding,
-        "held": held == sum(weight.numel() for weight in layers.base.parameters()),
+        "held": held == sum(weight.numel() for weight in mine.base.parameters()),
         "parts_of_one": all(
             first.weight.untyped_storage().data_ptr() == joint.weight.untyped_storage().data_ptr()
             for first, joint in joined.items()

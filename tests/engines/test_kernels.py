@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,13 @@ from tiny import build_tiny_adapter, chart, last
 
 from chartqa_demo.arms import ARMS
 from chartqa_demo.engines import Options
-from chartqa_demo.engines.fast import tower
+from chartqa_demo.engines.fast import layers, tower
 from chartqa_demo.engines.local import load_local
 from chartqa_demo.settings import Settings
 
 EVERY = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -93,12 +95,89 @@ def test_a_replayed_look_at_a_chart_of_any_size_is_that_of_a_plain_pass(
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
 
 
+TABLE = json.loads((ROOT / "bench" / "results" / "kernels.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("target", TABLE["shared_bytes_allowed"])
+def test_every_kernel_compiles_for_gpus_elsewhere_within_their_shared_memory(target: str) -> None:
+    pytest.importorskip("triton", reason="Triton comes with torch for CUDA only")
+    from bench.parts.kernels import DTYPES, NO_BFLOAT16, TARGETS, compiled
+
+    precision = "float16" if target in NO_BFLOAT16 else "bfloat16"
+    found = {one["kernel"]: one["shared_bytes"] for one in compiled(target, DTYPES[precision])}
+    assert set(found) > {"add_norm", "rotated", "store", "gated", "quick_gelu", "product", "gated_product"}
+    assert max(found.values()) <= TARGETS[target][1] == TABLE["shared_bytes_allowed"][target]
+    if TABLE["versions"]["triton"] == version("triton"):  # then the committed table is that of these sources
+        rows = [row for row in TABLE["kernels"] if (row["architecture"], row["dtype"]) == (target, precision)]
+        assert {row["kernel"]: row["shared_bytes"] for row in rows} == found
+
+
+def test_an_h200_reads_four_blocks_of_a_matrix_ahead_and_a_4090_what_it_has_room_for() -> None:
+    held = {
+        row["architecture"]: row["shared_bytes"]
+        for row in TABLE["kernels"]
+        if (row["dtype"], row["kernel"]) == ("bfloat16", "gated_product")
+    }
+    block = 256 * (2 * 64 + 16)
+    assert held["sm_90"] == 4 * block and held["sm_80"] == 3 * block  # since Hopper Triton holds one more
+    assert held["sm_86"] == held["sm_89"] == held["sm_120"] == 2 * block
+
+
+def in_parts(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    half = x.shape[-1] // 2
+    return torch.cat([x[..., :half] @ weight[:, :half].t(), x[..., half:] @ weight[:, half:].t()], dim=1)
+
+
+def silu_gated(x: torch.Tensor, weight: torch.Tensor, outputs: int) -> torch.Tensor:
+    return layers.gated(*(x @ weight[: 2 * outputs].t()).split(outputs, dim=-1))
+
+
+@pytest.mark.parametrize("failing", ["add_norm", "rotated", "store", "gated", "product", "gated_product", "quick_gelu"])
+def test_a_kernel_that_cannot_be_used_is_said_and_the_others_are(
+    failing: str, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("triton", reason="Triton comes with torch for CUDA only")
+    from chartqa_demo.engines.fast import kernels
+
+    engine = load_local(Settings(base=str(tiny_base), adapter="none", device="cpu", decode="static"))
+    before = last(engine.answer(chart(), "How many?", ARMS, Options(max_new_tokens=6)))
+    own = {"product": in_parts, "gated_product": silu_gated, "quick_gelu": tower.quick_gelu}
+    own |= {name: getattr(layers, name) for name in ("add_norm", "rotated", "store", "gated")}
+    called = set[str]()
+
+    def raises(*args: Any) -> None:
+        raise RuntimeError(
+            "out of resource: shared memory, Required: 110592, Hardware limit: 101376\nReduce block sizes"
+        )
+
+    for name, function in own.items():
+        counting = lambda *args, name=name, function=function: (called.add(name), function(*args))[1]  # noqa: E731
+        monkeypatch.setattr(kernels, name, raises if name == failing else counting)
+    engine.fast.fuse()
+    engine._tell()
+    (note,) = (note for note in engine.notes if "Triton" in note)
+    assert note == (
+        f"Triton's kernels cannot be used, torch's own are slower: {failing} (out of resource: shared memory, "
+        "Required: 110592, Hardware limit: 101376)."
+    )
+    called.clear()
+    after = last(engine.answer(chart(1), "How many?", ARMS, Options(max_new_tokens=6)))
+    after = last(engine.answer(chart(), "How many?", ARMS, Options(max_new_tokens=6)))
+    assert [answer.text for answer in after] == [answer.text for answer in before]
+    assert called >= set(own) - {failing, "gated", "quick_gelu", "rotated"}
+
+
+def test_rows_that_do_not_lie_side_by_side_are_copied_and_never_read_wrongly(found: dict[str, Any]) -> None:
+    assert found["rows_apart"] < 1e-5
+
+
 def test_where_triton_cannot_compile_torchs_own_operations_answer_and_it_is_logged(
     tiny_base: Path, tiny_adapter: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     engine = load_local(Settings(base=str(tiny_base), adapter=str(tiny_adapter), device="cpu", decode="static"))
     monkeypatch.setitem(sys.modules, "triton", None)
     monkeypatch.delitem(sys.modules, "chartqa_demo.engines.fast.kernels", raising=False)
+    monkeypatch.delattr("chartqa_demo.engines.fast.kernels", raising=False)
     with caplog.at_level(logging.WARNING):
         engine.fast.fuse()
     assert "Triton's kernels cannot be used, torch's own are slower: " in caplog.text

@@ -1,6 +1,7 @@
 """Capturing a fixed sequence of operations on a GPU, to replay it without waiting for the host."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any, TypeVar
 
@@ -12,6 +13,11 @@ from chartqa_demo.engines.internals import end_failed_capture
 # With a mask cuDNN's attention is the fastest, and a graph has to plan for it only once
 ATTENTION = [SDPBackend.CUDNN_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 Result = TypeVar("Result")
+
+
+def on(device: torch.device) -> AbstractContextManager[Any]:
+    """Where Triton launches and events are recorded: a thread begins on the first GPU, wherever the model is."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 def captured(run: Callable[[], Result], device: torch.device, pool: Any = None) -> tuple[Any, Result]:

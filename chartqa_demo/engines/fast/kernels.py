@@ -8,11 +8,16 @@ few rows has little more to do than to read its matrix: `product` and `gated_pro
 their sums stay in float32.
 """
 
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 import torch
 import triton
 import triton.language as tl
+from triton.runtime import driver
+
+from chartqa_demo.errors import first_line
 
 jit: Any = triton.jit  # whose own type knows nothing of num_warps
 PIECE = 1024  # elements of a row that one program takes, where rows need not be whole
@@ -20,6 +25,27 @@ HEADS_AT_ONCE = 8  # of a row, in one program
 FEW = 16  # rows at most, the least that a GPU's matrix units multiply at once
 OUTPUTS_AT_ONCE, BYTES_AT_ONCE = 64, 256  # of a matrix: its rows in one program, and how much of each at once
 PROGRAMS = 128  # at least so many keep a large GPU's memory busy
+STAGES = 4  # of a matrix, read ahead of the product, where shared memory allows
+
+
+def usable(trials: Mapping[str, Callable[[], object]]) -> tuple[dict[str, Callable[..., Any]], dict[str, str]]:
+    """Functions of this module by name, and why others cannot be used here; trials: by name a call of each, on the
+    device and in the shapes that it will have. What cannot be compiled fails here rather than in an answer."""
+    found, lost = {}, {}
+    for name, trial in trials.items():
+        try:
+            trial()
+            found[name] = globals()[name]
+        except Exception as error:  # whatever Triton raises
+            lost[name] = first_line(error)
+    return found, lost
+
+
+@cache
+def shared_memory(device: torch.device) -> int:
+    """Bytes of shared memory that one program may take; without a GPU, where programs are interpreted, any."""
+    gpus: Any = driver.active if device.type == "cuda" else None
+    return gpus.utils.get_device_properties(device.index)["max_shared_mem"] if gpus else 2**30
 
 
 @jit
@@ -84,13 +110,13 @@ def rotated(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """q (..., heads, width), k and v (..., key heads, width), the first two rotated to their places; parts of wider
     rows will do. cos, sin (..., width): of the places, the first half of sin negative."""
-    q, k, v = _dense(q), _dense(k), _dense(v)
     leading, (heads, width), kv_heads = q.shape[:-2], q.shape[-2:], k.shape[-2]
+    (q, q_row), (k, k_row), (v, v_row) = (_rows(one, 2) for one in (q, k, v))
     queries = q.new_empty(*leading, heads, width)
     both = q.new_empty(*leading, 2, kv_heads, width)
     parts = triton.cdiv(heads, HEADS_AT_ONCE) + 2 * triton.cdiv(kv_heads, HEADS_AT_ONCE)
     _rotated[(cos.numel() // width, parts)](
-        q, k, v, cos.contiguous(), sin.contiguous(), queries, both, _row(q, -3), _row(k, -3), _row(v, -3),
+        q, k, v, cos.contiguous(), sin.contiguous(), queries, both, q_row, k_row, v_row,
         HEADS=heads, KV_HEADS=kv_heads, WIDTH=width, PADDED=triton.next_power_of_2(width), AT_ONCE=HEADS_AT_ONCE,
         num_warps=4,
     )  # fmt: skip
@@ -114,8 +140,9 @@ def store(keys: torch.Tensor, values: torch.Tensor, k: torch.Tensor, v: torch.Te
     """One more token of every row into a cache: k, v (B, 1, key heads, width), as `rotated` gives them, into keys and
     values (B, key heads, slots, width), two of a shape and layout, at slots (B,)."""
     heads, width = k.shape[-2:]
+    (k, k_row), (v, v_row) = _rows(k, 2), _rows(v, 2)
     _store[(len(k),)](
-        keys, values, k, v, slots, _row(k, -3), _row(v, -3), *keys.stride()[:3], HEADS=heads, WIDTH=width,
+        keys, values, k, v, slots, k_row, v_row, *keys.stride()[:3], HEADS=heads, WIDTH=width,
         HEADS_PADDED=triton.next_power_of_2(heads), PADDED=triton.next_power_of_2(width), num_warps=4,
     )  # fmt: skip
 
@@ -131,10 +158,10 @@ def _gated(gate, up, out, gate_row, up_row, WIDTH: tl.constexpr, BLOCK: tl.const
 
 def gated(gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
     """silu(gate) * up, (..., width); parts of wider rows will do."""
-    gate, up, width = _dense(gate), _dense(up), gate.shape[-1]
-    out = torch.empty(gate.shape, dtype=gate.dtype, device=gate.device)
-    _gated[(gate.numel() // width, triton.cdiv(width, PIECE))](
-        gate, up, out, _row(gate, -2), _row(up, -2), WIDTH=width, BLOCK=PIECE, num_warps=4
+    out, width = torch.empty(gate.shape, dtype=gate.dtype, device=gate.device), gate.shape[-1]
+    (gate, gate_row), (up, up_row) = _rows(gate, 1), _rows(up, 1)
+    _gated[(len(gate), triton.cdiv(width, PIECE))](
+        gate, up, out, gate_row, up_row, WIDTH=width, BLOCK=PIECE, num_warps=4
     )
     return out
 
@@ -181,10 +208,11 @@ def gated_product(x: torch.Tensor, weight: torch.Tensor, outputs: int) -> torch.
 
 def _few(x: torch.Tensor, weight: torch.Tensor, out: torch.Tensor, gated: bool) -> torch.Tensor:
     (rows, parts, outputs), inputs, deep = out.shape, weight.shape[1], _deep(weight)
+    stage = BYTES_AT_ONCE * (OUTPUTS_AT_ONCE * (1 + gated) + FEW)
     _product[(triton.cdiv(outputs, OUTPUTS_AT_ONCE), parts)](
         x.contiguous(), weight.contiguous(), out, rows, outputs, outputs * inputs, INPUTS=inputs,
         DEPTH=triton.cdiv(triton.cdiv(inputs, deep), parts) * deep, GATED=gated, ROWS=FEW, BLOCK=OUTPUTS_AT_ONCE,
-        DEEP=deep, num_warps=4, num_stages=4,
+        DEEP=deep, num_warps=4, num_stages=min(STAGES, 1 + shared_memory(x.device) // stage),
     )  # fmt: skip
     return out
 
@@ -206,12 +234,13 @@ def quick_gelu(x: torch.Tensor) -> torch.Tensor:
     return x
 
 
-def _dense(x: torch.Tensor) -> torch.Tensor:
-    """x, copied where the elements of a row do not lie side by side."""
-    return x if x.stride(-1) == 1 else x.contiguous()
-
-
-def _row(x: torch.Tensor, last: int) -> int:
-    """Elements from one row to the next, rows being all dimensions up to `last`. (The stride of that dimension alone
-    says nothing where its size is one.)"""
-    return x.flatten(0, last).stride(0)
+def _rows(x: torch.Tensor, inner: int) -> tuple[torch.Tensor, int]:
+    """x (..., the last `inner` dimensions: a row) as one list of rows, and the elements from one to the next; copied
+    where the elements of a row do not lie side by side, or its rows at one distance."""
+    shape = (-1, *x.shape[-inner:])
+    try:
+        rows = x.view(shape)
+    except RuntimeError:
+        rows = x.reshape(shape)
+    rows = rows if rows[0].is_contiguous() else rows.contiguous()
+    return rows, rows.stride(0)

@@ -17,7 +17,7 @@ from torch.nn import Linear
 from torch.nn.functional import linear, rms_norm, scaled_dot_product_attention, silu
 
 from chartqa_demo.engines.fast.tower import rotate
-from chartqa_demo.engines.internals import has_adapters, token_places
+from chartqa_demo.engines.internals import before_ampere, has_adapters, token_places
 from chartqa_demo.engines.looks import Look
 from chartqa_demo.errors import EngineError
 
@@ -91,17 +91,19 @@ class Layers:
         self._epsilon = text.rms_norm_eps
         self._image_token = base.config.image_token_id
         self._add_norm, self._rotated, self._gated, self.store = add_norm, rotated, gated, store
-        self._kernels: Any = None
+        self._kernels: dict[str, Callable[..., Any]] | None = None  # those that `fuse` found usable, by name
+        self._at_once = 0  # rows at most whose products they compute
         self._joint: dict[Any, Joint] | None = None  # by the first of the joined layers; None before `fuse`
         self._tuning: WeakKeyDictionary[Any, torch.Tensor] = WeakKeyDictionary()  # by its A: an adapter's B of a Joint
 
-    def fuse(self) -> None:
+    def fuse(self) -> dict[str, str]:
         """From now on weights that read the same input are one matrix, of which each is a part (a quantised one is left
-        as it is), an adapter's beside them are copied when first used, and Triton's kernels compute what lies between.
-        Not for a model in training. Raises ImportError without Triton, whatever Triton raises where it cannot compile.
+        as it is), an adapter's beside them are copied when first used, and Triton's kernels compute what lies between,
+        each for itself where it can be used; by name why others cannot. Not for a model in training. Raises ImportError
+        without Triton.
         """
         if self._joint is not None:
-            return
+            return {}
         from chartqa_demo.engines.fast import kernels
 
         self._joint = {}
@@ -111,13 +113,29 @@ class Layers:
                 parts = [_base_layer(module) for module in group]
                 if all(type(part) is Linear for part in parts):
                     self._joint[parts[0]] = _joined(parts)
-        # What cannot be compiled fails here rather than in an answer
+        first, size = self.text.layers[0], self.heads + 2 * self.kv_heads
         hidden = torch.zeros(1, 1, self.text.config.hidden_size, device=self.base.device, dtype=self.base.dtype)
-        kernels.product(hidden, self.base.lm_head.weight)
-        if joint := self._joint_of(self.text.layers[0].mlp.gate_proj):
-            kernels.gated_product(hidden, joint.weight, joint.sizes[0])
-        self._kernels, self._add_norm, self._rotated = kernels, kernels.add_norm, kernels.rotated
-        self._gated, self.store = kernels.gated, kernels.store
+        q, k, v = hidden.new_zeros(1, 1, size, self.width).split((self.heads, self.kv_heads, self.kv_heads), dim=2)
+        place, slot = hidden.new_zeros(1, 1, self.width), torch.zeros(1, dtype=torch.long, device=hidden.device)
+        keys, gate = (
+            hidden.new_zeros(1, self.kv_heads, 8, self.width),
+            hidden.new_zeros(1, 1, first.mlp.intermediate_size),
+        )
+        trials: dict[str, Callable[[], object]] = {
+            "add_norm": lambda: kernels.add_norm(hidden.float(), hidden, first.input_layernorm, self._epsilon),
+            "rotated": lambda: kernels.rotated(q, k, v, place, place),
+            "store": lambda: kernels.store(keys, keys, k, v, slot),
+            "gated": lambda: kernels.gated(gate, gate),
+        }
+        if not before_ampere(hidden.device):  # for which they spill their registers (bench/results/kernels.json)
+            trials["product"] = lambda: kernels.product(hidden, self.base.lm_head.weight)
+            if joint := self._joint_of(first.mlp.gate_proj):
+                trials["gated_product"] = lambda: kernels.gated_product(hidden, joint.weight, joint.sizes[0])
+        found, lost = kernels.usable(trials)
+        self._kernels, self._at_once = found or None, kernels.FEW
+        self._add_norm, self._rotated = found.get("add_norm", add_norm), found.get("rotated", rotated)
+        self._gated, self.store = found.get("gated", gated), found.get("store", store)
+        return lost
 
     def laid_out(self, prompts: Sequence[list[int]], looks: Sequence[Look]) -> Prompts:
         """The prompts, per row its token ids with image tokens, and per row its chart.
@@ -206,7 +224,8 @@ class Layers:
         joint = self._joint_of(modules[0])
         name, rows, loras = adapted.name, slice(adapted.first, adapted.last), _loras(modules, adapted)
         if joint is None:
-            outs = [self._product(_base_layer(module), x) for module in modules]
+            product = self._product if len(modules) == 1 else _few_rows  # parts of a sum are for what is added only
+            outs = [product(_base_layer(module), x) for module in modules]
         else:
             up = self._riding(joint, loras, name) if loras else None  # before the product
             whole = linear(x, joint.weight, joint.bias)
@@ -236,19 +255,21 @@ class Layers:
         """silu(gate) * up of x (B, S, hidden size), what `down_proj` reads."""
         modules = mlp.gate_proj, mlp.up_proj
         joint = self._joint_of(mlp.gate_proj)
-        if joint is not None and joint.bias is None and self._is_few(x) and not _loras(modules, adapted):
-            return self._kernels.gated_product(x, joint.weight, joint.sizes[0])
+        product = self._few(x, "gated_product")
+        if product and joint is not None and joint.bias is None and not _loras(modules, adapted):
+            return product(x, joint.weight, joint.sizes[0])
         return self._gated(*self._linears(modules, x, adapted))
 
     def _product(self, part: Any, x: torch.Tensor) -> torch.Tensor:
         """x (B, S, inputs) through a layer without its adapter, (B, S, outputs); of a few rows in a decode step
         (B, parts, outputs), which are to be added."""
-        if self._is_few(x) and type(part) is Linear and part.bias is None:
-            return self._kernels.product(x, part.weight)
+        if type(part) is Linear and part.bias is None and (product := self._few(x, "product")):
+            return product(x, part.weight)
         return _few_rows(part, x)
 
-    def _is_few(self, x: torch.Tensor) -> bool:
-        return self._kernels is not None and x.shape[1] == 1 and len(x) <= self._kernels.FEW
+    def _few(self, x: torch.Tensor, name: str) -> Callable[..., torch.Tensor] | None:
+        """The kernel of that name, where there is one and x (B, S, inputs) are few rows of a decode step."""
+        return self._kernels.get(name) if self._kernels and x.shape[1] == 1 and len(x) <= self._at_once else None
 
     def _riding(self, joint: Joint, loras: dict[int, Any], name: str) -> torch.Tensor | None:
         """The adapter's B as one matrix (all ranks, all outputs), zero where an output is another layer's; its A are
@@ -276,8 +297,10 @@ class Layers:
 def add_norm(
     x: torch.Tensor, delta: torch.Tensor | None, norm: Any, epsilon: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """x with delta added, and its RMS norm in the dtype of the norm's weight; all (..., width)."""
-    x = x if delta is None else x + delta
+    """x with delta added, and its RMS norm in the dtype of the norm's weight; all (..., width). delta may have several
+    parts (B, parts, width) for x (B, 1, width), as `kernels.product` makes them."""
+    if delta is not None:
+        x = x + (delta if delta.shape == x.shape else delta.sum(1, keepdim=True))
     return x, rms_norm(x.to(norm.weight.dtype), (x.shape[-1],), norm.weight, epsilon)
 
 

@@ -12,6 +12,7 @@ import torch
 
 from chartqa_demo.engines import Options
 from chartqa_demo.engines.fast.choosing import NextTokens
+from chartqa_demo.engines.fast.graphs import on
 from chartqa_demo.engines.fast.layers import Adapted, Layers
 from chartqa_demo.engines.fast.steps import CaptureError, Decoder, greedy_answers, stream_tokens
 from chartqa_demo.engines.fast.tower import PROVEN, Tower
@@ -22,6 +23,7 @@ from chartqa_demo.errors import EngineError, first_line
 
 REPLAYED = "Tokens are replayed from a CUDA graph (decode: graph)."
 STATIC = "Tokens are computed on a static cache (decode: static)."
+SLOWER = "Triton's kernels cannot be used, torch's own are slower: "
 NOT_CAPTURED = "Tokens are computed on a static cache (decode: static): capturing a CUDA graph failed, "
 
 # What generation_config.json may ask for beside a repetition penalty, and the values with which it changes no token.
@@ -64,14 +66,15 @@ class FastQwen2VL:
         self.graph_asked = graph_asked
         self._penalty = float(getattr(base.generation_config, "repetition_penalty", None) or 1.0)
         self._base = base
-        self._not_captured = ""
+        self._not_captured = self._slower = ""
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a visitor is told about how tokens are computed."""
         if self.decoder is None:
             return ()
-        return (REPLAYED if self.decoder.replays else self._not_captured or STATIC,)
+        how = REPLAYED if self.decoder.replays else self._not_captured or STATIC
+        return (how, self._slower) if self._slower else (how,)
 
     @property
     def replays(self) -> bool:
@@ -81,24 +84,31 @@ class FastQwen2VL:
     def warm_up(self, adapters: Sequence[str], longest: int, pixels: int) -> None:
         """Fuse and capture what usual questions need: rows with these adapters ("" for none), prompts and answers of
         up to `longest` tokens, charts of up to `pixels`. Raises EngineError where a graph was asked for and fails."""
-        self.fuse()
-        try:
-            self.capture_tower(pixels)
-        except RuntimeError as error:
-            log.warning("Looking at a chart cannot be replayed from a graph, which is slower: %s", first_line(error))
-        try:
-            if self.decoder is not None:
-                self.decoder.prepare(len(adapters), longest, Adapted.of(adapters))
-        except CaptureError as error:
-            self._without_graph(error)
+        with on(self._base.device):
+            self.fuse()
+            try:
+                self.capture_tower(pixels)
+            except RuntimeError as error:
+                log.warning(
+                    "Looking at a chart cannot be replayed from a graph, which is slower: %s", first_line(error)
+                )
+            try:
+                if self.decoder is not None:
+                    self.decoder.prepare(len(adapters), longest, Adapted.of(adapters))
+            except CaptureError as error:
+                self._without_graph(error)
 
     def fuse(self) -> None:
-        """Join weights and take Triton's kernels, see `Layers.fuse`; without them torch's own answer."""
+        """Join weights and take Triton's kernels, see `Layers.fuse`; where one cannot be used torch's own operations
+        answer, and that is said."""
         try:
-            self.layers.fuse()
-            self.tower.fuse()
-        except Exception as error:  # whatever Triton raises where it cannot compile
-            log.warning("Triton's kernels cannot be used, torch's own are slower: %s", first_line(error))
+            lost = self.layers.fuse() | self.tower.fuse()
+            told = f"{', '.join(lost)} ({next(iter(lost.values()))})" if lost else ""
+        except Exception as error:  # whatever importing Triton raises
+            told = first_line(error)
+        if told:
+            self._slower = f"{SLOWER}{told}."
+            log.warning(self._slower)
 
     def capture_tower(self, pixels: int) -> None:
         """Capture the vision passes over charts of up to `pixels`. Raises RuntimeError."""
@@ -126,11 +136,12 @@ class FastQwen2VL:
         longest = options.max_new_tokens
         rows = prompts, looks, Adapted.of(adapters)
         chosen = NextTokens(prompts, options.temperature, self._penalty, options.seed)
-        try:
-            stream_tokens(self.decoder, *rows, longest, chosen, end_ids, send, stopped)
-        except CaptureError as error:  # before the first token
-            self._without_graph(error)
-            stream_tokens(self.decoder, *rows, longest, chosen, end_ids, send, stopped)
+        with on(self._base.device):
+            try:
+                stream_tokens(self.decoder, *rows, longest, chosen, end_ids, send, stopped)
+            except CaptureError as error:  # before the first token
+                self._without_graph(error)
+                stream_tokens(self.decoder, *rows, longest, chosen, end_ids, send, stopped)
 
     def answer_many(
         self,
@@ -141,7 +152,8 @@ class FastQwen2VL:
         end_ids: Sequence[int],
     ) -> list[list[int]]:
         """The new token ids of every row, greedily, see `greedy_answers`."""
-        return greedy_answers(self.layers, prompts, looks, adapters, max_new_tokens, end_ids, self._penalty)
+        with on(self._base.device):
+            return greedy_answers(self.layers, prompts, looks, adapters, max_new_tokens, end_ids, self._penalty)
 
     def _without_graph(self, error: CaptureError) -> None:
         """From now on steps are called, and that is said; where a graph was asked for, an EngineError."""

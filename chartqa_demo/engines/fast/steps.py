@@ -142,8 +142,6 @@ class Decoder:
 
     def _step(self, rows: int, length: int, adapted: Adapted) -> Step:
         """The step of this shape, its cache emptied; captured first where that is possible and not yet done."""
-        if self.replays:
-            torch.cuda.set_device(self._base.device)  # a new thread begins on the first GPU, wherever the model is
         cache = self._cache
         if cache is None or cache.shape[2] < rows or cache.shape[4] < length:
             held = (1, 1) if cache is None else (cache.shape[2], cache.shape[4])

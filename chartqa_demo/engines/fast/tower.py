@@ -4,6 +4,7 @@ Of a pass over one chart the host is the slowest part: a GPU of one's own replay
 size attend in one call.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 from torch.nn.functional import linear, scaled_dot_product_attention, silu
 
-from chartqa_demo.engines.fast.graphs import captured
+from chartqa_demo.engines.fast.graphs import captured, on
 from chartqa_demo.engines.internals import patch_places
 
 HOST_BOUND = 4096  # patches; up to here the host takes longer to launch a pass than the device to compute it
@@ -52,14 +53,21 @@ class Tower:
         self._base, self._visual = base, base.model.visual
         self._heads, self._width = config.num_heads, config.embed_dim // config.num_heads
         self._merge, self._quick = config.spatial_merge_size, config.hidden_act == "quick_gelu"
-        self._kernels: Any = None
+        self._kernels: dict[str, Callable[..., Any]] = {}  # those that `fuse` found usable, by name
         self._passes: dict[int, Pass] = {}  # by P
 
-    def fuse(self) -> None:
-        """From now on Triton's kernels compute what lies between the matrix products. Raises ImportError without it."""
+    def fuse(self) -> dict[str, str]:
+        """From now on Triton's kernels compute what lies between the matrix products, each where it can be used; by
+        name why others cannot. Raises ImportError without Triton."""
         from chartqa_demo.engines.fast import kernels
 
-        self._kernels = kernels
+        x = torch.zeros(1, 3, self._heads, self._width, dtype=self._base.dtype, device=self._base.device)
+        trials = {
+            "rotated": lambda: kernels.rotated(x[:, 0], x[:, 1], x[:, 2], x[:, 0, 0], x[:, 0, 0]),
+            "quick_gelu": lambda: kernels.quick_gelu(x),
+        }
+        self._kernels, lost = kernels.usable(trials)
+        return lost
 
     def capture(self, most: int) -> None:
         """Capture the passes over one chart of up to `most` patches, up to HOST_BOUND. Raises RuntimeError."""
@@ -82,11 +90,12 @@ class Tower:
         and width, on the host, so that nothing is read back from the device.
         """
         counts, places = grid.prod(1).tolist(), patch_places(grid, self._merge)
-        if len(counts) == 1 and (ready := self._passes.get(_filled(counts[0]))):
-            return (self._replayed(ready, pixels, places),)
-        kernels = self._kernels if len(pixels) > HOST_BOUND else None
-        places = places.to(pixels.device, non_blocking=True)
-        features = self._features(pixels, places, counts, kernels)
+        with on(pixels.device):
+            if len(counts) == 1 and (ready := self._passes.get(_filled(counts[0]))):
+                return (self._replayed(ready, pixels, places),)
+            kernels = self._kernels if len(pixels) > HOST_BOUND else {}
+            places = places.to(pixels.device, non_blocking=True)
+            features = self._features(pixels, places, counts, kernels)
         return features.split([patches // self._merge**2 for patches in counts])
 
     def _replayed(self, ready: Pass, pixels: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
@@ -103,7 +112,7 @@ class Tower:
         pixels: torch.Tensor,
         places: torch.Tensor,
         counts: list[int],
-        kernels: Any,
+        kernels: dict[str, Callable[..., Any]],
         mask: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """(patches / 4, hidden size). counts: the patches of each chart; pixels, places, mask: see `Pass`."""
@@ -112,7 +121,7 @@ class Tower:
         cos, sin = self._visual.rotary_pos_emb(x, places)
         cos, sin = (one.to(x.dtype, copy=True) for one in (cos, sin))
         sin[..., : self._width // 2].neg_()
-        activated = quick_gelu if kernels is None else kernels.quick_gelu
+        activated = kernels.get("quick_gelu", quick_gelu)
         for block in self._visual.blocks:
             qkv = block.attn.qkv(block.norm1(x)).view(len(x), 3, self._heads, self._width)
             x = x + block.attn.proj(self._attend(*self._rotated(qkv, cos, sin, kernels), counts, mask))
@@ -121,11 +130,11 @@ class Tower:
         return self._visual.merger(x)
 
     def _rotated(
-        self, qkv: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, kernels: Any
+        self, qkv: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, kernels: dict[str, Callable[..., Any]]
     ) -> tuple[torch.Tensor, ...]:
         """q, k, v (patches, heads, width) of qkv (patches, 3, heads, width), the first two rotated to their places."""
-        if kernels is not None:
-            return kernels.rotated(*qkv.unbind(1), cos, sin)
+        if "rotated" in kernels:
+            return kernels["rotated"](*qkv.unbind(1), cos, sin)
         qk = rotate(qkv[:, :2], cos[:, None, None], sin[:, None, None])
         return qk[:, 0], qk[:, 1], qkv[:, 2]
 

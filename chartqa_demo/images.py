@@ -6,6 +6,7 @@ canvas that the bundled base model reads, in its training and in the app alike.
 
 import warnings
 from collections.abc import Sequence
+from importlib import import_module
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +22,8 @@ MAX_BYTES = 20 * 2**20
 MAX_UPLOAD_PIXELS = 50_000_000  # a 600 dpi scan of an A4 page has 35 million
 MIN_SIDE = 16  # below it not one letter can be drawn
 MAX_ASPECT = 100  # Qwen2-VL's processor refuses more than 200 to 1
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")  # JPEG opens MPO as well
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")  # JPEG opens MPO as well
+TABLES = (".csv", ".tsv", ".xls", ".xlsx", ".ods")
 MAX_ENLARGEMENT = 1.5
 PAPER_NOISE = 8  # levels of grey that JPEG may add to an even margin
 MARGIN = 0.015  # of a chart's longer side
@@ -47,12 +49,21 @@ def load_chart(source: bytes | Path | Image.Image) -> Image.Image:
     head = data[:1024].lstrip().lower()
     if head.startswith((b"<svg", b"<?xml", b"<!doctype svg")) or b"<svg" in head:
         raise ChartError("SVG is a drawing, not a picture. Export it as PNG and upload that.")
+    if head.startswith(b"%pdf"):
+        raise ChartError("A PDF is a document, not a picture. Take a screenshot of its chart and upload that.")
+    if isinstance(source, Path) and source.suffix.lower() in TABLES:
+        raise ChartError("A table is not a picture. Draw it as a chart first, and upload a screenshot of that.")
+    heic = data[4:8] == b"ftyp" and not data[8:12].startswith(b"avi")
+    if heic:
+        _open_heic()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower and follows
-            image = Image.open(BytesIO(data), formats=FORMATS)
+            image = Image.open(BytesIO(data), formats=(*FORMATS, "HEIF") if heic else FORMATS)
     except UnidentifiedImageError as error:
-        raise ChartError("This file is not a picture we can read. Use PNG, JPEG, WebP, GIF, BMP or TIFF.") from error
+        raise ChartError(
+            "This file is not a picture we can read. Use PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF or HEIC."
+        ) from error
     except Image.DecompressionBombError as error:
         raise ChartError(
             f"The picture has too many pixels; at most {MAX_UPLOAD_PIXELS // 10**6} million are read."
@@ -123,6 +134,17 @@ def shrink(image: Image.Image, max_pixels: int) -> Image.Image:
     if scale >= 1:
         return image
     return image.resize((max(1, int(image.width * scale)), max(1, int(image.height * scale))), Image.Resampling.BICUBIC)
+
+
+def _open_heic() -> None:
+    """Teach Pillow the pictures of phones. Raises ChartError without pillow-heif (extra `heic`), which bundles GPL code
+    and is therefore each operator's own choice."""
+    try:
+        import_module("pillow_heif").register_heif_opener()
+    except ImportError as error:
+        raise ChartError(
+            "HEIC pictures cannot be read here. Save the picture as JPEG or PNG and upload that."
+        ) from error
 
 
 def _check_size(size: Size) -> None:

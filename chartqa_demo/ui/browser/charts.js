@@ -1,3 +1,40 @@
+// A chart is dropped or pasted anywhere on the page. What is no picture is sent as well, for the sentence about it, and
+// leaves the chart alone, as text does that is dragged. Fields take text as ever.
+let send = () => {};
+window.takeCharts = (trigger) => (send = trigger);
+const isField = (element) => element.matches?.("input:not([type=file]), textarea, [contenteditable]");
+
+async function take(file) {
+  const form = new FormData();
+  form.append("files", file, file.name || "pasted.png");
+  const sent = await fetch("gradio_api/upload", { method: "POST", body: form }).catch(() => null);
+  const [path] = sent?.ok ? await sent.json() : [];
+  // Two events: what is no picture does not end the question that is being answered.
+  send(path && /^image\/(?!svg)|^$/.test(file.type) ? "upload" : "edit", { path: path ?? "", name: file.name, size: file.size });
+}
+
+function takeOver(event, file) {
+  event.preventDefault();
+  event.stopImmediatePropagation();
+  if (file) take(file);
+}
+
+for (const kind of ["dragenter", "dragover", "drop"])
+  addEventListener(kind, (event) => {
+    const [file] = event.dataTransfer?.files ?? [];
+    if (!document.querySelector("#workbench")?.getClientRects().length) return;
+    if (!event.dataTransfer?.types.includes("Files") && isField(event.target)) return;
+    takeOver(event, kind === "drop" && file);
+  }, true);
+addEventListener("paste", (event) => {
+  const [file] = event.clipboardData?.files ?? [];
+  if (file && document.querySelector("#workbench")?.getClientRects().length) takeOver(event, file);
+}, true);
+addEventListener("change", (event) => {
+  const [file] = event.target.closest?.("#chart input[type=file]")?.files ?? [];
+  if (file && !file.type.startsWith("image/")) takeOver(event, file);
+}, true);
+
 // A chart, larger: a click on it opens it over the page, a click there shows its own pixels twice as large.
 document.addEventListener("click", (event) => {
   const chart = event.target.closest("#chart .image-frame img, .asked .pinned, #evaluation-chart img");

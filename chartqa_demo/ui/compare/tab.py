@@ -16,7 +16,9 @@ import gradio as gr
 from chartqa_demo.data.splits import Example, Kind, Split
 from chartqa_demo.engines import Answers, Engine
 from chartqa_demo.errors import ChartError, DatasetError, EngineError, QuestionError
+from chartqa_demo.images import MAX_BYTES
 from chartqa_demo.settings import Settings
+from chartqa_demo.space.gradio_internals import save_chart
 from chartqa_demo.ui.compare.answers import COPY_JS, Phase, answer_card, asked_line, chips, thumbnails
 from chartqa_demo.ui.compare.api import add_ask_endpoint
 from chartqa_demo.ui.compare.charts import (
@@ -94,7 +96,7 @@ class CompareTab:
             alt_text="The chart you are asking about",
             elem_id="chart",
         )
-        self.chart_notice = gr.HTML(elem_id="chart-notice", apply_default_css=False)
+        self.chart_notice = gr.HTML(js_on_load="takeCharts(trigger);", elem_id="chart-notice", apply_default_css=False)
         with gr.Row(elem_id="random-row"):
             self.kind = gr.Radio(
                 ["any", "human", "machine"],
@@ -184,7 +186,7 @@ class CompareTab:
         )
         asks = [self.ask_button.click, self.question.submit, self.gold.submit]
         charts = [one.select for one in (self.strip, self.history)]
-        charts += [self.image.input, self.image.clear, self.random_button.click]
+        charts += [self.image.input, self.image.clear, self.random_button.click, self.chart_notice.upload]
         gr.on([*asks, self.chips.select, *charts, self.stop_button.click], None, cancels=[self.answering], **PRIVATE)
         typed = [self.question, self.chart, self.image, self.gold, *self.details.settings]
         for event in (
@@ -211,6 +213,8 @@ class CompareTab:
             **QUICK,
         )
         self.image.clear(self.forget, None, [self.chart, self.chips], trigger_mode="multiple", **QUICK)
+        taken = [self.chart_notice.upload, self.chart_notice.edit]
+        gr.on(taken, self.take, None, self.chart_outputs, trigger_mode="multiple", **QUICK)
         self.strip.select(self.open_thumbnail, None, self.chart_outputs, trigger_mode="multiple", **QUICK)
         self.random_button.click(self.open_random, self.kind, self.chart_outputs, trigger_mode="multiple", **QUICK)
 
@@ -284,6 +288,26 @@ class CompareTab:
         except (QuestionError, ChartError) as error:
             return {**self.forget(), self.image: None, self.chart_notice: notice(str(error))}
         return {**self.forget(), self.image: picture or gr.skip()}
+
+    def take(self, event: gr.EventData) -> Updates:
+        """Show a picture that was dropped or pasted anywhere; of a file that is none, only say so."""
+        try:
+            path = chart_path({"path": event.path})
+            if path is None:
+                raise ChartError(
+                    f"The file has {event.size / 2**20:,.1f} MB; at most {MAX_BYTES // 2**20} MB are read."
+                )
+            picture = picture_to_show(path)
+        except (QuestionError, ChartError) as error:
+            return {self.chart_notice: notice(str(error))}
+        file = save_chart(picture) if picture else str(path)
+        return {
+            **self.forget(),
+            self.image: file,
+            self.chart: Chart(file, event.name or "pasted chart"),
+            **dict.fromkeys([self.chart_notice, self.notice, self.gold], ""),
+            **self.show(Run()),
+        }
 
     def forget(self) -> Updates:
         """No chart of a split any more."""

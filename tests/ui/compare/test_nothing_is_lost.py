@@ -121,7 +121,7 @@ def test_a_question_of_the_history_opens_again_with_its_settings(
     tab.type_over(tab.page.locator("#max-new-tokens input[type=number]"), "30")
     tab.pick_example(1)
     tab.press("Ask")
-    tab.expect_ready()
+    expect(tab.page.locator("#history li")).to_have_count(2)
     tab.page.locator("#history").get_by_role("button", name="How many bars are there?", exact=True).click()
     expect(tab.answer("Adapter")).to_have_text("answer to How many bars are there?")
     expect(tab.page.locator("#chips")).to_contain_text("How many categories are shown?")

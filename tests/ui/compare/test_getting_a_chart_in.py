@@ -1,0 +1,119 @@
+"""Charts are pasted and dropped anywhere on the page, and what is no chart is a sentence; in Chromium."""
+
+from base64 import b64encode
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from page_fixtures import Gate, Tab, bar_chart, encoded
+from playwright.sync_api import expect
+
+from chartqa_demo.engines.scripted import ScriptedEngine
+
+pytest_plugins = ("page_fixtures",)
+
+GIVE = """([kind, selector, type, name, data]) => {
+  const given = new DataTransfer();
+  if (name) given.items.add(new File([Uint8Array.from(atob(data), (one) => one.charCodeAt(0))], name, { type }));
+  else given.setData(type, data);
+  const target = document.querySelector(selector);
+  const options = { bubbles: true, cancelable: true, composed: true };
+  if (kind === "paste") target.dispatchEvent(new ClipboardEvent(kind, { clipboardData: given, ...options }));
+  else for (const one of ["dragenter", "dragover", "drop"])
+    target.dispatchEvent(new DragEvent(one, { dataTransfer: given, ...options }));
+}"""
+PNG = encoded(bar_chart())
+
+
+def give(tab: Tab, kind: str, where: str, name: str, data: bytes, form: str) -> None:
+    """Paste or drop a file on the element `where`; a text where it has no name."""
+    content = b64encode(data).decode() if name else data.decode()
+    tab.page.evaluate(GIVE, [kind, where, form, name, content])
+
+
+@pytest.mark.parametrize(
+    ("kind", "where"), [("paste", "body"), ("paste", "#question textarea"), ("drop", "h1"), ("drop", "#chart")]
+)
+def test_a_chart_is_taken_wherever_it_is_given(tab: Tab, engine: ScriptedEngine, kind: str, where: str) -> None:
+    tab.pick_example(3)
+    tab.press("Ask")
+    tab.expect_ready()
+    give(tab, kind, where, "mine.png", PNG, "image/png")
+    expect(tab.page.locator("#chips")).to_contain_text("How many categories are shown?")
+    expect(tab.card("Adapter")).to_contain_text("The answer appears here.")
+    tab.type_question("How many bars?")
+    tab.press("Ask")
+    tab.expect_ready()
+    assert engine.questions[-1][0].tobytes() == bar_chart().tobytes()
+    expect(tab.page.locator("#history .meta").first).to_contain_text("mine.png")
+
+
+def test_text_that_is_dragged_or_pasted_leaves_the_chart_alone(tab: Tab) -> None:
+    tab.pick_example(1)
+    shown = tab.page.locator("#chart .image-frame img").get_attribute("src")
+    for where in ("#chart", "#chart img", "body"):
+        give(tab, "drop", where, "", b"a title", "text/plain")
+        give(tab, "paste", where, "", b"a title", "text/plain")
+    tab.press("Ask")
+    tab.expect_ready()
+    assert tab.page.locator("#chart .image-frame img").get_attribute("src") == shown
+    expect(tab.page.locator("#chart-notice [role=alert]")).to_have_count(0)
+
+
+NO_CHARTS = [
+    ("report.pdf", b"%PDF-1.7 ...", "application/pdf", "A PDF is a document, not a picture."),
+    ("sales.csv", b"year,sales\n2020,3\n", "text/csv", "A table is not a picture."),
+    ("sales.xlsx", b"PK\x03\x04", "application/vnd.ms-excel", "A table is not a picture."),
+    ("drawing.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "image/svg+xml", "SVG is a drawing"),
+    ("notes.txt", b"Dear diary", "text/plain", "not a picture we can read"),
+    ("big.png", b"0" * (20 * 2**20 + 1), "image/png", "The file has 20.0 MB; at most 20 MB are read."),
+]
+
+
+def test_what_is_no_chart_is_a_sentence_that_goes_with_the_next_chart(
+    tab: Tab, engine: ScriptedEngine, tmp_path: Path
+) -> None:
+    engine.pace = gate = Gate()
+    tab.pick_example(1)
+    tab.press("Ask")
+    gate.let()
+    expect(tab.answer("Pretrained")).to_have_text("No")
+    for name, data, form, sentence in NO_CHARTS:
+        give(tab, "drop", "body", name, data, form)
+        tab.expect_notice(sentence)
+    gate.open()
+    tab.expect_ready()  # none of them ended the question
+    expect(tab.page.locator("#chart .image-frame img")).to_be_visible()
+    tab.pick_example(2)
+    expect(tab.page.locator("#chart-notice [role=alert]")).to_have_count(0)
+    (tmp_path / "report.pdf").write_bytes(b"%PDF-1.7 ...")
+    tab.upload(tmp_path / "report.pdf")  # chosen in the file dialogue
+    tab.expect_notice("A PDF is a document")
+    give(tab, "drop", "body", "mine.png", PNG, "image/png")
+    expect(tab.page.locator("#chips")).to_contain_text("How many categories are shown?")
+    expect(tab.page.locator("#chart-notice [role=alert]")).to_have_count(0)
+    tab.errors[:] = [error for error in tab.errors if "413" not in error]  # the browser notes the refused upload
+
+
+def test_pictures_of_phones_are_read_and_shown(tab: Tab, engine: ScriptedEngine, tmp_path: Path) -> None:
+    forms = ["AVIF"]
+    if find_spec("pillow_heif"):
+        import_module("pillow_heif").register_heif_opener()
+        forms.append("HEIF")
+    else:
+        (tmp_path / "chart.heic").write_bytes(b"\x00\x00\x00\x18ftypheic" + bytes(64))
+        tab.upload(tmp_path / "chart.heic")
+        tab.expect_notice("HEIC pictures cannot be read here.")
+    for form in forms:
+        name = f"chart.{form.lower().replace('heif', 'heic')}"
+        (tmp_path / name).write_bytes(encoded(bar_chart(), form))
+        tab.upload(tmp_path / name)
+        tab.page.wait_for_function("document.querySelector('#chart .image-frame img')?.naturalWidth === 480")
+        tab.type_question(name)
+        tab.press("Ask")
+        expect(tab.page.locator("#asked .question")).to_have_text(name)
+        tab.expect_ready()
+        assert engine.questions[-1][0].size == (480, 320)
+        tab.press("Remove Image")
+        expect(tab.page.locator("#chart img")).to_have_count(0)

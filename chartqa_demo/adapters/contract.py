@@ -75,6 +75,7 @@ def _check(contract: Contract) -> None:
             most = MAX_SYSTEM if name == "system" else MAX_NAME
             if not isinstance(value, str) or len(value) > most:
                 raise ValueError(f"{name} has to be a text of at most {most:,} characters")
+            value.encode()  # half of a pair of surrogates, which JSON can hold, is no text
     for name, value in (("min_pixels", contract.min_pixels), ("max_pixels", contract.max_pixels)):
         if value is not None and (type(value) is not int or not 1 <= value <= MOST_PIXELS):
             raise ValueError(f"{name} is {repr(value)[:SHOWN]}; it has to be a whole number from 1 to {MOST_PIXELS:,}")

@@ -19,7 +19,7 @@ from chartqa_demo.adapters.contract import CONFIG
 MAX_RANK = 256
 MAX_CONFIG = 10**6  # bytes; a config with a rank and an alpha of its own for each layer of a 72B model has 100 kB
 MAX_ALPHA = 10**6
-PATTERNS, PATTERN = 4096, 200  # entries of an alpha_pattern, characters of one
+PATTERNS, PATTERN = 1024, 200  # entries of a pattern, one for each layer of a 72B model is 560; characters of one
 FLOATS = ("F16", "BF16", "F32", "F64")  # safetensors' names
 
 # Tensors by name -> (safetensors' dtype, shape); modules of a base by name -> (inputs, outputs) of the linear layers of
@@ -78,7 +78,7 @@ OLD_NAMES = (
     (re.compile(r"^visual\."), "model.visual."),
 )
 VISION = re.compile(r"(^|\.)(visual|vision_\w+)\.")
-PLAIN_PATTERN = re.compile(r"\^?(\w|-|\\?\.|\.\*|\\d\+?)+\$?")  # a name; two of its parts may be .* or \d+
+PLAIN_PATTERN = re.compile(r"\^?(\w|-|\\?\.|\.\*|\\d\+?)+\$?")  # a name; one of its parts may be .* or \d+
 
 
 class LoraError(ValueError):
@@ -127,7 +127,7 @@ def why_not_computed(config: Mapping[str, Any]) -> str | None:  # noqa: PLR0911 
             f"was begun with {_said(init)} (init_lora_weights), which changes the base's own weights, and all arms "
             "share them. Save it again with PEFT's path_initial_model_for_weight_conversion, as plain LoRA."
         )
-    if not isinstance(init, bool | None) and init not in INITIALISATIONS:
+    if not isinstance(init, bool | None) and str(init).lower() not in INITIALISATIONS:
         return f"was begun with {_said(init)} (init_lora_weights), which is not known here."
     if not isinstance(config.get("use_rslora"), bool | None):
         return f"has the use_rslora {_said(config['use_rslora'])}; it has to be true or false."
@@ -150,7 +150,7 @@ def _why_not_sizes(config: Mapping[str, Any]) -> str | None:
         if wrong := [value for value in pattern.values() if not fits(value)]:
             return f"has {_said(wrong[0])} in its {option}; it has to hold {wanted}."
     for name in config.get("alpha_pattern") or {}:
-        plain = len(name) <= PATTERN and PLAIN_PATTERN.fullmatch(name) and name.count("*") + name.count("+") <= 2
+        plain = len(name) <= PATTERN and PLAIN_PATTERN.fullmatch(name) and name.count("*") + name.count("+") <= 1
         if not plain:
             return (
                 f"has an alpha_pattern for {_said(name)}, a regular expression that is not executed here: write the "
@@ -178,12 +178,16 @@ def layers_of(config: Mapping[str, Any], tensors: Tensors, modules: Modules | No
             raise LoraError(f"holds two weights for one place: {_said(places[place][side])} and {_said(key)}.")
         places[place][side] = key
     ranks = {config["r"], *(config.get("rank_pattern") or {}).values()}
+    alphas = {re.compile(rf"(.*\.)?({name})$"): alpha for name, alpha in (config.get("alpha_pattern") or {}).items()}
     found = {}
     for place, sides in places.items():
         _check_module(place, sides, modules)
         _check_shapes(place, sides, tensors, modules, ranks)
         rank = tensors[sides["lora_A"]][1][0]
-        found[place] = Layer(sides["lora_A"], sides["lora_B"], rank, _alpha(config, place, sides["lora_A"]))
+        # By PEFT's rule: that of the first pattern which is the layer's name or its end; as it was called when trained
+        names = {place, sides["lora_A"].removeprefix("base_model.model.").removesuffix(".lora_A.weight")}
+        own = (alpha for pattern, alpha in alphas.items() if any(map(pattern.match, names)))
+        found[place] = Layer(sides["lora_A"], sides["lora_B"], rank, next(own, config.get("lora_alpha", 8)))
     _check_all_there(config, found, modules)
     return found
 
@@ -210,7 +214,8 @@ def _check_module(place: str, sides: Mapping[str, str], modules: Modules | None)
         raise LoraError(f"changes {_said(place)}, which all arms share. {LANGUAGE_ONLY}")
     if VISION.search(place) or (modules is not None and place in modules and modules[place] is None):
         raise LoraError(
-            f"changes {_said(place)}, which is outside the language model (in the vision tower, say). {LANGUAGE_ONLY}"
+            f"changes {_said(place)}, which is outside the language model's linear layers (in the vision tower, say). "
+            f"{LANGUAGE_ONLY}"
         )
     if modules is not None and place not in modules:
         raise LoraError(f"does not fit this base model: {_said(key)} has no counterpart.")
@@ -250,15 +255,6 @@ def _check_all_there(config: Mapping[str, Any], found: Mapping[str, Layer], modu
             f"does not fit this base model: it says that it changes {lost[0]} and has no weights for it"
             f"{f', nor for {len(lost) - 1} more layers' * (len(lost) > 1)}."
         )
-
-
-def _alpha(config: Mapping[str, Any], place: str, key: str) -> float:
-    """By PEFT's rule: that of the first pattern which is the layer's name or its end, else lora_alpha."""
-    own = key.removeprefix("base_model.model.").removesuffix(".lora_A.weight")  # as it was called when trained
-    for pattern, alpha in (config.get("alpha_pattern") or {}).items():
-        if any(re.match(rf"(.*\.)?({pattern})$", name) for name in (own, place)):
-            return alpha
-    return config.get("lora_alpha", 8)
 
 
 def _is_rank(value: Any) -> bool:

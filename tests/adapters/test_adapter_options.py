@@ -158,7 +158,7 @@ SERVED_OPTIONS: dict[str, dict[str, Any]] = {
     "both patterns, rsLoRA": {"rank_pattern": {"v_proj": 2}, "alpha_pattern": {"q_proj": 3}, "use_rslora": True},
     "an alpha that is no whole number": {"lora_alpha": 2.5},
     "init false": {"init_lora_weights": False},
-    "init gaussian": {"init_lora_weights": "gaussian"},
+    "init gaussian": {"init_lora_weights": "Gaussian"},
     "init orthogonal": {"init_lora_weights": "orthogonal"},
     "init mica": {"init_lora_weights": "mica"},
     "init eva": {"init_lora_weights": "eva"},
@@ -296,6 +296,8 @@ SPOILT: dict[str, tuple[Callable[[dict[str, torch.Tensor]], dict[str, torch.Tens
         lambda w: w | {f"{ONE_KEY}.base_layer.lora_A.weight": torch.ones(4, 64)},
         "has no counterpart",
     ),
+    "a norm": (lambda w: w | {f"{ONE_KEY[:-17]}.input_layernorm.lora_A.weight": torch.ones(4, 64)}, "linear layers"),
+    "keys of another tool": (lambda w: {key.replace("lora_A", "lora_down"): v for key, v in w.items()}, "another kind"),
     "a key of other letters": (lambda w: w | {"ключ\u202e<b>.lora_A.weight": torch.ones(4, 64)}, "has no counterpart"),
 }
 
@@ -368,6 +370,21 @@ def test_a_base_that_changed_while_an_adapter_was_loaded_is_found_out(
     monkeypatch.setattr(PeftModel, "__init__", rewriting)
     with pytest.raises(EngineError, match=r"changed the base model's own weights.*restart the app"):
         load_adapter(base, tiny_adapter)
+
+
+def test_as_many_patterns_as_are_taken_take_no_time() -> None:
+    places = [f"base_model.model.model.language_model.layers.{n}.self_attn.q_proj" for n in range(196)]
+    tensors = {f"{place}.lora_A.weight": ("F32", (4, 8)) for place in places}
+    tensors |= {f"{place}.lora_B.weight": ("F32", (6, 4)) for place in places}
+    patterns = {".*" + "." * (197 - len(str(n))) + str(n): 5 for n in range(1024)}
+    config: dict[str, Any] = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "alpha_pattern": patterns}
+    began = time.monotonic()
+    assert why_not(config, "bundled") is None
+    assert {layer.alpha for layer in layers_of(config, tensors, None).values()} == {8}
+    assert time.monotonic() - began < 20
+    assert "has a wrong alpha_pattern" in str(
+        why_not(config | {"alpha_pattern": patterns | {"one_more": 5}}, "bundled")
+    )
 
 
 def test_a_layer_in_old_and_new_names_gets_its_own_alpha() -> None:

@@ -21,6 +21,7 @@ FINE = {"base": "bundled", "system": "Read the chart."}
         ({"system": ["Read."]}, "system has to be a text"),
         ({"system": "a" * 20_001}, "system has to be a text"),
         ({"system": "a" * 10**6}, "at most 1,000,000 are read"),
+        ({"system": "\ud800"}, "surrogates not allowed"),
         ({"base": {"a": 1}}, "base has to be a text of at most 500"),
         ({"base_revision": 5}, "base_revision has to be a text"),
         ({"dataset": "a" * 501}, "dataset has to be a text"),

@@ -358,6 +358,9 @@ class ChartRows(torch.utils.data.IterableDataset):
             rows = []
             while len(rows) < self.batch:
                 early = seed < self.mix.early_charts
-                rows.append(build_row(codec, self.make_chart(seed), self.mix, random.Random(seed ^ 0x5EED), early))
+                try:
+                    rows.append(build_row(codec, self.make_chart(seed), self.mix, random.Random(seed ^ 0x5EED), early))
+                except ArithmeticError as error:  # one chart of a hundred thousand must not end a leg
+                    print(f"Seed {seed} is left out, it cannot be drawn: {error}")
                 seed += step
             yield collate(rows)

@@ -27,7 +27,7 @@ def draw_sided(plot: Plot, area: Box) -> None:
     room = 4 if inside or not table.labelled else wide + 6
     begin, end = beside + 5 + room, right - 6 - room
     most = [max(cell or 0.0 for cell in row) for row in table.values]
-    unit = (end - begin) / (most[0] + most[1])
+    unit = (end - begin) / (sum(most) or 1.0)  # every value can be nothing
     zero = begin + most[0] * unit
     fill = slot * min(look.bar_fill, 0.85)
     for category, lines in enumerate(names):

@@ -19,7 +19,7 @@ from transformers import AutoModelForImageTextToText
 
 from chartqa_demo.adapters.check import why_not
 from chartqa_demo.adapters.load import fingerprint, load_adapter
-from chartqa_demo.adapters.lora import REFUSED, SERVED, LoraError, layers_of
+from chartqa_demo.adapters.lora import INITIALISATIONS, REFUSED, SERVED, TAKES_FROM_BASE, LoraError, layers_of
 from chartqa_demo.arms import ARMS
 from chartqa_demo.engines import Options
 from chartqa_demo.engines.local import LocalEngine, load_local
@@ -128,6 +128,11 @@ def test_every_refusal_comes_before_a_byte_of_the_weights_is_fetched(parts, tmp_
 
 def test_every_option_of_this_peft_is_either_served_or_refused() -> None:
     assert {field.name for field in dataclasses.fields(LoraConfig)} == SERVED | REFUSED.keys()
+
+
+def test_the_table_in_the_docs_names_everything_that_is_refused() -> None:
+    table = (Path(__file__).parents[2] / "docs" / "adapters.md").read_text(encoding="utf-8")
+    assert [name for name in (*REFUSED, *TAKES_FROM_BASE, *INITIALISATIONS) if name not in table] == []
 
 
 def peft_answer(engine: LocalEngine, base: Path, folder: Path) -> list[int]:

@@ -107,10 +107,15 @@ const reopened = (entry) => ({
   gold: entry.gold_from === "you" ? entry.gold[0] : "",
 });
 
+let linked = false;
+window.askLinked = () => linked && find("#chart .image-frame img") && !find("#notice .notice") && find("#ask").click();
 window.keptAtStart = async () => {
   const shown = JSON.parse(sessionStorage.getItem(SHOWN) ?? "null");
   const link = Object.fromEntries(new URLSearchParams(location.search));
-  if (link.example && shown?.address !== location.search) return { link };
+  if (link.example && shown?.address !== location.search) {
+    linked = Boolean(link.q);
+    return { link };
+  }
   if (shown) return withPicture(shown);
   const [newest] = await entries();
   return newest ? withPicture(reopened(newest)) : {};
@@ -205,6 +210,44 @@ function asCsv(all) {
   const rows = all.flatMap((one) => one.answers.map((answer) =>
     [one.asked_at, one.chart, one.question, one.gold.join(" or "), ...COLUMNS.map((name) => answer[name])]));
   return [["asked_at", "chart", "question", "gold", ...COLUMNS], ...rows].map((row) => row.map(cell).join(",")).join("\r\n");
+}
+
+// --- a link, and Markdown --------------------------------------------------------------------------------------------
+
+const linkOf = (entry) => entry.link && location.origin + location.pathname + entry.link;
+const inTable = (text) => text.replaceAll("|", "\\|").replaceAll(/\s*\n\s*/g, " ");
+const COPIES = {
+  link: linkOf,
+  markdown: (entry) => [
+    `**${inTable(entry.question)}**` + (entry.gold.length ? ` Gold answer: ${entry.gold.join(" or ")}.` : ""),
+    "",
+    "| arm | answer | verdict |",
+    "|---|---|---|",
+    ...entry.answers.map((one) => `| ${one.title} | ${inTable(one.error ?? one.text)} | ${window.STANDINGS[one.standing]?.[0] ?? ""} |`),
+    "",
+    linkOf(entry) ? `[${entry.chart}](${linkOf(entry)})` : entry.chart,
+  ].join("\n"),
+};
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-copy]");
+  const entry = button && entryShown();
+  if (!entry) return;
+  await copyText(COPIES[button.dataset.copy](entry), button);
+});
+
+// The clipboard is there in secure contexts only.
+async function copyText(text, button) {
+  if (navigator.clipboard) await navigator.clipboard.writeText(text);
+  else {
+    const field = make("textarea", { value: text });
+    button.after(field);
+    field.select();
+    document.execCommand("copy");
+    field.remove();
+  }
+  const told = button.textContent;
+  button.textContent = "Copied";
+  setTimeout(() => (button.textContent = told), 1500);
 }
 
 // --- what comes to be kept ------------------------------------------------------------------------------------------

@@ -5,7 +5,6 @@ import json
 from collections.abc import Sequence
 from html import escape
 from io import BytesIO
-from typing import Literal
 from urllib.parse import quote
 
 from PIL import Image
@@ -13,12 +12,10 @@ from PIL import Image
 from chartqa_demo.arms import Arm
 from chartqa_demo.engines import Answer, Options
 from chartqa_demo.evaluate.rules import Verdict
-from chartqa_demo.ui.compare.history import Entry
+from chartqa_demo.ui.compare.history import Entry, Phase
 from chartqa_demo.ui.compare.question import Question, why_cut
 from chartqa_demo.ui.compare.winner import winner_line
 from chartqa_demo.ui.markup import verdict
-
-Phase = Literal["idle", "waiting", "running", "stopped", "done"]
 
 # One listener on the element that stays, since Gradio replaces what is inside it.
 COPY_JS = """
@@ -36,6 +33,12 @@ element.addEventListener("click", async (event) => {
   setTimeout(() => { button.textContent = "Copy"; }, 1500);
 });
 """
+
+
+SHARE = (
+    '<button type="button" data-copy="link">Copy link</button>'
+    '<button type="button" data-copy="markdown">Copy as Markdown</button>'
+)
 
 
 def answer_card(
@@ -94,7 +97,8 @@ def asked_line(
     winner = escape(winner_line(arms, judged, asked.gold)) if asked.gold else ""
     pinned = f'<img class="pinned" src="gradio_api/file={quote(str(asked.chart))}" alt="">'
     return (
-        f'<div class="asked{" judged" if asked.gold else ""}" data-entry="{escape(json.dumps(kept))}">{pinned}'
+        f'<div class="asked{" judged" if asked.gold else ""}" data-entry="{escape(json.dumps(kept))}" '
+        f'data-done="{bool(kept and kept["done"])}" data-link="{escape(kept["link"] if kept else "")}">{pinned}'
         f'<h2>Answers</h2><p class="question" dir="auto">{escape(asked.text)}</p>'
         f'<p class="gold">{told}</p><p class="winner">{winner}</p></div>'
     )

@@ -2,15 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from PIL import Image
 
 from chartqa_demo.data import names
 from chartqa_demo.data.splits import Example, Split
-from chartqa_demo.errors import ChartError
-from chartqa_demo.images import load_chart
+from chartqa_demo.engines import Answers, Engine, Options
+from chartqa_demo.errors import ChartError, RecordedError
+from chartqa_demo.images import MAX_BYTES, load_chart
 from chartqa_demo.space.gradio_internals import save_chart
+from chartqa_demo.space.recorded import read_recorded
+from chartqa_demo.ui.compare.question import chart_path, verdicts
 
 MAX_SUGGESTIONS = 5
 GENERAL_QUESTIONS = (
@@ -76,6 +80,33 @@ def picture_to_show(path: Path) -> Image.Image | None:
     with Image.open(path) as original:
         moves = getattr(original, "is_animated", False)
         return None if original.format in SHOWN_BY_BROWSERS and not moves else picture
+
+
+def own_chart(path: object, name: object, size: object = 0) -> Chart:
+    """A visitor's picture among the uploads, in a file the page can show; size in bytes, for one that was not taken.
+    Raises ChartError and QuestionError."""
+    file = chart_path({"path": str(path or "")})
+    if file is None:
+        megabytes = size / 2**20 if isinstance(size, int | float) else 0
+        raise ChartError(f"The file has {megabytes:,.1f} MB; at most {MAX_BYTES // 2**20} MB are read.")
+    picture = picture_to_show(file)
+    return Chart(save_chart(picture) if picture else str(file), str(name or "own chart"))
+
+
+def recorded_sample(
+    engine: Engine, charts: Sequence[tuple[Example, Image.Image]], options: Options
+) -> tuple[Example, Answers] | None:
+    """The first chart on whose question the recorded answers of the arms differ; None where none were recorded."""
+    try:
+        groups = read_recorded(engine)
+    except RecordedError:
+        return None
+    for recorded, (example, picture) in product(groups, charts):
+        answers = recorded.answers_to(picture, example.question, engine.arms, options)
+        judged = verdicts(answers or (), example.gold)
+        if answers and len({one.standing for one in judged if one}) > 1:
+            return example, answers
+    return None
 
 
 def gallery_of(split: Split) -> list[tuple[Example, Image.Image]]:

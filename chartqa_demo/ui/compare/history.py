@@ -5,22 +5,37 @@ hold anything, an older version's entries or a visitor's own edits: what has not
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+from urllib.parse import urlencode
 
-from chartqa_demo.arms import Arm
-from chartqa_demo.engines import Answer, Answers
+from chartqa_demo.arms import PROMPTED, Arm
+from chartqa_demo.engines import Answer, Answers, Options
 from chartqa_demo.errors import QuestionError
 from chartqa_demo.ui.compare.question import SETTINGS, Question, read_question, records, verdicts
 
 Entry = dict[str, Any]
+Phase = Literal["idle", "waiting", "running", "stopped", "done"]
 
 
-def entry(arms: Sequence[Arm], asked: Question, answers: Answers, done: bool, kept: bool) -> Entry:
-    """A question as JSON, with its answers and verdicts. done: nothing more comes; kept: it came out of a browser, or
-    was not asked by its visitor."""
+@dataclass(frozen=True)
+class Run:
+    """What the cards show; kept: it came out of the visitor's browser, or the visitor has not asked it."""
+
+    question: Question | None = None
+    answers: Answers = ()
+    phase: Phase = "idle"
+    kept: bool = False
+
+
+def entry(arms: Sequence[Arm], run: Run) -> Entry | None:
+    """A run's question as JSON, and once it is done its answers with their verdicts; None before one was asked."""
+    asked, done = run.question, run.phase == "done"
+    if asked is None:
+        return None
+    answers = run.answers if done else ()
     asked_at = datetime.fromtimestamp(asked.asked_at, timezone.utc).isoformat(timespec="seconds")
     standings = [judged.standing if judged else None for judged in verdicts(answers, asked.gold)]
     return {
@@ -38,16 +53,28 @@ def entry(arms: Sequence[Arm], asked: Question, answers: Answers, done: bool, ke
             {**one, "standing": standing}
             for one, standing in zip(records(arms, answers, asked) if answers else [], standings, strict=True)
         ],
+        "link": link_to(asked),
         "done": done,
-        "kept": kept,
+        "kept": run.kept,
     }
 
 
-def read_entry(one: Any, arms: Sequence[Arm], chart: Path) -> tuple[Question, Answers] | None:
-    """The question and answers of an entry, to be shown beside `chart`; None for anything else."""
+def link_to(asked: Question) -> str:
+    """The query of a link that opens a sampled chart and asks the same with the same settings; none for a visitor's
+    own picture, which stays in the browser."""
+    usual = {"system": PROMPTED.system, **{one.name: one.default for one in fields(Options) if one.name != "system"}}
+    told = {name: getattr(asked.options, name) for name in SETTINGS}
+    if asked.options.greedy:
+        del told["seed"]  # nothing is sampled
+    told = {name: value for name, value in told.items() if value is not None and value != usual[name]}
+    return "?" + urlencode({"example": asked.example, "q": asked.text, **told}) if asked.example else ""
+
+
+def read_entry(one: Any, arms: Sequence[Arm], chart: str) -> Run | None:
+    """The run of an entry, to be shown beside the file `chart`; None for anything else."""
     try:
         asked = read_question(
-            chart,
+            Path(chart),
             one["question"],
             None,
             *(one["settings"].get(name) for name in SETTINGS),
@@ -63,7 +90,8 @@ def read_entry(one: Any, arms: Sequence[Arm], chart: Path) -> tuple[Question, An
             sampled_from=str(one["sampled_from"]),
         )
         answers = {answer["arm"]: answer for answer in one["answers"]}
-        return asked, tuple(_answer(arm, answers[arm.key]) for arm in arms)
+        shown = tuple(_answer(arm, answers[arm.key]) for arm in arms)
+        return Run(asked, shown, "done" if all(answer.done for answer in shown) else "stopped", kept=True)
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError, QuestionError):
         return None
 

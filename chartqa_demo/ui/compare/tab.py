@@ -7,19 +7,17 @@ chart or Stop can end the stream that runs, and what is wrong with a question is
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from chartqa_demo.data.splits import Example, Kind, Split
-from chartqa_demo.engines import Answers, Engine
+from chartqa_demo.engines import Engine, Options
 from chartqa_demo.errors import ChartError, DatasetError, EngineError, QuestionError
-from chartqa_demo.images import MAX_BYTES
 from chartqa_demo.settings import Settings
-from chartqa_demo.space.gradio_internals import save_chart
-from chartqa_demo.ui.compare.answers import COPY_JS, Phase, answer_card, asked_line, chips, thumbnails
+from chartqa_demo.ui.compare.answers import COPY_JS, SHARE, answer_card, asked_line, chips, thumbnails
 from chartqa_demo.ui.compare.api import add_ask_endpoint
 from chartqa_demo.ui.compare.charts import (
     GENERAL_QUESTIONS,
@@ -27,26 +25,18 @@ from chartqa_demo.ui.compare.charts import (
     chart_of,
     find_example,
     gallery_of,
+    own_chart,
     picture_to_show,
+    recorded_sample,
     split_in_words,
 )
 from chartqa_demo.ui.compare.details import Details
-from chartqa_demo.ui.compare.history import entry, read_entry
-from chartqa_demo.ui.compare.question import Question, chart_path, read_question, stream_answers, verdicts
+from chartqa_demo.ui.compare.history import Run, entry, read_entry
+from chartqa_demo.ui.compare.question import SETTINGS, Question, chart_path, read_question, stream_answers, verdicts
 from chartqa_demo.ui.compare.winner import announce
 from chartqa_demo.ui.corrections import CorrectionRow, Corrections, subject_of_run
 from chartqa_demo.ui.events import PRIVATE, QUICK, Updates, at_once
 from chartqa_demo.ui.markup import PICK_JS, notice, status
-
-
-@dataclass(frozen=True)
-class Run:
-    """What the cards show; kept: it came out of the visitor's browser, or the visitor has not asked it."""
-
-    question: Question | None = None
-    answers: Answers = ()
-    phase: Phase = "idle"
-    kept: bool = False
 
 
 class CompareTab:
@@ -68,6 +58,7 @@ class CompareTab:
         self.examples = examples
         self.gallery = gallery
         self.thumbnails = gallery_of(gallery)
+        self.sample = recorded_sample(engine, self.thumbnails, Options(settings.max_new_tokens))
 
         with gr.Row(elem_id="workbench"):
             with gr.Column(scale=6, min_width=300, elem_id="charts"):
@@ -150,6 +141,7 @@ class CompareTab:
                 for arm in self.engine.arms
             ]
             self.status = gr.HTML(status(""), elem_id="status", apply_default_css=False)
+            gr.HTML(SHARE, elem_id="share", apply_default_css=False)
 
     # What happens when.
 
@@ -222,7 +214,9 @@ class CompareTab:
         self.details.connect()
         kept_outputs = [*self.chart_outputs, *self.details.settings]
         self.history.select(self.reopen, None, kept_outputs, **QUICK)
-        page.load(self.open_kept, self.kept, kept_outputs, js="async () => [await keptAtStart()]", **QUICK)
+        page.load(self.open_kept, self.kept, kept_outputs, js="async () => [await keptAtStart()]", **QUICK).then(
+            None, js="() => askLinked()", **QUICK
+        )
 
     def ask(self, text: object, chart: Chart, payload: dict[str, Any] | None, *values: object) -> Updates:
         """Check the question and hand it to `answer`; `values` are the gold answer and the settings."""
@@ -292,22 +286,11 @@ class CompareTab:
     def take(self, event: gr.EventData) -> Updates:
         """Show a picture that was dropped or pasted anywhere; of a file that is none, only say so."""
         try:
-            path = chart_path({"path": event.path})
-            if path is None:
-                raise ChartError(
-                    f"The file has {event.size / 2**20:,.1f} MB; at most {MAX_BYTES // 2**20} MB are read."
-                )
-            picture = picture_to_show(path)
+            chart = own_chart(event.path, event.name, event.size)
         except (QuestionError, ChartError) as error:
             return {self.chart_notice: notice(str(error))}
-        file = save_chart(picture) if picture else str(path)
-        return {
-            **self.forget(),
-            self.image: file,
-            self.chart: Chart(file, event.name or "pasted chart"),
-            **dict.fromkeys([self.chart_notice, self.notice, self.gold], ""),
-            **self.show(Run()),
-        }
+        cleared = dict.fromkeys([self.chart_notice, self.notice, self.gold], "")
+        return {**self.forget(), self.image: chart.file, self.chart: chart, **cleared, **self.show(Run())}
 
     def forget(self) -> Updates:
         """No chart of a split any more."""
@@ -350,37 +333,54 @@ class CompareTab:
 
     def open_kept(self, kept: Any) -> Updates:
         """Show again what the visitor's browser kept: a chart, what was typed, the answers. Anything can come."""
-        if not kept or not isinstance(kept, dict):
-            return {self.notice: gr.skip()}
-        text, gold = (str(kept.get(name) or "") for name in ("question", "gold"))
+        kept = kept if isinstance(kept, dict) else {}
+        if not kept or isinstance(kept.get("link"), dict):
+            return self.open_link(kept["link"]) if kept else self.open_sample()
         found = find_example(kept.get("example"), (self.examples, self.gallery))
         if found:
             shown = self.open_example(*found)
         else:
             try:
-                path = chart_path({"path": str(kept.get("path") or "")})
-            except QuestionError:
-                path = None
-            chart = Chart(str(path or ""), str(kept.get("name") or "own chart"))
-            shown = {
-                self.image: chart.file or None,
-                self.chart: chart,
-                self.chips: chips(GENERAL_QUESTIONS, "", chart.name),
-            }
-        shown |= {self.question: text, self.gold: gold}
+                chart = own_chart(kept.get("path"), kept.get("name"))
+            except (QuestionError, ChartError):  # the browser no longer has the picture
+                chart = Chart()
+            shown = {**self.forget(), self.image: chart.file or None, self.chart: chart}
+        shown |= {self.question: str(kept.get("question") or ""), self.gold: str(kept.get("gold") or "")}
         chart = shown.get(self.chart)
-        if (
-            not chart
-            or not chart.file
-            or not (read := read_entry(kept.get("entry"), self.engine.arms, Path(chart.file)))
-        ):
+        run = read_entry(kept.get("entry"), self.engine.arms, chart.file) if chart and chart.file else None
+        if not run or not run.question:
             return shown
-        asked, answers = read
-        if all(answer.done for answer in answers):
-            run, told = Run(asked, answers, "done", kept=True), announce(self.engine.arms, asked, answers)
-        else:
-            run, told = Run(asked, answers, "stopped", kept=True), "The page was left before the answers were ready."
-        return {**shown, **self.details.show(asked.options), **self.show(run, told)}
+        told = "The page was left before the answers were ready."
+        if run.phase == "done":
+            told = announce(self.engine.arms, run.question, run.answers)
+        return {**shown, **self.details.show(run.question.options), **self.show(run, told)}
+
+    def open_link(self, link: dict[str, Any]) -> Updates:
+        """Show the chart of a link, with its question and settings; the browser then asks."""
+        found = find_example(link.get("example"), (self.examples, self.gallery))
+        if found is None:
+            return {
+                self.chart_notice: notice(f"This page has no chart “{link.get('example')}”: the link is another's.")
+            }
+        shown = self.open_example(*found)
+        try:
+            asked = read_question(Path(), link.get("q") or found[0].question, None, *map(link.get, SETTINGS))
+        except QuestionError as error:
+            return {**shown, self.notice: notice(str(error))}
+        return {**shown, self.question: asked.text, **self.details.show(asked.options)}
+
+    def open_sample(self) -> Updates:
+        """A first visit: a chart whose answers were recorded."""
+        if self.sample is None:
+            return {self.notice: gr.skip()}
+        example, answers = self.sample
+        shown = self.open_example(example, self.gallery)
+        if chart := shown.get(self.chart):
+            of_chart = {"source": chart.source, "chart_name": chart.name, "example": chart.example}
+            asked = read_question(Path(chart.file), example.question, known_golds=chart.golds, **of_chart)
+            told = "An example with recorded answers. Ask has the model answer now."
+            shown |= self.show(Run(asked, answers, "done", kept=True), told)
+        return shown
 
     def show(self, run: Run, told: str = "") -> Updates:
         """The cards of a run, and what a screen reader is told: states only, never the growing text."""
@@ -388,11 +388,9 @@ class CompareTab:
         gold = asked.gold if asked else ()
         answers = run.answers or (None,) * len(arms)
         judged = verdicts(run.answers, gold) or [None] * len(arms)
-        done = run.phase == "done"
-        kept = entry(arms, asked, run.answers if done else (), done, run.kept) if asked else None
         return {
             self.run: run,
-            self.asked_line: asked_line(asked, arms, judged if done else (), kept),
+            self.asked_line: asked_line(asked, arms, judged if run.phase == "done" else (), entry(arms, run)),
             self.status: status(told),
             self.stop_button: gr.update(interactive=run.phase in ("waiting", "running")),
             **{

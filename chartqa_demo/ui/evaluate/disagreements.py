@@ -12,9 +12,9 @@ from chartqa_demo.errors import ChartError
 from chartqa_demo.evaluate.record import ANY, DIFFER, Item, Results, filters, select, sources
 from chartqa_demo.evaluate.rules import RULES
 from chartqa_demo.evaluate.tables import heading
+from chartqa_demo.ui.compare.history import Run as CompareRun
 from chartqa_demo.ui.compare.question import MAX_TOKENS, Question
 from chartqa_demo.ui.compare.tab import CompareTab
-from chartqa_demo.ui.compare.tab import Run as CompareRun
 from chartqa_demo.ui.corrections import CorrectionRow, Corrections, Subject, accept_buttons
 from chartqa_demo.ui.evaluate.files import ResultsFolder
 from chartqa_demo.ui.evaluate.scores import item_detail, item_list, no_answers_kept
@@ -232,11 +232,19 @@ class Disagreements:
         updates = self.compare.open_example(*found)
         if chart := updates.get(self.compare.chart):
             asked = Question(
-                Path(chart.file), item.question, item.gold, chart.source, chart_name=chart.name, options=OPTIONS
+                Path(chart.file),
+                item.question,
+                item.gold,
+                chart.source,
+                chart_name=chart.name,
+                example=chart.example,
+                options=OPTIONS,
             )
             told = f"From the evaluation of {results.settings.get('date')}, with {heading(results.settings)}."
             answers = tuple(_recorded(item, arm.key, told) for arm in self.compare.engine.arms)
-            updates |= self.compare.show(CompareRun(asked, answers, "done"), "The recorded answers are shown.")
+            updates |= self.compare.show(
+                CompareRun(asked, answers, "done", kept=True), "The recorded answers are shown."
+            )
         return {**updates, self.tabs: gr.Tabs(selected="compare")}
 
 

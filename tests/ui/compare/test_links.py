@@ -1,0 +1,99 @@
+"""Links that open a sampled chart and ask, copies for elsewhere, and the first visit; in Chromium."""
+
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+from page_fixtures import FORGET, OpenTab, Tab, replies
+from playwright.sync_api import Browser, BrowserContext, expect
+
+from chartqa_demo.data.splits import open_split
+from chartqa_demo.engines.scripted import ScriptedEngine
+from chartqa_demo.settings import Settings
+from chartqa_demo.ui import build_app, launch_options
+
+pytest_plugins = ("page_fixtures",)
+
+
+def copied(tab: Tab, name: str) -> str:
+    tab.press(name)
+    expect(tab.page.get_by_role("button", name="Copied")).to_be_visible()
+    return tab.page.evaluate("navigator.clipboard.readText()")
+
+
+def test_a_link_opens_chart_question_and_settings_elsewhere_and_asks(
+    open_tab: OpenTab, browser: Browser, engine: ScriptedEngine, app_url: str
+) -> None:
+    engine.script = lambda arm, question: f"answer to {question}"
+    tab = open_tab(permissions=("clipboard-read", "clipboard-write"))
+    expect(tab.page.get_by_role("button", name="Copy link")).to_be_hidden()
+    tab.unfold("Generation settings")
+    tab.type_over(tab.page.locator("#max-new-tokens input[type=number]"), "9")
+    tab.pick_example(2)
+    tab.type_question("How many bars & 100 %?")
+    tab.press("Ask")
+    tab.expect_ready()
+    link = copied(tab, "Copy link")
+    assert parse_qs(urlsplit(link).query) == {
+        "example": ["bundled/test/3"],
+        "q": ["How many bars & 100 %?"],
+        "max_new_tokens": ["9"],
+    }
+    profile = browser.new_context()
+    other = Tab(profile.new_page(), app_url)
+    other.page.goto(link)
+    expect(other.answer("Adapter")).to_have_text("answer to How many bars & 100 %?")
+    other.expect_ready()
+    assert engine.questions[-1][1] == "How many bars & 100 %?"
+    assert engine.questions[-1][2].max_new_tokens == 9
+    asked = len(engine.questions)
+    other.page.reload()  # which keeps the answers, and does not ask again
+    other.expect_ready()
+    assert len(engine.questions) == asked
+    profile.close()
+
+
+def test_a_link_to_what_is_not_here_is_a_sentence(tab: Tab, engine: ScriptedEngine, app_url: str) -> None:
+    tab.page.goto(f"{app_url}?example=other/1&q=Why")
+    tab.expect_notice("This page has no chart “other/1”")
+    tab.page.goto(f"{app_url}?example=bundled/test/3&q=Why&max_new_tokens=many")
+    tab.expect_notice("The max new tokens is 'many'; it has to be a number from 1 to 512.")
+    tab.errors[:] = [error for error in tab.errors if "abort" not in error and "errored out" not in error]  # left early
+    assert engine.questions == []
+
+
+def test_an_own_chart_has_markdown_and_no_link(open_tab: OpenTab, engine: ScriptedEngine, chart_file: Path) -> None:
+    engine.script = replies("a|b", "It is 4.", "4")
+    tab = open_tab(permissions=("clipboard-read", "clipboard-write"))
+    tab.upload_chart(chart_file)
+    tab.type_question("How many bars?")
+    tab.page.get_by_label("Gold answer").fill("4")
+    tab.press("Ask")
+    tab.expect_ready()
+    expect(tab.page.get_by_role("button", name="Copy link")).to_be_hidden()
+    text = copied(tab, "Copy as Markdown")
+    assert text.startswith("**How many bars?** Gold answer: 4.\n\n| arm | answer | verdict |\n|---|---|---|\n")
+    assert "| Pretrained | a\\|b | Wrong |\n| Prompted | It is 4. | Right, but not in ChartQA's form |" in text
+    assert "?example=" not in text
+
+
+def test_a_first_visit_finds_a_chart_with_recorded_answers(
+    windows: Callable[..., BrowserContext], tmp_path: Path
+) -> None:
+    engine = ScriptedEngine(delay=0)
+    app = build_app(engine, Settings(results_dir=str(tmp_path)), open_split("bundled"))
+    _, url, _ = app.queue().launch(prevent_thread_lock=True, quiet=True, **launch_options())
+    tab = Tab(windows("wide", (), None).new_page(), url)
+    tab.page.goto(url)
+    expect(tab.page.locator("#chart .image-frame img")).to_be_visible()
+    for arm in ("Pretrained", "Prompted", "Adapter"):
+        expect(tab.card(arm).locator(".recorded")).to_contain_text("Recorded on")
+        expect(tab.card(arm).locator(".verdict")).to_be_visible()
+    expect(tab.page.locator("#status")).to_contain_text("recorded answers")
+    expect(tab.page.locator("#history")).to_contain_text("Nothing asked yet.")  # the visitor has asked nothing
+    assert engine.questions == []
+    tab.press("Ask")
+    expect(tab.page.locator("#history li")).to_have_count(1)
+    tab.page.evaluate(FORGET)
+    tab.page.close()
+    app.close(verbose=False)

@@ -17,7 +17,7 @@ Result = TypeVar("Result")
 
 def on(device: torch.device) -> AbstractContextManager[Any]:
     """Where Triton launches and events are recorded: a thread begins on the first GPU, wherever the model is."""
-    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+    return torch.cuda.device(device) if device.index else nullcontext()
 
 
 def captured(run: Callable[[], Result], device: torch.device, pool: Any = None) -> tuple[Any, Result]:

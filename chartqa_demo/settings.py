@@ -30,6 +30,7 @@ DEFAULT_MAX_PIXELS = (
 QUANTIZE = ("auto", "none", "8bit", "4bit")
 VISITOR_ADAPTERS = ("off", "hub", "any")
 DECODE = ("auto", "eager", "static", "graph")
+DEVICE_MAPS = ("none", "auto")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 MAX_MESSAGE = 20_000  # characters of a system message; Qwen2-VL's whole context is 32,768 tokens
 
@@ -46,6 +47,7 @@ class Settings:
     quantize: Literal["auto", "none", "8bit", "4bit"] = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     device: str = "auto"
+    device_map: Literal["none", "auto"] = "none"
     decode: Literal["auto", "eager", "static", "graph"] = "auto"
     min_pixels: int | None = None
     max_pixels: int | None = None
@@ -104,10 +106,19 @@ def add_engine_flags(parser: argparse.ArgumentParser) -> None:
         "--quantize",
         choices=QUANTIZE,
         help="weights by bitsandbytes: 4bit is NF4 with double quantisation and "
-        "bfloat16 compute; none is full precision; auto is none unless --base auto needs 4bit to fit",
+        "compute in --dtype; none is full precision; auto is none unless --base auto needs 4bit to fit",
     )
-    add("--dtype", choices=DTYPES, help="precision of the weights; auto: bfloat16 on a GPU, float32 on a CPU")
+    add(
+        "--dtype",
+        choices=DTYPES,
+        help="precision of the weights; auto: bfloat16 on a GPU, float32 on a CPU and on a GPU without bfloat16",
+    )
     add("--device", help="auto, cpu, cuda, cuda:1, mps ...; auto takes a GPU when there is one")
+    add(
+        "--device-map",
+        choices=DEVICE_MAPS,
+        help="auto spreads a base that one GPU cannot hold over all of them; its tokens are transformers' generate's",
+    )
     add(
         "--decode",
         choices=DECODE,
@@ -252,6 +263,7 @@ def _checked(settings: Settings) -> Settings:
         ("quantize", QUANTIZE),
         ("decode", DECODE),
         ("dtype", DTYPES),
+        ("device_map", DEVICE_MAPS),
         ("visitor_adapters", VISITOR_ADAPTERS),
     ):
         if getattr(settings, name) not in allowed:
@@ -260,12 +272,18 @@ def _checked(settings: Settings) -> Settings:
         value = getattr(settings, name)
         if value is not None and value < least:
             raise SettingsError(f"--{name.replace('_', '-')} is {value}; it has to be at least {least}.")
-    if settings.min_pixels and settings.max_pixels and settings.min_pixels > settings.max_pixels:
-        raise SettingsError(
-            f"--min-pixels {settings.min_pixels} is larger than --max-pixels {settings.max_pixels}; swap them."
-        )
-    if settings.adapter_system is not None and settings.adapter == "none":
-        raise SettingsError("--adapter-system is the message of an adapter, but --adapter is none; leave one out.")
+    least, most = settings.min_pixels, settings.max_pixels
+    one_gpu = settings.device_map == "auto" and settings.device not in ("auto", "cuda")
+    for wrong, told in (
+        (least and most and least > most, f"--min-pixels {least} is larger than --max-pixels {most}; swap them."),
+        (one_gpu, f"--device-map auto takes every GPU, but --device is {settings.device}; leave one out."),
+        (
+            settings.adapter_system is not None and settings.adapter == "none",
+            "--adapter-system is the message of an adapter, but --adapter is none; leave one out.",
+        ),
+    ):
+        if wrong:
+            raise SettingsError(told)
     if settings.endpoint is None and (settings.base_name or settings.adapter_name):
         raise SettingsError("--base-name and --adapter-name are names on a server; say which one with --endpoint URL.")
     if settings.endpoint is not None:

@@ -35,6 +35,8 @@ def test_an_empty_variable_is_no_setting() -> None:
         (["--endpoint", "http://key@host/v1", "--base-name", "a"], {}, "must hold no password or key"),
         (["--endpoint", "http://host/v1"], {}, "needs --base-name"),
         (["--adapter-name", "chartqa"], {}, "names on a server"),
+        (["--device-map", "auto", "--device", "cuda:1"], {}, "takes every GPU, but --device is cuda:1"),
+        ([], {"CHARTQA_DEVICE_MAP": "balanced"}, "device_map is 'balanced'"),
     ],
 )
 def test_a_wrong_setting_is_one_sentence(argv: list[str], environ: dict[str, str], sentence: str) -> None:

@@ -5,10 +5,13 @@ moves. Besides, `fast` reads Qwen2-VL's modules by their names in transformers, 
 """
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from peft.tuners.lora.layer import LoraLayer
+from transformers import modeling_utils
 from transformers.vision_utils import get_vision_position_ids
 
 
@@ -52,6 +55,22 @@ def before_ampere(device: torch.device) -> bool:
     """torch: whether this is a GPU of NVIDIA's without bfloat16 and without copies beside its work (T4, V100, RTX 2080
     and older). torch.cuda.is_bf16_supported says yes there, too: it counts what is emulated."""
     return device.type == "cuda" and torch.version.hip is None and torch.cuda.get_device_capability(device) < (8, 0)
+
+
+@contextmanager
+def read_piece_by_piece() -> Iterator[None]:
+    """transformers: weights are read from their files one by one, as it does by itself on Apple's GPU, and not from
+    files mapped into memory as a whole, which the process would hold until the last of them is on its GPU."""
+    mapped: Any = modeling_utils.safe_open
+
+    def read(*args: Any, **options: Any) -> Any:
+        return mapped(*args, **options | ({"backend": "pread"} if options.get("backend") == "mmap" else {}))
+
+    modeling_utils.safe_open = read  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        yield
+    finally:
+        modeling_utils.safe_open = mapped
 
 
 def end_failed_capture() -> None:

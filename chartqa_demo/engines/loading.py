@@ -1,6 +1,7 @@
 """From settings to weights in memory: which base fits this hardware, and the base itself."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,6 +12,7 @@ from transformers import CONFIG_MAPPING, AutoModelForImageTextToText, AutoProces
 
 from chartqa_demo.adapters.contract import Contract
 from chartqa_demo.arms import PRETRAINED, messages
+from chartqa_demo.engines.internals import before_ampere, read_piece_by_piece
 from chartqa_demo.errors import EngineError, HubError, first_line
 from chartqa_demo.settings import (
     BUNDLED_ADAPTER,
@@ -25,6 +27,13 @@ from chartqa_demo.space.hub import MODEL_FILES, local_folder
 
 BF16_BYTES = 20 * 2**30  # 16.6 GB of weights, three arms' cache and the vision tower's activations
 NF4_BYTES = 9 * 2**30
+FLOAT32_BYTES, NF4_FLOAT32_BYTES = 2 * BF16_BYTES, 12 * 2**30  # embedding and head, which stay, take twice as much
+# A Qwen2-VL was trained in bfloat16 and its numbers are not kept below 65,504, where float16 ends: neither between the
+# layers of the tower nor behind down_proj, whose product is rounded before float32 adds it up. float32 is right for any
+# model, at half of the bandwidth.
+NO_BFLOAT16 = "This GPU has no bfloat16, so the model computes in float32; --dtype float16 is faster, and may overflow."
+ON_MPS = "On Apple's GPU, on which nothing was tested, there are no CUDA graphs and no weights in 4 or 8 bits."
+NO_COUNT = "how much memory Apple's GPU has free is not known; --base names another"
 LFS_POINTER = b"version https://git-lfs"
 ZEROGPU_BYTES = 44 * 2**30  # of the 48 GB that come with a question; before the first one there is no GPU to ask
 
@@ -52,19 +61,20 @@ class ChosenBase:
 def choose(settings: Settings) -> ChosenBase:
     """Resolve every `auto` against this machine. An explicit setting is used as it is. Raises EngineError."""
     device = _device(settings.device)
-    free = 0
+    free, old = 0, False
     if device.type == "cuda":
         free = ZEROGPU_BYTES if on_zerogpu() else torch.cuda.mem_get_info(device)[0]
+        old = not on_zerogpu() and settings.dtype in ("auto", "float32") and before_ampere(device)
     base, quantize, notes = settings.base, settings.quantize, ()
     if base == "auto":
         gib = f"{free / 2**30:.1f} GiB of GPU memory are free"
-        if free >= BF16_BYTES and quantize in ("auto", "none"):
+        if free >= (FLOAT32_BYTES if old else BF16_BYTES) and quantize in ("auto", "none"):
             base, quantize = HUB_BASE, "none"
-        elif free >= NF4_BYTES and quantize != "none" and find_spec("bitsandbytes"):
+        elif free >= (NF4_FLOAT32_BYTES if old else NF4_BYTES) and quantize != "none" and find_spec("bitsandbytes"):
             base, quantize = HUB_BASE, "4bit" if quantize == "auto" else quantize
             notes = (f"The base model is held in {quantize}: {gib}.",)
         else:
-            why = gib if device.type == "cuda" else "this machine has no GPU"
+            why = gib if device.type == "cuda" else NO_COUNT if device.type == "mps" else "this machine has no GPU"
             base, notes = "bundled", (f"The bundled model answers because {why}.",)
     if base == "bundled" and not BUNDLED_BASE.is_dir():
         raise EngineError(f"The bundled model is missing from {BUNDLED_BASE}. Check out the repository completely.")
@@ -72,7 +82,12 @@ def choose(settings: Settings) -> ChosenBase:
     if settings.dtype != "auto":
         dtype = getattr(torch, settings.dtype)
     else:  # bfloat16 is three times slower than float32 on a CPU
-        dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
+        dtype = torch.float32 if device.type == "cpu" or old else torch.bfloat16
+        notes += (NO_BFLOAT16,) if old else ()
+    if device.type == "mps":
+        if quantize != "none":
+            raise EngineError(f"--quantize {quantize} is not available on Apple's GPU; use --quantize none.")
+        notes += (ON_MPS,)
     decode = settings.decode
     if decode == "graph" and (device.type != "cuda" or on_zerogpu()):
         why = "does not outlive a ZeroGPU window" if on_zerogpu() else f"cannot be captured on {device.type}"
@@ -136,16 +151,20 @@ def load_base(choice: ChosenBase, settings: Settings) -> tuple[Any, Any]:
     processor = load_processor(folder, choice.base)
     loading: dict[str, Any] = {"dtype": choice.dtype, "use_safetensors": True}
     if choice.quantize != "none":
-        loading["quantization_config"] = bits_and_bytes(choice.quantize)
-        loading["device_map"] = {"": choice.device}
+        loading["quantization_config"] = bits_and_bytes(choice.quantize, choice.dtype)
+    if settings.device_map == "auto":
+        loading["device_map"] = "auto"
+    elif choice.quantize != "none" or (choice.device.type != "cpu" and not on_zerogpu()):
+        loading["device_map"] = {"": choice.device}  # there as they are read, and not all of them here first
     try:
-        model: Any = AutoModelForImageTextToText.from_pretrained(folder, **loading)
+        with read_piece_by_piece() if choice.device.type == "cuda" else nullcontext():
+            model: Any = AutoModelForImageTextToText.from_pretrained(folder, **loading)
     except torch.OutOfMemoryError as error:
         raise EngineError(f"{choice.base} does not fit into this GPU's memory. Use --quantize 4bit.") from error
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         raise EngineError(f"The base model {choice.base} could not be loaded: {first_line(error)}") from error
-    if choice.quantize == "none":
-        model = model.to(choice.device)
+    if "device_map" not in loading:
+        model = model.to(choice.device)  # on ZeroGPU a promise that spaces keeps
     processor.tokenizer.padding_side = "left"  # answers begin where every row's prompt ends
     return model.eval(), processor
 
@@ -189,15 +208,15 @@ def _check_template(processor: Any, name: str) -> None:
         )
 
 
-def bits_and_bytes(kind: str) -> BitsAndBytesConfig:
-    """bitsandbytes settings: 4bit is NF4 with double quantisation and bfloat16 compute (QLoRA, arXiv 2305.14314)."""
+def bits_and_bytes(kind: str, dtype: torch.dtype = torch.bfloat16) -> BitsAndBytesConfig:
+    """bitsandbytes settings: 4bit is NF4 with double quantisation (QLoRA, arXiv 2305.14314), computed in dtype."""
     if kind == "8bit":
         return BitsAndBytesConfig(load_in_8bit=True)
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16,
+        bnb_4bit_compute_dtype=dtype,
     )
 
 
@@ -225,7 +244,8 @@ def counts_pixels(processor: Any) -> bool:
 
 def _device(name: str) -> torch.device:
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        on_a_mac = "mps" if torch.backends.mps.is_available() else "cpu"
+        return torch.device("cuda" if torch.cuda.is_available() else on_a_mac)
     try:
         device = torch.device(name)
         torch.empty(0, device=device)

@@ -102,10 +102,10 @@ class Looks:
         return hashlib.sha256(image.tobytes() + repr((image.size, limits)).encode()).hexdigest()
 
     def _read(self, images: Sequence[Image.Image]) -> dict[str, torch.Tensor]:
-        """What the processor makes of these charts, on the device."""
+        """What the processor makes of these charts, on the device if that is CUDA's."""
         charts = [fit_canvas(image, self._canvases).image if self._canvases else image for image in images]
-        device = self._base.device
-        if device.type != "cuda" or len(images) == 1:
+        device = self._base.device if self._base.device.type == "cuda" else torch.device("cpu")
+        if device.type == "cpu" or len(images) == 1:
             return dict(self._processor.image_processor(charts, return_tensors="pt", device=device))
         # In a stream of its own: here, uploading a chart would wait until the passes before it are done
         aside, here = torch.cuda.Stream(device), torch.cuda.current_stream(device)

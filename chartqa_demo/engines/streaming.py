@@ -170,8 +170,7 @@ def seeded(options: Options, device: torch.device) -> Iterator[None]:
     if options.greedy or options.seed is None:
         yield
         return
-    on_cpu = device.type == "cpu"
-    with torch.random.fork_rng([] if on_cpu else [device], device_type="cuda" if on_cpu else device.type):
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(options.seed)
         yield
 

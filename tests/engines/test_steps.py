@@ -269,6 +269,7 @@ def test_auto_captures_a_graph_only_where_one_lasts(
 ) -> None:
     monkeypatch.setattr("chartqa_demo.engines.loading.on_zerogpu", lambda: zerogpu)
     monkeypatch.setattr("chartqa_demo.engines.loading._device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr("chartqa_demo.engines.loading.before_ampere", lambda device: False)
     monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (free * 2**30, 80 * 2**30))
     assert choose(Settings(base="auto", quantize=quantize)).decode == expected  # pyright: ignore[reportArgumentType]
 

@@ -41,6 +41,9 @@ log = logging.getLogger(__name__)
 
 def unsupported(base: Any) -> str | None:
     """None when `FastQwen2VL` can answer for this model, else why not, as the end of a sentence."""
+    spread = len(set(getattr(base, "hf_device_map", {}).values())) > 1
+    if spread or base.device.type not in ("cpu", "cuda"):
+        return "the model's weights lie on several devices" if spread else f"it was not tested on {base.device.type}"
     if base.config.model_type not in PROVEN:
         return f"{base.config.model_type} is not among the model types it was tested with ({', '.join(PROVEN)})"
     if not takes_features(base):

@@ -154,6 +154,22 @@ class Results:
         return {}
 
 
+def compare_records(first: Results, second: Results, arm: str, rule: str) -> stats.Comparison:
+    """One arm in two records, `first` minus `second`, on the questions about the same charts that both answered: two
+    adapters, say. Ids may differ; chart and question do not."""
+    found = second.verdicts(rule)[arm]
+    theirs = {(item.chart, item.question): found[item.id] for item in second.items if item.id in found}
+    mine = first.verdicts(rule)[arm]
+    common = [item for item in first.items if item.id in mine and (item.chart, item.question) in theirs]
+    return stats.compare(
+        ("first", "second"),
+        [mine[item.id] for item in common],
+        [theirs[item.chart, item.question] for item in common],
+        [item.chart for item in common],
+        seed=int(first.settings.get("seed", 0)),
+    )
+
+
 def read_results(path: Path) -> Results:
     """The results in a JSONL file; a last line that was cut off is left out. Raises ResultsError."""
     settings, items, _ = read_lines(path)

@@ -57,7 +57,7 @@ def build_app(engine: Engine, settings: Settings, examples: Split) -> gr.Blocks:
                 chosen = build_adapter_choice(engine, settings)
             with gr.Tab("Evaluate", id="evaluate"):
                 EvaluateTab(page, engine, settings, examples, compare, tabs, corrections, visitor)
-            trained = build_training_tab(engine, settings)
+            trained = build_training_tab(engine, settings, corrections)
         for in_use in (chosen, trained):
             if in_use is not None:
                 in_use.change(

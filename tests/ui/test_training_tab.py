@@ -21,6 +21,7 @@ from chartqa_demo.engines.scripted import ScriptedEngine
 from chartqa_demo.errors import EngineError
 from chartqa_demo.settings import Settings
 from chartqa_demo.ui import launch_options
+from chartqa_demo.ui.corrections import Corrections
 from chartqa_demo.ui.training import tab as training
 from chartqa_demo.ui.training.curves import curve_chart, figure
 
@@ -75,10 +76,12 @@ def engine() -> Engine:
 def url(runs: Path, engine: Engine) -> Iterator[str]:
     with gr.Blocks(analytics_enabled=False) as page:
         gr.HTML("<h1>Training</h1>")
+        settings = Settings(corrections=str(runs / "corrections"))
+        corrections = Corrections(settings)
         with gr.Tabs():
             with gr.Tab("Compare"):
                 gr.HTML("<p>Elsewhere</p>")
-            training.build_training_tab(engine, Settings())
+            training.build_training_tab(engine, settings, corrections)
     _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, **launch_options())
     yield url
     page.close(verbose=False)

@@ -39,6 +39,7 @@ LENT_S = 20.0  # the same on ZeroGPU, where every visitor has a GPU of their own
 AWAY_S = 60.0  # on ZeroGPU: how long a run uses up the quota of a visitor who has left
 
 
+OPENING = "The page is still being opened. Try again in a second."
 OWN_NOTE = (
     '<p class="cost">A ZIP, or a CSV or JSONL with its pictures: columns image, query and label, at most 20 MB a file. '
     "Nobody else sees them; they are deleted when you have left.</p>"
@@ -189,6 +190,8 @@ class EvaluateTab:
         """Run or go on, and show the scores after every batch, until it ends or Stop is pressed."""
         upload = self.uploads.of(visitor)
         try:
+            if not visitor:
+                raise EvaluationError(OPENING)
             choice = self.choices.read(charts, size, kind, seed, arms, upload.split if upload else None)
         except (EvaluationError, DatasetError) as error:
             yield {self.notice: notice(str(error))}
@@ -276,6 +279,8 @@ class EvaluateTab:
     def upload(self, files: Any, visitor: str, request: gr.Request) -> Updates:
         """Charts of the visitor's own, chosen at once."""
         try:
+            if not visitor:  # nobody's upload would be everybody's
+                raise DatasetError(OPENING)
             split = self.uploads.take(visitor, str(request.session_hash), files or [])
         except DatasetError as error:
             return {self.notice: notice(str(error))}

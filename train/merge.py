@@ -17,11 +17,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from chartqa_demo.adapters.check import check_base, find_adapter, is_named
-from chartqa_demo.adapters.contract import CONTRACT_FILE, Contract
+from chartqa_demo.adapters.check import check_base, check_weights, find_adapter, is_named
+from chartqa_demo.adapters.contract import CONTRACT_FILE, WEIGHTS, Contract
+from chartqa_demo.adapters.lora import layers_of
 from chartqa_demo.errors import EngineError, HubError, first_line
 from chartqa_demo.settings import BUNDLED_ADAPTER, BUNDLED_BASE, DTYPES, Settings
-from chartqa_demo.space.hub import local_folder
+from chartqa_demo.space.hub import local_folder, read_header
 
 SHARD = "5GB"  # as on the Hub
 ROOM = 1.05  # of the weights' bytes: tokenizer and configs come on top
@@ -106,6 +107,7 @@ def find_parts(adapter: str, adapter_revision: str | None, base: str | None, bas
         base, named_revision = _named_base(name, contract, found.config)
         base_revision = base_revision or named_revision
     check_base(found, base)
+    check_weights(found, None)
     source = str(BUNDLED_BASE) if base == "bundled" else base
     _check_unquantised(base, local_folder(source, base_revision, ("config.json",), "base model"))
     there = base_folder(source, base_revision)
@@ -174,8 +176,10 @@ def card(parts: Parts, name: str, dtype: str) -> str:
     revision = f" (revision `{parts.base_revision}`)" if parts.base_revision else ""
     base = f"[{parts.base}](https://huggingface.co/{parts.base}){revision}" if on_hub else parts.base_folder.name
     base = "the small Qwen2-VL that comes with the side-by-side demo" if parts.base == "bundled" else base
-    targets = parts.config.get("target_modules")
-    layers = targets if isinstance(targets, str) else ", ".join(sorted(map(str, targets or ())))
+    layers = layers_of(parts.config, read_header(parts.adapter_folder / WEIGHTS), None)
+    ranks, alphas = sorted({one.rank for one in layers.values()}), sorted({one.alpha for one in layers.values()})
+    lora = f"rank {' or '.join(map(str, ranks))}, alpha {' or '.join(map(str, alphas))}"
+    lora += f", on `{', '.join(sorted({place.rpartition('.')[2] for place in layers}))}`"
     return CARD.format(
         metadata=ModelCardData(
             base_model=parts.base if on_hub else None,
@@ -189,7 +193,7 @@ def card(parts: Parts, name: str, dtype: str) -> str:
         adapter=parts.adapter,
         base=base,
         dtype=dtype.removeprefix("torch."),
-        lora=f"rank {parts.config.get('r')}, alpha {parts.config.get('lora_alpha')}, on `{layers}`".replace("|", "\\|"),
+        lora=lora + ", scaled as in rsLoRA" * bool(parts.config.get("use_rslora")),
         versions=", ".join(f"{package} {version(package)}" for package in ("torch", "transformers", "peft")),
         asking="\n\n".join(_asking(parts.contract)),
     )

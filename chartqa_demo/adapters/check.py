@@ -41,10 +41,7 @@ def fetch_adapter(
     fetched."""
     adapter = find_adapter(name, revision)
     check_base(adapter, base)
-    try:
-        layers_of(adapter.config, adapter.source.header(WEIGHTS), modules)
-    except LoraError as error:
-        raise HubError(f"The adapter {name} {error}") from error
+    check_weights(adapter, modules)
     return adapter.fetch(), adapter.contract
 
 
@@ -86,6 +83,15 @@ def check_base(adapter: Adapter, base: str) -> None:
         reason = _other_base(adapter.contract.base, base)
     if reason is not None:
         raise HubError(f"The adapter {adapter.source.name} {reason}")
+
+
+def check_weights(adapter: Adapter, modules: Modules | None) -> None:
+    """Raise HubError, with the reason, when the names and shapes of the weights, which are not fetched for that, tell
+    of something that is not served; modules: those of the base, None where it is not at hand."""
+    try:
+        layers_of(adapter.config, adapter.source.header(WEIGHTS), modules)
+    except LoraError as error:
+        raise HubError(f"The adapter {adapter.source.name} {error}") from error
 
 
 def why_not(config: Mapping[str, Any], base: str) -> str | None:

@@ -197,6 +197,16 @@ def test_what_cannot_be_merged_is_a_sentence_and_leaves_nothing(
     assert not (tmp_path / "out").exists() and not list(tmp_path.glob(".out*"))
 
 
+def test_the_card_says_what_the_weights_are_and_not_what_a_pattern_says(tiny_base: Path, tmp_path: Path) -> None:
+    folder = build_tiny_adapter(tiny_base, tmp_path / "adapter")
+    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    config |= {"target_modules": 7, "use_rslora": True, "alpha_pattern": {"v_proj": 3}}
+    (folder / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
+    assert main([str(folder), str(tmp_path / "out")]) == 0
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert "rank 4, alpha 3 or 8, on `q_proj, v_proj`, scaled as in rsLoRA" in card
+
+
 def test_a_folder_that_holds_something_is_not_written_over(
     tiny_adapter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -130,7 +130,10 @@ def _check_base_name(folder: Path) -> None:
 
 
 def _check_results(folder: Path) -> None:
-    contract = read_contract(folder)
+    try:
+        contract = read_contract(folder)
+    except ValueError as error:
+        raise PublishError(f"{error} Let the run write it again (--resume).") from error
     measured = set(contract.scores) if contract else set()
     if missing := [arm.key for arm in ARMS if arm.key not in measured]:
         raise PublishError(

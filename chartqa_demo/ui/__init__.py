@@ -19,21 +19,24 @@ from chartqa_demo.engines import Engine
 from chartqa_demo.evaluate.report import measured_line
 from chartqa_demo.evaluate.run import display_name, model_name
 from chartqa_demo.images import MAX_BYTES
-from chartqa_demo.settings import HUB_BASE, Settings
+from chartqa_demo.settings import HUB_ADAPTER, HUB_BASE, HUB_DATASET, Settings
+from chartqa_demo.space.hub import HUB_ID
 from chartqa_demo.ui.adapters import build_adapter_choice
 from chartqa_demo.ui.compare.tab import CompareTab
 from chartqa_demo.ui.corrections import Corrections
 from chartqa_demo.ui.evaluate.tab import EvaluateTab
 from chartqa_demo.ui.events import QUICK
-from chartqa_demo.ui.markup import STANDINGS, banner
+from chartqa_demo.ui.markup import STANDINGS, banner, page_head
 from chartqa_demo.ui.theme import CSS_FILES, SCRIPTS, page_theme
 from chartqa_demo.ui.training.tab import build_training_tab
 
 TITLE = "One chart, one question, three answers"
 ABOUT = (
-    "The same vision-language model answers three times, side by side: as it comes, with a system message for reading "
-    "charts, and with a LoRA adapter fine-tuned on ChartQA."
+    "The same vision-language model answers a question about a chart three times, each one arm of a comparison: as it "
+    "comes, with a system message for reading charts, and with a LoRA adapter, extra weights fine-tuned on ChartQA."
 )
+PAPER = "https://arxiv.org/abs/2203.10244"
+NOTEBOOK = "https://github.com/huggingface/cookbook/blob/main/notebooks/en/fine_tuning_vlm_trl.ipynb"
 BUNDLED_NOTE = (
     "A small demonstration model that comes with this app and runs on a CPU. To ask the 7B model instead, start with "
     f"--base {HUB_BASE} on a GPU."
@@ -45,8 +48,7 @@ def build_app(engine: Engine, settings: Settings, examples: Split) -> gr.Blocks:
     charts. Raises DatasetError when those are missing."""
     gallery = examples if examples.dataset == "bundled" else open_split("bundled")
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 86400)) as page:
-        keys = '<button type="button" class="keys">Keys <kbd>?</kbd></button>'
-        gr.HTML(f'<header class="page-head"><h1>{TITLE}</h1><p>{ABOUT} {keys}</p></header>', apply_default_css=False)
+        gr.HTML(page_head(TITLE, ABOUT, _links(settings)), apply_default_css=False)
         model = gr.HTML(_banner(engine, settings), elem_id="banner", apply_default_css=False)
         # Not in a tab: what is stored is only read once its tab is open.
         visitor = gr.BrowserState("", storage_key="chartqa-visitor", secret="in the visitor's browser only")
@@ -67,6 +69,21 @@ def build_app(engine: Engine, settings: Settings, examples: Split) -> gr.Blocks:
                     **QUICK,
                 )
     return page
+
+
+def _links(settings: Settings) -> dict[str, str]:
+    """What to read on: words -> address. Base and adapter are those of the settings where the Hub has them."""
+    base, adapter = (
+        name if name and HUB_ID.fullmatch(name) and not Path(name).exists() else usual
+        for name, usual in ((settings.base, HUB_BASE), (settings.adapter, HUB_ADAPTER))
+    )
+    return {
+        f"Base model {base.split('/')[-1]}": f"https://huggingface.co/{base}",
+        "An adapter for it": f"https://huggingface.co/{adapter}",
+        "Data set ChartQA": f"https://huggingface.co/datasets/{HUB_DATASET}",
+        "Paper": PAPER,
+        "Notebook": NOTEBOOK,
+    }
 
 
 def _banner(engine: Engine, settings: Settings) -> str:

@@ -6,7 +6,7 @@ Python and are handed to `gr.HTML` whole are not evaluated.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from chartqa_demo.evaluate.rules import Standing
@@ -54,6 +54,19 @@ def hint(sentence: str) -> str:
 def done(sentence: str) -> str:
     """What the visitor asked for has happened."""
     return f'<p class="done" role="status">{escape(sentence)}</p>'
+
+
+def page_head(title: str, about: str, links: Mapping[str, str]) -> str:
+    """Title, what the page is, and what to read on (words -> address, opened in a tab of its own)."""
+    told = "".join(
+        f'<a href="{escape(address)}" target="_blank" rel="noopener">{escape(words)}</a>'
+        for words, address in links.items()
+    )
+    keys = '<button type="button" class="keys">Keys <kbd>?</kbd></button>'
+    return (
+        f'<header class="page-head"><h1>{escape(title)}</h1><p>{escape(about)}</p>'
+        f'<p class="links">{told}{keys}</p></header>'
+    )
 
 
 def banner(title: str, notes: Sequence[str]) -> str:

@@ -170,12 +170,17 @@ def test_no_file_of_the_server_can_be_asked_about(
     assert engine.questions == []
 
 
-def test_asking_is_the_one_public_endpoint_and_is_documented(client: Client) -> None:
+@pytest.mark.parametrize("name", ["/ask", "/compare"])
+def test_asking_is_all_that_is_public_and_is_documented(client: Client, name: str) -> None:
     endpoints: Any = client.view_api(return_format="dict", print_info=False)
-    assert list(endpoints["named_endpoints"]) == ["/ask"]
+    assert list(endpoints["named_endpoints"]) == ["/ask", "/compare"]
     assert endpoints["unnamed_endpoints"] == {}
-    ask = endpoints["named_endpoints"]["/ask"]
+    ask = endpoints["named_endpoints"][name]
     assert ask["description"].startswith("Ask one question about a chart and get three answers")
+    told = {one["parameter_name"]: one["label"] for one in ask["parameters"]}
+    assert all(len(words) > 15 for words in told.values()), told
+    types = {one["parameter_name"]: one["type"].get("type") for one in ask["parameters"]}
+    assert types["max_pixels"] in ("number", "integer")  # a client can name any
     named = {one["parameter_name"]: one["parameter_has_default"] for one in ask["parameters"]}
     assert named == {
         "image": False,
@@ -191,7 +196,28 @@ def test_asking_is_the_one_public_endpoint_and_is_documented(client: Client) -> 
 
 @pytest.mark.skipif(not launch_options()["mcp_server"], reason="no mcp package below 2, which Gradio needs")
 def test_asking_is_a_tool_with_a_description(app_url: str) -> None:
-    [tool] = httpx.get(f"{app_url}gradio_api/mcp/schema").json()
-    assert tool["name"] == "ask"
-    assert "three answers" in tool["description"]
-    assert tool["inputSchema"]["required"] == ["image", "question"]
+    tools = httpx.get(f"{app_url}gradio_api/mcp/schema").json()
+    assert [tool["name"] for tool in tools] == ["ask", "compare"]
+    for tool in tools:
+        assert "three answers" in tool["description"]
+        assert "recorded" in tool["description"]
+        assert tool["inputSchema"]["required"] == ["image", "question"]
+        told = tool["inputSchema"]["properties"]
+        assert all(len(one["description"]) > 15 for one in told.values())
+        assert all(isinstance(choice, str) for one in told.values() for choice in one.get("enum", []))
+
+
+def test_compare_returns_answers_verdicts_and_who_is_right_at_once(
+    client: Client, engine: ScriptedEngine, chart_file: Path
+) -> None:
+    engine.script = lambda arm, question: {"pretrained": "It is 62.", "prompted": "62", "adapter": "70"}[arm.key]
+    found: Any = client.predict(handle_file(chart_file), "How many?", "$60", api_name="/compare")
+    assert (found["question"], found["gold"]) == ("How many?", ["60"])
+    assert found["winner"] == "Pretrained and Prompted found 60; only Prompted wrote it as ChartQA wants."
+    assert [one["standing"] for one in found["answers"]] == ["other-form", "right", "wrong"]
+    assert all(one["done"] for one in found["answers"])
+    plain: Any = client.predict(handle_file(chart_file), "How many?", max_pixels=200_704, api_name="/compare")
+    assert (plain["gold"], plain["winner"], plain["answers"][0]["standing"]) == ([], None, None)
+    assert engine.questions[-1][2].max_pixels == 200_704
+    with pytest.raises(AppError, match="Type a question"):
+        client.predict(handle_file(chart_file), " ", api_name="/compare")

@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 from chartqa_demo.arms import PROMPTED, Arm
 from chartqa_demo.engines import Answer, Answers, Options
 from chartqa_demo.errors import QuestionError
-from chartqa_demo.ui.compare.question import SETTINGS, Question, read_question, records, verdicts
+from chartqa_demo.ui.compare.question import SETTINGS, Question, read_question, records
 
 Entry = dict[str, Any]
 Phase = Literal["idle", "waiting", "running", "stopped", "done"]
@@ -37,7 +37,6 @@ def entry(arms: Sequence[Arm], run: Run) -> Entry | None:
         return None
     answers = run.answers if done else ()
     asked_at = datetime.fromtimestamp(asked.asked_at, timezone.utc).isoformat(timespec="seconds")
-    standings = [judged.standing if judged else None for judged in verdicts(answers, asked.gold)]
     return {
         "id": repr(asked.asked_at),
         "asked_at": asked_at,
@@ -49,10 +48,7 @@ def entry(arms: Sequence[Arm], run: Run) -> Entry | None:
         "sampled": list(asked.sampled),
         "sampled_from": asked.sampled_from,
         "settings": {name: getattr(asked.options, name) for name in SETTINGS},
-        "answers": [
-            {**one, "standing": standing}
-            for one, standing in zip(records(arms, answers, asked) if answers else [], standings, strict=True)
-        ],
+        "answers": records(arms, answers, asked) if answers else [],
         "link": link_to(asked),
         "done": done,
         "kept": run.kept,

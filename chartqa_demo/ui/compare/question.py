@@ -188,6 +188,7 @@ def records(arms: Sequence[Arm], answers: Answers, question: Question) -> list[d
             "ended": answer.ended,
             "error": answer.error,
             "recorded": answer.recorded,
+            "standing": judged.standing if judged else None,
             "correct": judged.correct if judged else None,
             "reason": judged.reason if judged else None,
             "tolerant": judged.tolerant if judged else None,

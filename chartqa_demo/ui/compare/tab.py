@@ -18,7 +18,7 @@ from chartqa_demo.engines import Engine, Options
 from chartqa_demo.errors import ChartError, DatasetError, EngineError, QuestionError
 from chartqa_demo.settings import Settings
 from chartqa_demo.ui.compare.answers import COPY_JS, SHARE, answer_card, asked_line, chips, thumbnails
-from chartqa_demo.ui.compare.api import add_ask_endpoint
+from chartqa_demo.ui.compare.api import add_endpoints
 from chartqa_demo.ui.compare.charts import (
     GENERAL_QUESTIONS,
     Chart,
@@ -70,7 +70,7 @@ class CompareTab:
         self.details = Details(engine, settings)
         self.history = gr.HTML(js_on_load="listHistory(element, trigger);", elem_id="history", apply_default_css=False)
         self.kept = gr.JSON(visible=False)
-        self.connect(page)
+        self.connect(page, settings)
 
     # What the visitor sees, in the order of reading.
 
@@ -106,7 +106,7 @@ class CompareTab:
         )
 
     def lay_out_question(self) -> None:
-        """Question, Ask and Stop, suggestions, gold answer. The buttons stand over what wraps and keep their place."""
+        """Question, gold answer, Ask and Stop, suggestions. The buttons stand over what wraps and keep their place."""
         self.question = gr.Textbox(
             label="Question",
             placeholder="What do you want to know about the chart?",
@@ -116,16 +116,16 @@ class CompareTab:
         )
         self.notice = gr.HTML(elem_id="notice", apply_default_css=False)
         with gr.Row(elem_id="actions"):
+            self.gold = gr.Textbox(
+                label="Gold answer (optional)",
+                placeholder="gives verdicts; sampled charts bring theirs",
+                max_lines=1,
+                elem_id="gold",
+                elem_classes="plain",
+            )
             self.ask_button = gr.Button("Ask", variant="primary", elem_id="ask", scale=3, min_width=120)
             self.stop_button = gr.Button("Stop", elem_id="stop", interactive=False, scale=1, min_width=90)
         self.chips = gr.HTML(chips(GENERAL_QUESTIONS), js_on_load=PICK_JS, elem_id="chips", apply_default_css=False)
-        self.gold = gr.Textbox(
-            label="Gold answer (optional)",
-            info="With it each answer gets a verdict. The questions of sampled charts bring their own.",
-            max_lines=1,
-            elem_id="gold",
-            elem_classes="plain",
-        )
 
     def lay_out_answers(self) -> None:
         """The question with its gold answer, and one card per arm."""
@@ -145,7 +145,7 @@ class CompareTab:
 
     # What happens when.
 
-    def connect(self, page: gr.Blocks) -> None:
+    def connect(self, page: gr.Blocks, settings: Settings) -> None:
         """The events. What belongs to one visitor is in states; all visitors share only the engine."""
         self.chart = gr.State(Chart())
         self.asked = gr.State(None)
@@ -163,7 +163,7 @@ class CompareTab:
         ]
 
         # First, since the names of private listeners count too: after `self.ask` this one would be called ask_1.
-        add_ask_endpoint(self.engine, [self.image, self.question, self.gold, *self.details.settings])
+        add_endpoints(self.engine, settings)
         # Without preprocessing the picture arrives as the file it is; only queued events notice a changed state.
         ask_options = {"preprocess": False, "trigger_mode": "multiple", "concurrency_limit": None, **PRIVATE}
 

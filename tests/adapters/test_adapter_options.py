@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import random
 import shutil
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -400,6 +402,69 @@ def test_a_layer_in_old_and_new_names_gets_its_own_alpha() -> None:
     assert layer[0] == "model.language_model.layers.3.mlp.up_proj" and layer[1].alpha == 5
     with pytest.raises(LoraError, match=r"should be \(6, 2\)|should be \(2"):
         layers_of(config | {"r": 2}, tensors, None)
+
+
+JUNK: list[Any] = [
+    None,
+    True,
+    0,
+    -1,
+    2**40,
+    1e308,
+    float("nan"),
+    "",
+    "q_proj",
+    "(a+)+$",
+    "\u202e<b>",
+    "\ud800",
+    "a" * 3000,
+]
+JUNK += [[], [[]], ["q_proj"], {}, {"": {}}, {"(": 1}, {"q_proj": 4}, {"q_proj": -5}, {"q_proj": True}, [None] * 50]
+
+
+def test_whatever_a_config_holds_is_served_or_one_sentence(parts) -> None:
+    config, weights = parts
+    tensors = {key: ("F32", tuple(value.shape)) for key, value in weights.items()}
+    chance = random.Random(7)
+    told: list[str] = []
+    for _ in range(3000):
+        changed = config | {
+            chance.choice([*config, "new"]): chance.choice(JUNK) for _ in range(chance.choice([1, 1, 2]))
+        }
+        reason = why_not(changed, "bundled")
+        try:
+            layers = layers_of(changed, tensors, None) if reason is None else {}
+            assert reason is not None or {layer.rank for layer in layers.values()} == {4}
+        except LoraError as error:
+            reason = str(error)
+        told += [reason] if reason is not None else []
+    assert 500 < len(told) < 2500
+    assert all("\n" not in one and len(one) < 600 and one.endswith(".") for one in told)
+
+
+def test_the_other_arms_answer_alike_while_adapters_come_and_go(tiny_base, tiny_adapter, tmp_path: Path) -> None:
+    engine = load_local(Settings(base=str(tiny_base), adapter=str(tiny_adapter), device="cpu"))
+    alone, found = texts(engine)[:2], []
+    folders = [build_tiny_adapter(tiny_base, tmp_path / str(seed), seed=seed) for seed in (2, 3)]
+    config = json.loads((tiny_adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    bad = write(
+        tmp_path / "bad", config | {"init_lora_weights": "olora"}, load_file(folders[0] / "adapter_model.safetensors")
+    )
+    done = threading.Event()
+
+    def visit() -> None:
+        while not done.is_set():
+            found.append(texts(engine)[:2])
+
+    visitor = threading.Thread(target=visit)
+    visitor.start()
+    for folder in folders * 3:
+        engine.use_adapter(str(folder))
+        with pytest.raises(EngineError, match="was begun with olora"):
+            engine.use_adapter(str(bad))
+    done.set()
+    visitor.join()
+    assert found and all(answers == alone for answers in found)
 
 
 def test_the_revision_is_that_of_the_operators_own_adapter_alone(

@@ -166,6 +166,12 @@ def in_words(comparison: Comparison, first: str | None = None, second: str | Non
         return f"{one} beats {other} by {figures}"
     needed = comparison.questions_needed
     more = "" if needed is None else f"; about {needed:,} questions would show a difference of this size"
+    if low is not None and high is not None and not low <= 0 <= high:
+        return f"{one} may beat {other}, but the exact test does not rule out chance: {figures}{more}"
+    if low is not None and comparison.p < 1 - CONFIDENCE:
+        return (
+            f"{one} may beat {other}, but its interval, which draws whole charts, does not rule out 0: {figures}{more}"
+        )
     return f"{one} and {other} cannot be told apart: {figures}{more}"
 
 

@@ -146,6 +146,21 @@ def test_a_difference_that_is_not_seen_is_not_called_a_win():
     assert ", p = 0.83, n = 100; about" in words
 
 
+def test_a_sentence_never_contradicts_its_interval():
+    # Five questions that one arm alone gets right, each of another chart: the interval leaves out 0, the test does not.
+    first, second = arms(60, 5, 0, 35)
+    words = in_words(compare(("a", "b"), first, second, one_chart_each(first)))
+    assert words.startswith("a may beat b, but the exact test does not rule out chance: 5.0 points [1")
+    assert "], p = 0.062, n = 100; about " in words
+    # Eight that one arm alone gets right, seven of them about one chart: the test is sure, the interval is not.
+    first, second = [True] * 8 + [False] * 12, [False] * 20
+    charts = ["one"] * 7 + [str(number) for number in range(13)]
+    words = in_words(compare(("b", "a"), second, first, charts))
+    assert words.startswith(
+        "a may beat b, but its interval, which draws whole charts, does not rule out 0: 40.0 points"
+    )
+
+
 def test_unequal_lengths_are_refused():
     with pytest.raises(ValueError, match="equal lengths, got 2, 1 and 2"):
         compare(("a", "b"), [True, False], [True], ["x", "y"])

@@ -233,3 +233,12 @@ def test_a_second_gpu_answers_as_the_first(decode: str, asked: list[tuple[Image.
     batch = second.answer_many(asked, ARMS, OPTIONS)
     assert [[answer.text for answer in answers] for answers in batch] == expected
     assert torch.cuda.memory_allocated(0) <= held and torch.cuda.memory_allocated(1) > 0
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+def test_a_base_spread_over_two_gpus_answers_as_on_one(asked: list[tuple[Image.Image, str]]) -> None:
+    expected = list(texts(engine("eager"), asked))
+    spread: Any = load_engine(Settings(base="bundled", device_map="auto", dtype="float32"))
+    assert len(set(spread.base.hf_device_map.values())) == 2
+    assert any("the model's weights lie on several devices" in note for note in spread.notes)
+    assert list(texts(spread, asked)) == expected

@@ -61,10 +61,8 @@ class ChosenBase:
 def choose(settings: Settings) -> ChosenBase:
     """Resolve every `auto` against this machine. An explicit setting is used as it is. Raises EngineError."""
     device = _device(settings.device)
-    free, old = 0, False
-    if device.type == "cuda":
-        free = ZEROGPU_BYTES if on_zerogpu() else torch.cuda.mem_get_info(device)[0]
-        old = not on_zerogpu() and settings.dtype in ("auto", "float32") and before_ampere(device)
+    free = _free_bytes(device)
+    old = not on_zerogpu() and settings.dtype in ("auto", "float32") and before_ampere(device)
     base, quantize, notes = settings.base, settings.quantize, ()
     if base == "auto":
         gib = f"{free / 2**30:.1f} GiB of GPU memory are free"
@@ -157,7 +155,7 @@ def load_base(choice: ChosenBase, settings: Settings) -> tuple[Any, Any]:
     elif choice.quantize != "none" or (choice.device.type != "cpu" and not on_zerogpu()):
         loading["device_map"] = {"": choice.device}  # there as they are read, and not all of them here first
     try:
-        with read_piece_by_piece() if choice.device.type == "cuda" else nullcontext():
+        with read_piece_by_piece() if choice.device.type == "cuda" and "device_map" in loading else nullcontext():
             model: Any = AutoModelForImageTextToText.from_pretrained(folder, **loading)
     except torch.OutOfMemoryError as error:
         raise EngineError(f"{choice.base} does not fit into this GPU's memory. Use --quantize 4bit.") from error
@@ -240,6 +238,15 @@ def set_pixel_limits(processor: Any, settings: Settings, contract: Contract | No
 def counts_pixels(processor: Any) -> bool:
     """Whether the processor's size is an area, as in the Qwen-VL family, and not an edge."""
     return "merge_size" in processor.image_processor.to_dict()
+
+
+def _free_bytes(device: torch.device) -> int:
+    if device.type != "cuda":
+        return 0
+    try:
+        return ZEROGPU_BYTES if on_zerogpu() else torch.cuda.mem_get_info(device)[0]
+    except RuntimeError as error:  # a driver that does not fit, a GPU that has failed
+        raise EngineError(f"The GPU cannot be used: {first_line(error)}. --device cpu goes without it.") from error
 
 
 def _device(name: str) -> torch.device:

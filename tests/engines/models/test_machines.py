@@ -72,6 +72,17 @@ def test_four_bits_compute_in_the_precision_that_was_chosen(gpu: SimpleNamespace
         assert asked_for["quantization_config"].bnb_4bit_compute_dtype == asked_for["dtype"] == dtype
 
 
+def test_a_gpu_that_fails_at_the_start_is_a_sentence(gpu: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(device: torch.device) -> None:
+        raise RuntimeError("CUDA error: all CUDA-capable devices are busy or unavailable\nCUDA kernel errors")
+
+    monkeypatch.setattr("torch.cuda.mem_get_info", fails)
+    with pytest.raises(
+        EngineError, match=r"^The GPU cannot be used: CUDA error: all .* unavailable\. --device cpu goes"
+    ):
+        choose(Settings())
+
+
 @pytest.fixture
 def asked_for(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What transformers was asked for with the weights, of which it loads none."""

@@ -44,8 +44,8 @@ BUNDLED_NOTE = (
 
 
 def build_app(engine: Engine, settings: Settings, examples: Split) -> gr.Blocks:
-    """The whole page for one engine. `examples` is the split of `settings.dataset`; the thumbnails show the bundled
-    charts. Raises DatasetError when those are missing."""
+    """The whole page for one engine. `examples` is the split of `settings.dataset`. Raises DatasetError when the
+    bundled charts are missing."""
     gallery = examples if examples.dataset == "bundled" else open_split("bundled")
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 86400)) as page:
         gr.HTML(page_head(TITLE, ABOUT, _links(settings)), apply_default_css=False)

@@ -17,6 +17,7 @@ from chartqa_demo.space.recorded import read_recorded
 from chartqa_demo.ui.compare.question import chart_path, verdicts
 
 MAX_SUGGESTIONS = 5
+MAX_THUMBNAILS = 32
 GENERAL_QUESTIONS = (
     "What is the title of the chart?",
     "Which category has the largest value?",
@@ -110,9 +111,11 @@ def recorded_sample(
 
 
 def gallery_of(split: Split) -> list[tuple[Example, Image.Image]]:
-    """The first question of every chart of a split, with the picture; charts that cannot be decoded are left out."""
+    """The first question of a split's first charts, with the picture; charts that cannot be decoded are left out."""
     shown: dict[str, tuple[Example, Image.Image]] = {}
     for example in split:
+        if len(shown) >= MAX_THUMBNAILS:
+            break
         if example.chart not in shown:
             try:
                 shown[example.chart] = (example, example.load_image())

@@ -42,7 +42,7 @@ from chartqa_demo.ui.markup import PICK_JS, notice, status
 class CompareTab:
     """The tab's components, and what happens when a visitor uses them. Built inside the context of `page`.
 
-    examples: the split that random charts come from; gallery: the split whose charts are shown as thumbnails.
+    examples: the split that random charts and thumbnails come from; gallery: the bundled one, which links may name.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class CompareTab:
         self.engine = engine
         self.examples = examples
         self.gallery = gallery
-        self.thumbnails = gallery_of(gallery)
+        self.thumbnails = gallery_of(examples)
         self.sample = recorded_sample(engine, self.thumbnails, Options(settings.max_new_tokens))
 
         with gr.Row(elem_id="workbench"):
@@ -297,10 +297,10 @@ class CompareTab:
         return {self.chart: Chart(), self.chips: chips(GENERAL_QUESTIONS)}
 
     def open_thumbnail(self, event: gr.EventData) -> Updates:
-        """Show one of the gallery's charts."""
+        """Show one of the thumbnails' charts."""
         if event.index not in range(len(self.thumbnails)):
             return {self.chart_notice: notice("There is no such example chart.")}
-        return self.open_example(self.thumbnails[event.index][0], self.gallery)
+        return self.open_example(self.thumbnails[event.index][0], self.examples)
 
     def open_random(self, asked_by: str) -> Updates:
         """Show a random chart of the loaded split."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from page_fixtures import SIZES, Tab, example_split
+from page_fixtures import SIZES, Tab, bar_chart, example_split
 from playwright.sync_api import Browser, expect
 
 from chartqa_demo.data.corrections import Kept
@@ -97,15 +97,15 @@ def test_where_others_can_open_the_page_corrections_stay_in_the_browser(
     monkeypatch.chdir(tmp_path)
     url = serve("auto")
     tab = visit(url)
-    for _ in range(2):
+    tab.pick_example()
+    tab.press("Ask")
+    tab.expect_ready()
+    for _ in range(2):  # the second time after a reload, which brings the answers back
         tab.unfold("Which answer is right?")
-        tab.pick_example()
-        tab.press("Ask")
-        tab.expect_ready()
         tab.press("Accept Adapter")
         told(tab, "1 row to train on in your browser")
         tab.page.reload()
-        expect(tab.card("Adapter")).to_be_visible()
+        tab.expect_ready()
     other = visit(url)
     other.unfold("Which answer is right?")
     other.pick_example(2)
@@ -114,3 +114,19 @@ def test_where_others_can_open_the_page_corrections_stay_in_the_browser(
     other.press("Accept Adapter")
     told(other, "1 row to train on in your browser")
     assert not list(tmp_path.rglob("metadata.jsonl"))
+
+
+def test_thumbnails_show_the_charts_at_hand(visit: Callable[..., Tab], tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for number in range(2):
+        bar_chart((20 + 90 * number, 90, 60, 30)).save(folder / f"{number}.png")
+    (folder / "qa.csv").write_text("image,query,label\n0.png,What is own?,1\n1.png,What else?,2\n", encoding="utf-8")
+    settings = Settings(dataset=str(folder), results_dir=str(tmp_path / "results"), training="off")
+    app = build_app(ScriptedEngine(delay=0), settings, open_split(str(folder), "auto"))
+    _, url, _ = app.queue().launch(prevent_thread_lock=True, quiet=True, **launch_options())
+    tab = visit(url)
+    expect(tab.page.locator("#examples img")).to_have_count(2)
+    tab.pick_example(2)
+    expect(tab.page.get_by_label("Question", exact=True)).to_have_value("What else?")
+    app.close(verbose=False)

@@ -9,7 +9,7 @@ import json
 import random
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import blake2b
 from io import BytesIO
@@ -74,13 +74,15 @@ class LeftOut:
 @dataclass(frozen=True)
 class Split:
     """The examples of one split in the order of the data set. note: what was found, in a sentence, empty for the
-    bundled charts; left_out: the rows that cannot be used, each with its file, line and reason."""
+    bundled charts; left_out: the rows that cannot be used, each with its file, line and reason; splits: all that the
+    data set has, where reading it told."""
 
     dataset: str
     name: str
     examples: tuple[Example, ...]
     note: str = ""
     left_out: tuple[str, ...] = ()
+    splits: tuple[str, ...] = ()
 
     @property
     def has_questions(self) -> bool:
@@ -190,7 +192,7 @@ def pick(rows: Mapping[str, Sequence["Example | LeftOut"]], split: str, dataset:
         picked = _slice(parts, name, dataset)
     if cut and name in parts and not any(isinstance(one, Example) for one in picked) and name != "all":
         raise DatasetError(f"{_called(dataset)} has too few charts to cut off a split “{name}”; take --split all.")
-    return told(dataset, name, picked, about, cut)
+    return replace(told(dataset, name, picked, about, cut), splits=CUT if cut else tuple(rows))
 
 
 def told(dataset: str, name: str, rows: Sequence["Example | LeftOut"], about: str, cut: bool = False) -> Split:

@@ -5,7 +5,7 @@ Parquet and Arrow keep types, so an answer 0.10 that somebody saved as a number 
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -132,8 +132,13 @@ def _load(dataset: str, split: str) -> Any:
         with _hub_in_time(name, dataset):
             if Path(name).is_file():
                 return datasets.load_dataset("parquet", data_files=name, split=split, cache_dir=_cache_of(Path(name)))
-            cache = _cache_of(Path(name)) if Path(name).is_dir() else None
+            if not Path(name).is_dir():
+                return datasets.load_dataset(name, split=split)
+            cache = _cache_of(Path(name))
+            _check_files(datasets.load_dataset_builder(name, cache_dir=cache).config.data_files or {}, Path(name))
             return datasets.load_dataset(name, split=split, cache_dir=cache)
+    except DatasetError:
+        raise
     except DatasetNotFoundError as error:
         raise DatasetError(
             f"There is no data set {dataset} on the Hub, or it is private or gated; see `hf auth login`."
@@ -150,6 +155,15 @@ def _load(dataset: str, split: str) -> Any:
             fault.known = unknown
             raise fault from error
         raise DatasetError(f"The split {split} of {dataset} could not be read: {first_line(error)}") from error
+
+
+def _check_files(files: Mapping[Any, Sequence[str]], folder: Path) -> None:
+    """Raises DatasetError for a file outside of the folder, which its README or a link can name."""
+    for file in (Path(one) for part in files.values() for one in part):
+        if not file.resolve().is_relative_to(folder.resolve()):
+            raise DatasetError(
+                f"{folder.name} names data files outside of itself, {file.name} for one; it is not read."
+            )
 
 
 def _cache_of(place: Path) -> str:

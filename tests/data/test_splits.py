@@ -13,7 +13,10 @@ from train_fixtures import table, write_charts
 
 from chartqa_demo.data import splits as dataset
 from chartqa_demo.data.splits import draw_examples, open_split, publisher
+from chartqa_demo.engines.scripted import ScriptedEngine
 from chartqa_demo.errors import ChartError, DatasetError
+from chartqa_demo.settings import Settings
+from chartqa_demo.ui.evaluate.choices import Choices
 
 CHARTQA = Path(os.environ.get("CHARTQA_DATA", Path(__file__).parents[3] / "shared" / "chartqa"))
 
@@ -229,3 +232,34 @@ def test_the_splits_of_a_data_set_are_listed(hub_folder):
     assert dataset.split_names("bundled") == ("test",)
     with pytest.raises(DatasetError, match="neither bundled, nor a folder"):
         dataset.split_names("nothing here")
+
+
+def test_a_folder_whose_readme_or_links_lead_outside_is_not_read(tmp_path):
+    theirs = write_charts(tmp_path / "theirs", test=table(2))
+    inside = theirs / "data" / "test-00000-of-00001.parquet"
+    for number, pattern in enumerate(("../theirs/data/test-*.parquet", str(inside))):
+        mine = write_charts(tmp_path / f"mine{number}", test=table(1))
+        readme = (mine / "README.md").read_text(encoding="utf-8")
+        (mine / "README.md").write_text(readme.replace("data/test-*.parquet", pattern), encoding="utf-8")
+        with pytest.raises(DatasetError, match="names data files outside of itself"):
+            open_split(str(mine), "test")
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "test-00000-of-00001.parquet").symlink_to(inside)
+    with pytest.raises(DatasetError, match="names data files outside of itself"):
+        open_split(str(tmp_path / "linked"), "test")
+
+
+def test_a_folder_is_read_once_for_its_questions_and_the_names_of_its_splits(tmp_path, monkeypatch):
+    for split in ("train", "test"):
+        (tmp_path / split).mkdir()
+        Image.new("RGB", (40, 40)).save(tmp_path / split / "a.png")
+        row = json.dumps({"file_name": "a.png", "query": "Q?", "label": "5"})
+        (tmp_path / split / "metadata.jsonl").write_text(row + "\n", encoding="utf-8")
+    assert set(open_split(str(tmp_path), "test").splits) == set(dataset.split_names(str(tmp_path))) == {"train", "test"}
+    read = []
+    whole = dataset.read_folder
+    monkeypatch.setattr(dataset, "read_folder", lambda *given: read.append(given) or whole(*given))
+    settings = Settings(dataset=str(tmp_path))
+    choices = Choices(ScriptedEngine(), settings, open_split(str(tmp_path), "test"))
+    assert (str(tmp_path), "train") in choices.charts
+    assert len(read) == 1

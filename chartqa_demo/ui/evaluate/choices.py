@@ -142,7 +142,8 @@ class Choices:
 
 def _other_splits(examples: Split, columns: Columns) -> list[str]:
     try:
-        return [name for name in split_names(examples.dataset, columns) if name != examples.name]
+        known = examples.splits or split_names(examples.dataset, columns)
+        return [name for name in known if name != examples.name]
     except DatasetError as error:
         log.warning("%s", error)
         return []

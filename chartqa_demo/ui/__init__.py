@@ -99,7 +99,7 @@ def launch_options() -> dict[str, Any]:
     return {
         "theme": page_theme(),
         "css": "\n".join(file.read_text(encoding="utf-8") for file in CSS_FILES),
-        "head": "".join(f'<script type="module">{script}</script>' for script in _scripts()),
+        "head": "".join(f'<script>(() => {{"use strict"; {script}}})()</script>' for script in _scripts()),
         "show_error": True,
         "max_file_size": MAX_BYTES,
         "run_history": False,

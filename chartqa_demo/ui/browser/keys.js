@@ -58,6 +58,11 @@ document.addEventListener("keydown", (event) => {
 });
 document.addEventListener("click", (event) => event.target.closest(".page-head .keys") && showKeys());
 
+// The page is in English, whatever the browser's language, which Gradio writes down as the page's.
+const speakEnglish = () => document.documentElement.lang === "en" || (document.documentElement.lang = "en");
+new MutationObserver(speakEnglish).observe(document.documentElement, { attributeFilter: ["lang"] });
+speakEnglish();
+
 // Gradio replaces what changes. When that takes the focused element away, the nearest thing to press there gets it.
 let focused, around;
 document.addEventListener("focusin", (event) => {
@@ -70,7 +75,8 @@ new MutationObserver(() => {
   const gone = focused;
   focused = null;
   if (document.activeElement !== document.body && document.activeElement !== gone) return;
-  const place = gone.id === "stop" ? part("#actions") : around.find((one) => one.isConnected && one.id);
+  if (gone.id === "stop") return part("#ask").focus({ preventScroll: true });
+  const place = around.find((one) => one.isConnected && one.id);
   [...(place?.querySelectorAll("button, a, input, textarea, [tabindex='0']") ?? [])]
     .find((one) => seen(one) && !one.disabled && one.tabIndex >= 0)?.focus({ preventScroll: true });
 }).observe(document.documentElement, { childList: true, subtree: true, attributeFilter: ["disabled"] });

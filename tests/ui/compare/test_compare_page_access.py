@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from page_fixtures import LOOKS, Gate, OpenTab, Tab, replies
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
 from chartqa_demo.engines.scripted import ScriptedEngine
 
@@ -138,3 +138,12 @@ def test_only_states_are_announced_never_the_growing_text(tab: Tab, engine: Scri
     ]
     live = tab.page.locator("[aria-live], [role=status], [role=alert], [role=log]")
     assert live.locator(".answer").count() == 0
+
+
+def test_the_page_says_its_own_language_not_the_browsers(browser: Browser, app_url: str) -> None:
+    visitor = browser.new_context(locale="fr-FR")
+    page = visitor.new_page()
+    page.goto(app_url)
+    expect(page.get_by_role("article", name="Adapter")).to_be_visible()
+    expect(page.locator("html")).to_have_attribute("lang", "en")
+    visitor.close()

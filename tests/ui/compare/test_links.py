@@ -1,11 +1,11 @@
 """Links that open a sampled chart and ask, copies for elsewhere, and the first visit; in Chromium."""
 
-from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from page_fixtures import FORGET, OpenTab, Tab, replies
-from playwright.sync_api import Browser, BrowserContext, expect
+import pytest
+from page_fixtures import OpenTab, Tab, replies
+from playwright.sync_api import Browser, expect
 
 from chartqa_demo.data.splits import open_split
 from chartqa_demo.engines.scripted import ScriptedEngine
@@ -53,12 +53,20 @@ def test_a_link_opens_chart_question_and_settings_elsewhere_and_asks(
     profile.close()
 
 
-def test_a_link_to_what_is_not_here_is_a_sentence(tab: Tab, engine: ScriptedEngine, app_url: str) -> None:
-    tab.page.goto(f"{app_url}?example=other/1&q=Why")
-    tab.expect_notice("This page has no chart “other/1”")
-    tab.page.goto(f"{app_url}?example=bundled/test/3&q=Why&max_new_tokens=many")
-    tab.expect_notice("The max new tokens is 'many'; it has to be a number from 1 to 512.")
-    tab.errors[:] = [error for error in tab.errors if "abort" not in error and "errored out" not in error]  # left early
+@pytest.mark.parametrize(
+    ("query", "sentence"),
+    [
+        ("example=other/1&q=Why", "This page has no chart “other/1”"),
+        ("example=bundled/test/3&q=Why&max_new_tokens=many", "The max new tokens is 'many'; it has to be a number"),
+    ],
+)
+def test_a_link_to_what_is_not_here_is_a_sentence(
+    browser: Browser, engine: ScriptedEngine, app_url: str, query: str, sentence: str
+) -> None:
+    tab = Tab(browser.new_context().new_page(), app_url)
+    tab.page.goto(f"{app_url}?{query}")
+    tab.expect_notice(sentence)
+    tab.page.context.close()
     assert engine.questions == []
 
 
@@ -77,13 +85,11 @@ def test_an_own_chart_has_markdown_and_no_link(open_tab: OpenTab, engine: Script
     assert "?example=" not in text
 
 
-def test_a_first_visit_finds_a_chart_with_recorded_answers(
-    windows: Callable[..., BrowserContext], tmp_path: Path
-) -> None:
+def test_a_first_visit_finds_a_chart_with_recorded_answers(browser: Browser, tmp_path: Path) -> None:
     engine = ScriptedEngine(delay=0)
     app = build_app(engine, Settings(results_dir=str(tmp_path)), open_split("bundled"))
     _, url, _ = app.queue().launch(prevent_thread_lock=True, quiet=True, **launch_options())
-    tab = Tab(windows("wide", (), None).new_page(), url)
+    tab = Tab(browser.new_context().new_page(), url)
     tab.page.goto(url)
     expect(tab.page.locator("#chart .image-frame img")).to_be_visible()
     for arm in ("Pretrained", "Prompted", "Adapter"):
@@ -94,6 +100,5 @@ def test_a_first_visit_finds_a_chart_with_recorded_answers(
     assert engine.questions == []
     tab.press("Ask")
     expect(tab.page.locator("#history li")).to_have_count(1)
-    tab.page.evaluate(FORGET)
-    tab.page.close()
+    tab.page.context.close()
     app.close(verbose=False)

@@ -123,9 +123,10 @@ def why_not_computed(config: Mapping[str, Any]) -> str | None:  # noqa: PLR0911 
         return f"sets {_said(option)}, which is not known here and may compute something else: {ONLY}."
     init = config.get("init_lora_weights", True)
     if any(str(init).lower().startswith(name) for name in TAKES_FROM_BASE):
+        converted = " Save it again with PEFT's path_initial_model_for_weight_conversion, as plain LoRA."
         return (
             f"was begun with {_said(init)} (init_lora_weights), which changes the base's own weights, and all arms "
-            "share them. Save it again with PEFT's path_initial_model_for_weight_conversion, as plain LoRA."
+            f"share them.{converted * (str(init).lower() != 'loftq')}"
         )
     if not isinstance(init, bool | None) and str(init).lower() not in INITIALISATIONS:
         return f"was begun with {_said(init)} (init_lora_weights), which is not known here."

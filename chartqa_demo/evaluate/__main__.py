@@ -17,8 +17,10 @@ from chartqa_demo.data.splits import KINDS, chosen_columns, draw_examples, open_
 from chartqa_demo.engines import Options, load_engine
 from chartqa_demo.errors import DatasetError, EngineError, EvaluationError, ResultsError, SettingsError
 from chartqa_demo.evaluate.predictions import FORMATS, exported, read_predictions
+from chartqa_demo.evaluate.record import Results, compare_records, read_results
 from chartqa_demo.evaluate.rules import RULES
 from chartqa_demo.evaluate.run import display_name, measure, output_name, record_path
+from chartqa_demo.evaluate.statistics import in_words
 from chartqa_demo.evaluate.tables import figures_of, heading, rule_as_text
 from chartqa_demo.settings import Settings, add_engine_flags, settings_from
 
@@ -43,6 +45,7 @@ def _evaluate(flags: argparse.Namespace, settings: Settings) -> None:
     chosen = _chosen_arms(flags.arms)
     if flags.limit is not None and flags.limit < 1:
         raise EvaluationError(f"--limit is {flags.limit}; it has to be at least 1.")
+    before = _earlier(flags.against)
     if chosen == [] and not predictions:
         raise EvaluationError("--arms none needs --predictions: there is nothing else to score.")
     if chosen == []:  # the files bring their own questions
@@ -92,9 +95,27 @@ def _evaluate(flags: argparse.Namespace, settings: Settings) -> None:
     print(heading(figures.settings))
     for rule in sorted(RULES, key=lambda one: one != flags.rule):  # the headline first
         print("\n" + rule_as_text(figures, rule))
+    _print_against(results, before, flags.rule)
     for item in results.errors:
         print(f"not asked: {item.id}: {item.error}")
     print(f"\nAnswers: {path}\nScores:  {path.with_suffix('.json')}")
+
+
+def _earlier(path: Path | None) -> Results | None:
+    if path is None:
+        return None
+    if not record_path(path).is_file():
+        raise EvaluationError(f"There is no evaluation {path}; --against takes the JSONL of one.")
+    return read_results(record_path(path))
+
+
+def _print_against(results: Results, before: Results | None, rule: str) -> None:
+    """Every arm compared with itself in an earlier evaluation, on the questions that both asked."""
+    for arm in results.arms if before else ():
+        if before and arm in before.arms:
+            title = results.settings["arms"][arm]["title"]
+            compared = compare_records(results, before, arm, rule)
+            print(f"against the earlier evaluation: {in_words(compared, f'{title} here', f'{title} there')}")
 
 
 def _chosen_arms(text: str | None) -> list[str] | None:
@@ -142,6 +163,12 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         choices=tuple(FORMATS),
         help="write every arm's answers as that tool does, beside the results; can be given several times",
+    )
+    add(
+        "--against",
+        type=Path,
+        metavar="RECORD",
+        help="an earlier evaluation's JSONL, of another adapter say: each arm is compared with itself there",
     )
     add("--output", type=Path, help="the JSONL file; default: named by the settings, in --results-dir")
     add("--restart", action="store_true", help="delete that file first instead of resuming")

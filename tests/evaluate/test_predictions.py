@@ -80,3 +80,15 @@ def test_published_predictions_print_the_known_scores_with_wilson_intervals(tmp_
     printed = capsys.readouterr().out
     assert "80.72 [78.44, 82.81] (1,250)  94.96 [93.60, 96.04] (1,250)  87.84 [86.50, 89.06] (2,500)" in printed
     assert "86.44 [" in printed and "78.92 [" in printed
+
+
+def test_an_arm_is_compared_with_itself_in_an_earlier_record(tmp_path, capsys):
+    for name, right in (("old", [False] * 10 + [True] * 10), ("new", [True] * 20)):
+        crafted(tmp_path, name, right)
+        record = str(tmp_path / f"{name}-run.jsonl")
+        command = ["--arms", "none", "--predictions", f"m={tmp_path / name}.jsonl", "--output", record]
+        assert main([*command, *(["--against", str(tmp_path / "old-run.jsonl")] if name == "new" else [])]) == 0
+    printed = capsys.readouterr().out
+    assert "against the earlier evaluation: m here beats m there by 50.0 points [" in printed
+    assert main(["--arms", "none", "--predictions", f"m={tmp_path / 'new'}.jsonl", "--against", "no.jsonl"]) == 2
+    assert "There is no evaluation no.jsonl" in capsys.readouterr().err

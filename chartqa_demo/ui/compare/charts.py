@@ -94,16 +94,14 @@ def own_chart(path: object, name: object, size: object = 0) -> Chart:
     return Chart(save_chart(picture) if picture else str(file), str(name or "own chart"))
 
 
-def recorded_sample(
-    engine: Engine, charts: Sequence[tuple[Example, Image.Image]], options: Options
-) -> tuple[Example, Answers] | None:
-    """The first chart on whose question the recorded answers of the arms differ; None where none were recorded."""
+def recorded_sample(engine: Engine, split: Split, options: Options) -> tuple[Example, Answers] | None:
+    """The first example on which the recorded answers of the arms differ; None where none were recorded."""
     try:
         groups = read_recorded(engine)
     except RecordedError:
         return None
-    for recorded, (example, picture) in product(groups, charts):
-        answers = recorded.answers_to(picture, example.question, engine.arms, options)
+    for recorded, example in product(groups, split.examples):
+        answers = recorded.answers_to(example.load_image(), example.question, engine.arms, options)
         judged = verdicts(answers or (), example.gold)
         if answers and len({one.standing for one in judged if one}) > 1:
             return example, answers

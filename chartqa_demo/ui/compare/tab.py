@@ -42,7 +42,7 @@ from chartqa_demo.ui.markup import PICK_JS, notice, status
 class CompareTab:
     """The tab's components, and what happens when a visitor uses them. Built inside the context of `page`.
 
-    examples: the split that random charts and thumbnails come from; gallery: the bundled one, which links may name.
+    examples: the split that random charts and thumbnails come from; gallery: the bundled split, for links.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class CompareTab:
         self.examples = examples
         self.gallery = gallery
         self.thumbnails = gallery_of(examples)
-        self.sample = recorded_sample(engine, self.thumbnails, Options(settings.max_new_tokens))
+        self.sample = recorded_sample(engine, gallery, Options(settings.max_new_tokens))
 
         with gr.Row(elem_id="workbench"):
             with gr.Column(scale=6, min_width=300, elem_id="charts"):

@@ -147,3 +147,14 @@ def test_the_page_says_its_own_language_not_the_browsers(browser: Browser, app_u
     expect(page.get_by_role("article", name="Adapter")).to_be_visible()
     expect(page.locator("html")).to_have_attribute("lang", "en")
     visitor.close()
+
+
+def test_axe_finds_no_violation_in_what_opens_over_the_page(open_tab: OpenTab) -> None:
+    for theme in ("light", "dark"):
+        tab = open_tab("wide", theme)
+        tab.pick_example()
+        for opened in (tab.page.get_by_role("button", name="Keys"), tab.page.locator("#chart img")):
+            opened.click()
+            found = Axe().run(tab.page, context="dialog").response["violations"]
+            assert [(one["id"], [node["html"][:200] for node in one["nodes"]]) for one in found] == []
+            tab.page.keyboard.press("Escape")

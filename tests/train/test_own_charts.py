@@ -10,6 +10,7 @@ from chartqa_demo.data.splits import open_split
 from chartqa_demo.evaluate.record import Item, Results
 from train.__main__ import main, parse
 from train.data import DataError, too_few, without_charts_of
+from train.publish import curve
 from train.publish.scoring import gain
 
 pytest_plugins = ("train_fixtures",)
@@ -106,3 +107,45 @@ def test_a_start_that_cannot_work_is_one_sentence_before_any_weights(
     assert main([*write_config(tmp_path, tiny_base, charts), *flags]) == 2
     (told,) = capsys.readouterr().err.strip().splitlines()[-1:]
     assert told.startswith(f"error: {sentence}")
+
+
+def finished_run(folder: Path, right: int, split: str = "val") -> Path:
+    score = {"correct": right, "asked": 40, "accuracy": right / 40, "low": 0.1, "high": 0.9}
+    scores = {
+        rule: {"adapter": dict.fromkeys(("human", "machine", "all"), score)} for rule in ("canonical", "tolerant")
+    }
+    settings = {
+        "dataset": "charts",
+        "split": split,
+        "limit": None,
+        "planned": 40,
+        "complete": True,
+        "date": "2026-11-29",
+    }
+    folder.mkdir()
+    found = settings | {"versions": {}, "arms": {"adapter": {}}, "scores": scores}
+    (folder / "results.json").write_text(json.dumps(found), encoding="utf-8")
+    (folder / "run.json").write_text(json.dumps({"command": f"python -m train --seed {right}"}), encoding="utf-8")
+    return folder
+
+
+def test_a_learning_curve_sets_runs_in_the_order_of_their_rows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few, many = finished_run(tmp_path / "few", 10), finished_run(tmp_path / "many", 30)
+    assert curve.main([str(tmp_path / "curve.json"), f"2520={many}", f"0={few}"]) == 0
+    points = json.loads((tmp_path / "curve.json").read_text(encoding="utf-8"))["points"]
+    assert [(one["rows"], one["scores"]["tolerant"]["adapter"]["all"]["correct"]) for one in points] == [
+        (0, 10),
+        (2520, 30),
+    ]
+    assert "| 2,520 | 75.0 [10.0, 90.0] |" in capsys.readouterr().out
+
+
+def test_a_learning_curve_of_different_questions_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = finished_run(tmp_path / "first", 10), finished_run(tmp_path / "second", 12, "test")
+    assert curve.main([str(tmp_path / "curve.json"), f"0={first}", f"9={second}"]) == 2
+    assert curve.main([str(tmp_path / "curve.json"), f"many={first}"]) == 2
+    told = capsys.readouterr().err
+    assert "answered different questions" in told and "is no ROWS=FOLDER" in told
+    assert not (tmp_path / "curve.json").exists()

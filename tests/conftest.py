@@ -20,7 +20,7 @@ from tiny import build_tiny, build_tiny_adapter
 
 # Files of a minute and more, the longest first: what begins last should not be what ends last.
 LONG = (
-    *("test_publish", "test_hub", "test_train_run", "test_evaluate_page", "test_transformers_serve"),
+    *("test_publish", "test_hub", "test_train_run", "test_evaluate_page", "test_transformers_serve", "test_loop"),
     *("test_compare_page", "test_settings", "test_training_tab", "test_train_recipe", "test_compare_page_failures"),
     *("test_zerogpu", "test_adapters", "test_deploy", "test_engine", "test_steps", "test_compare_page_access"),
 )

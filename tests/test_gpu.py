@@ -137,9 +137,12 @@ def test_the_kernels_of_activations_are_torchs_own(kernels: Any, rows: int, widt
 def test_the_products_of_a_few_rows_are_torchs_own(
     kernels: Any, rows: int, inputs: int, outputs: int, dtype: torch.dtype
 ) -> None:
-    x, weight = random(rows, 1, inputs, dtype=dtype), random(2 * outputs + 5, inputs, dtype=dtype)
+    # Sums of unit size, as a norm leaves them: silu(gate) * up of 18,944 plain numbers would leave half precision's range.
+    x = (random(rows, 1, inputs) / inputs**0.5).to(dtype)
+    weight = random(2 * outputs + 5, inputs, dtype=dtype)
     exact = x.double() @ weight.double().t()
-    assert apart(kernels.product(x, weight).sum(1, keepdim=True), exact) < WITHIN[torch.float32]
+    # Tensor cores cut a few bits off long sums of half precision; rounded to it, the sums would be 2e-3 to 1e-2 apart.
+    assert apart(kernels.product(x, weight).sum(1, keepdim=True), exact) < (1e-5 if dtype == torch.float32 else 1e-4)
     gate, up = exact[..., : 2 * outputs].split(outputs, dim=-1)
     gated = kernels.gated_product(x, weight, outputs)
     assert gated.dtype == dtype and apart(gated, torch.nn.functional.silu(gate) * up) < WITHIN[dtype]

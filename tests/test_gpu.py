@@ -137,7 +137,7 @@ def test_the_kernels_of_activations_are_torchs_own(kernels: Any, rows: int, widt
 def test_the_products_of_a_few_rows_are_torchs_own(
     kernels: Any, rows: int, inputs: int, outputs: int, dtype: torch.dtype
 ) -> None:
-    # Sums of unit size, as a norm leaves them: silu(gate) * up of 18,944 plain numbers would leave half precision's range.
+    # Sums of unit size, as a norm leaves them: silu(gate) * up of 18,944 plain numbers would pass half precision.
     x = (random(rows, 1, inputs) / inputs**0.5).to(dtype)
     weight = random(2 * outputs + 5, inputs, dtype=dtype)
     exact = x.double() @ weight.double().t()

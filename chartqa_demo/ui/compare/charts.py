@@ -101,7 +101,10 @@ def recorded_sample(engine: Engine, split: Split, options: Options) -> tuple[Exa
     except RecordedError:
         return None
     for recorded, example in product(groups, split.examples):
-        answers = recorded.answers_to(example.load_image(), example.question, engine.arms, options)
+        try:
+            answers = recorded.answers_to(example.load_image(), example.question, engine.arms, options)
+        except ChartError:
+            continue
         judged = verdicts(answers or (), example.gold)
         if answers and len({one.standing for one in judged if one}) > 1:
             return example, answers

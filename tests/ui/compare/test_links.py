@@ -1,16 +1,19 @@
 """Links that open a sampled chart and ask, copies for elsewhere, and the first visit; in Chromium."""
 
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from page_fixtures import OpenTab, Tab, replies
+from page_fixtures import OpenTab, Tab, example_split, replies
 from playwright.sync_api import Browser, expect
 
 from chartqa_demo.data.splits import open_split
+from chartqa_demo.engines import Options
 from chartqa_demo.engines.scripted import ScriptedEngine
 from chartqa_demo.settings import Settings
 from chartqa_demo.ui import build_app, launch_options
+from chartqa_demo.ui.compare.charts import recorded_sample
 
 pytest_plugins = ("page_fixtures",)
 
@@ -102,3 +105,9 @@ def test_a_first_visit_finds_a_chart_with_recorded_answers(browser: Browser, tmp
     expect(tab.page.locator("#history li")).to_have_count(1)
     tab.page.context.close()
     app.close(verbose=False)
+
+
+def test_a_chart_that_cannot_be_read_is_no_sample_and_ends_nothing() -> None:
+    split = example_split()
+    broken = replace(split, examples=tuple(replace(one, read=lambda: b"broken") for one in split.examples))
+    assert recorded_sample(ScriptedEngine(), broken, Options()) is None

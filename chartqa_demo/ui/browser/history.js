@@ -108,8 +108,15 @@ const reopened = (entry) => ({
 });
 
 let linked = false;
+// Until the start has shown what was kept, it would take the place of a chart that was picked meanwhile.
+const opening = (yes) => document.documentElement.classList.toggle("opening", yes);
+window.started = () => {
+  opening(false);
+  askLinked();
+};
 window.askLinked = () => linked && find("#chart .image-frame img") && !find("#notice .notice") && find("#ask").click();
 window.keptAtStart = async () => {
+  opening(true);
   const shown = JSON.parse(sessionStorage.getItem(SHOWN) ?? "null");
   const link = Object.fromEntries(new URLSearchParams(location.search));
   if (link.example && shown?.address !== location.search) {

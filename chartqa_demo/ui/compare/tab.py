@@ -215,7 +215,7 @@ class CompareTab:
         kept_outputs = [*self.chart_outputs, *self.details.settings]
         self.history.select(self.reopen, None, kept_outputs, **QUICK)
         page.load(self.open_kept, self.kept, kept_outputs, js="async () => [await keptAtStart()]", **QUICK).then(
-            None, js="() => askLinked()", **QUICK
+            None, js="() => started()", **QUICK
         )
 
     def ask(self, text: object, chart: Chart, payload: dict[str, Any] | None, *values: object) -> Updates:

@@ -149,12 +149,12 @@ def _limits(contract: Contract, data: Data) -> str:
 
 
 def _licence_of_charts(data: Data) -> str:
+    if data.chartqa:
+        return " The training data, ChartQA, is GPL-3.0; these files hold none of it."
     if data.mixture:
         return " The training data have terms of their own; these files hold none of them."
     if data.generated:
         return ""
-    if data.chartqa:
-        return " The training data, ChartQA, is GPL-3.0; these files hold none of it."
     return f" The training data, {data.name}, has terms of its own; these files hold none of it."
 
 

@@ -56,6 +56,13 @@ class DeployError(Exception):
     """A Space that could not be made or does not answer; for the person who deploys."""
 
 
+def shown(name: object) -> str:
+    """A name that a stranger chose, such as a folder's, for a sentence: on one line, at most 300 characters."""
+    text = str(name)[:301]
+    text = text if text.isprintable() else repr(text)
+    return text if len(text) <= 300 else f"{text[:299]}…"
+
+
 def first_line(error: BaseException) -> str:
     """What an error of a library says, cut for a sentence: its first line (behind torch's "Error(s) in loading
     state_dict for ...:" the next one), at most 300 characters, its type's name where it says nothing."""

@@ -22,7 +22,7 @@ from chartqa_demo.adapters.contract import CONTRACT_FILE, WEIGHTS, Contract
 from chartqa_demo.adapters.lora import layers_of
 from chartqa_demo.errors import EngineError, HubError, first_line
 from chartqa_demo.settings import BUNDLED_ADAPTER, BUNDLED_BASE, DTYPES, Settings
-from chartqa_demo.space.hub import local_folder, read_header
+from chartqa_demo.space.hub import folder_of, local_folder, read_header
 
 SHARD = "5GB"  # as on the Hub
 ROOM = 1.05  # of the weights' bytes: tokenizer and configs come on top
@@ -222,7 +222,7 @@ def _named_base(adapter: str, contract: Contract | None, config: Mapping[str, An
     if contract is not None and is_named(contract.base):
         return contract.base, contract.base_revision
     named = str(config.get("base_model_name_or_path") or "")
-    if is_named(named) or (named and Path(named).is_dir()):
+    if is_named(named) or (named and folder_of(named) is not None):
         return named, config.get("revision")
     named = contract.base if contract is not None else named
     raise MergeError(

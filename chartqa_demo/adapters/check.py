@@ -13,8 +13,8 @@ from typing import Any
 
 from chartqa_demo.adapters.contract import CONFIG, CONTRACT_FILE, WEIGHTS, Contract, read_contract
 from chartqa_demo.adapters.lora import MAX_CONFIG, LoraError, Modules, layers_of, read_config, why_not_computed
-from chartqa_demo.errors import HubError
-from chartqa_demo.space.hub import HUB_ID, Source, find
+from chartqa_demo.errors import HubError, shown
+from chartqa_demo.space.hub import Source, find, folder_of, is_hub_id
 
 PICKLED = "adapter_model.bin"
 MAX_BYTES = 3 * 10**9  # MAX_RANK on every linear layer of the 7B language model, in float32, is 2.6 GB
@@ -48,32 +48,33 @@ def fetch_adapter(
 def find_adapter(name: str, revision: str | None) -> Adapter:
     """The adapter `name`, from one look-up and its two small files. Raises HubError for what is none or is too large,
     and for a config or contract that cannot be read."""
-    source = find(name, revision, "adapter")
+    source, called = find(name, revision, "adapter"), shown(name)
     if PICKLED in source.sizes and WEIGHTS not in source.sizes:
         raise HubError(
-            f"The adapter {name} has pickled weights only ({PICKLED}), which can hold code; save it as {WEIGHTS}."
+            f"The adapter {called} has pickled weights only ({PICKLED}), which can hold code; save it as {WEIGHTS}."
         )
     if missing := [file for file in (CONFIG, WEIGHTS) if file not in source.sizes]:
         raise HubError(
-            f"{name} is not an adapter that can be loaded: it needs {CONFIG} and {WEIGHTS}, and has no "
+            f"{called} is not an adapter that can be loaded: it needs {CONFIG} and {WEIGHTS}, and has no "
             f"{' and no '.join(missing)}."
         )
     if source.sizes[WEIGHTS] > MAX_BYTES:
         raise HubError(
-            f"The adapter {name} has {source.sizes[WEIGHTS] / 1e9:.1f} GB; at most {MAX_BYTES / 1e9:.0f} GB are loaded."
+            f"The adapter {called} has {source.sizes[WEIGHTS] / 1e9:.1f} GB; at most {MAX_BYTES / 1e9:.0f} GB are "
+            "loaded."
         )
     for file in (CONFIG, CONTRACT_FILE):
         if source.sizes.get(file, 0) > MAX_CONFIG:
             raise HubError(
-                f"The adapter {name} has {file} with {source.sizes[file]:,} bytes; at most {MAX_CONFIG:,} are read."
+                f"The adapter {called} has {file} with {source.sizes[file]:,} bytes; at most {MAX_CONFIG:,} are read."
             )
     folder = source.fetch((CONFIG, CONTRACT_FILE))
     try:
         return Adapter(source, read_config(folder), read_contract(folder))
     except LoraError as error:
-        raise HubError(f"The adapter {name} {error}") from error
+        raise HubError(f"The adapter {called} {error}") from error
     except ValueError as error:
-        raise HubError(f"The contract of the adapter {name} cannot be read: {error}") from error
+        raise HubError(f"The contract of the adapter {called} cannot be read: {error}") from error
 
 
 def check_base(adapter: Adapter, base: str) -> None:
@@ -82,7 +83,7 @@ def check_base(adapter: Adapter, base: str) -> None:
     if reason is None and adapter.contract is not None:
         reason = _other_base(adapter.contract.base, base)
     if reason is not None:
-        raise HubError(f"The adapter {adapter.source.name} {reason}")
+        raise HubError(f"The adapter {shown(adapter.source.name)} {reason}")
 
 
 def check_weights(adapter: Adapter, modules: Modules | None) -> None:
@@ -91,19 +92,20 @@ def check_weights(adapter: Adapter, modules: Modules | None) -> None:
     try:
         layers_of(adapter.config, adapter.source.header(WEIGHTS), modules)
     except LoraError as error:
-        raise HubError(f"The adapter {adapter.source.name} {error}") from error
+        raise HubError(f"The adapter {shown(adapter.source.name)} {error}") from error
 
 
 def why_not(config: Mapping[str, Any], base: str) -> str | None:
     """Why an adapter with this adapter_config.json cannot serve on `base` (Hub id, folder or "bundled"), as the end
     of a sentence; None when it can."""
-    return why_not_computed(config) or _other_base(str(config.get("base_model_name_or_path") or ""), base)
+    trained_on = config.get("base_model_name_or_path")
+    return why_not_computed(config) or _other_base(trained_on if isinstance(trained_on, str) else "", base)
 
 
 def is_named(model: str) -> bool:
     """Whether others know a model or adapter by that name, too: "bundled" or a Hub id, and no folder here, which may
     hold anything."""
-    return model == "bundled" or (HUB_ID.fullmatch(model) is not None and not Path(model).is_dir())
+    return model == "bundled" or (is_hub_id(model) and folder_of(model) is None)
 
 
 def _other_base(trained_on: str, base: str) -> str | None:

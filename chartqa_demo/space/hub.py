@@ -23,17 +23,20 @@ from huggingface_hub import HfApi, constants, snapshot_download, try_to_load_fro
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
+    HFValidationError,
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
     SafetensorsParsingError,
 )
-from huggingface_hub.utils import tqdm
+from huggingface_hub.utils import tqdm, validate_repo_id
 from safetensors import SafetensorError, safe_open
 
-from chartqa_demo.errors import HubError, HubSilent, first_line
+from chartqa_demo.errors import HubError, HubSilent, first_line, shown
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+SHOWN = 300  # characters of a name in a sentence
 
 MODEL_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt")
 
@@ -94,7 +97,8 @@ class Source:
             )
             return {key: (str(one.dtype), tuple(map(int, one.shape))) for key, one in found.tensors.items()}
         except (SafetensorError, SafetensorsParsingError, ValueError, TypeError) as error:
-            raise HubError(f"{file} of the {self.what} {self.name} cannot be read: {error}") from error
+            told = first_line(error)
+            raise HubError(f"{file} of the {self.what} {shown(self.name)} cannot be read: {told}") from error
         except Exception as error:
             raise _sentence(error, self.name, self.revision, self.what) from error
 
@@ -106,13 +110,43 @@ def read_header(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
         return {key: (one.get_dtype(), tuple(one.get_shape())) for key, one in slices.items()}
 
 
+def is_hub_id(name: str) -> bool:
+    """Whether a repository of the Hub can have that name, owner/name, by the rules of the Hub's own client."""
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return HUB_ID.fullmatch(name) is not None
+
+
+def folder_of(name: str) -> Path | None:
+    """The folder of that name on this machine; None where there is none, or none that this process can see: a name can
+    be too long for the disk, in a closed folder, or of a user (~ann) that is not here."""
+    try:
+        folder = Path(name).expanduser()
+        return folder if folder.is_dir() else None
+    except (OSError, RuntimeError, ValueError):
+        return None
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    """Bytes of the files in a folder, by name, without what cannot be followed, such as a link into a closed folder."""
+    sizes = {}
+    for path in folder.iterdir():
+        with contextlib.suppress(OSError):
+            if path.is_file():
+                sizes[path.name] = path.stat().st_size
+    return sizes
+
+
 def find(name: str, revision: str | None, what: str) -> Source:
     """The model or adapter `name`: a folder, else a repository of the Hub, which is asked once; while the Hub is
     silent, what the cache has of it. Raises HubError, within FIRST_WORD_S."""
-    folder = Path(name).expanduser()
-    if not folder.is_dir():
-        if not HUB_ID.fullmatch(name):
-            raise HubError(f"The {what} {name!r} is neither a folder on this machine nor a Hub id such as owner/name.")
+    folder = folder_of(name)
+    if folder is None:
+        if not is_hub_id(name):
+            said = repr(name if len(name) <= SHOWN else f"{name[:SHOWN]}…")
+            raise HubError(f"The {what} {said} is neither a folder on this machine nor a Hub id such as owner/name.")
         try:
             return look_up(name, revision, what)
         except HubSilent as error:
@@ -120,8 +154,10 @@ def find(name: str, revision: str | None, what: str) -> Source:
                 folder = Path(snapshot_download(name, revision=revision, local_files_only=True))
             except LocalEntryNotFoundError:
                 raise error from None
-    sizes = {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file()}
-    return Source(name, revision, what, sizes, folder)
+    try:
+        return Source(name, revision, what, _sizes(folder), folder)
+    except OSError as error:
+        raise HubError(f"The folder of the {what} {shown(name)} cannot be read: {error.strerror}.") from error
 
 
 def local_folder(name: str, revision: str | None, files: Sequence[str], what: str) -> Path:

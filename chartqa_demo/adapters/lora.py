@@ -7,7 +7,6 @@ plain ones of an alpha_pattern. No torch here.
 """
 
 import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -122,13 +121,14 @@ def why_not_computed(config: Mapping[str, Any]) -> str | None:  # noqa: PLR0911 
             return f"uses {REFUSED[option]}, which is not served: {ONLY}."
         return f"sets {_said(option)}, which is not known here and may compute something else: {ONLY}."
     init = config.get("init_lora_weights", True)
-    if any(str(init).lower().startswith(name) for name in TAKES_FROM_BASE):
+    begun = init.lower() if isinstance(init, str) else ""
+    if begun.startswith(TAKES_FROM_BASE):
         converted = " Save it again with PEFT's path_initial_model_for_weight_conversion, as plain LoRA."
         return (
             f"was begun with {_said(init)} (init_lora_weights), which changes the base's own weights, and all arms "
-            f"share them.{converted * (str(init).lower() != 'loftq')}"
+            f"share them.{converted * (begun != 'loftq')}"
         )
-    if not isinstance(init, bool | None) and str(init).lower() not in INITIALISATIONS:
+    if not isinstance(init, bool | None) and begun not in INITIALISATIONS:
         return f"was begun with {_said(init)} (init_lora_weights), which is not known here."
     if not isinstance(config.get("use_rslora"), bool | None):
         return f"has the use_rslora {_said(config['use_rslora'])}; it has to be true or false."
@@ -229,7 +229,7 @@ def _check_shapes(
         raise LoraError(f"does not fit this base model: {_said(place)} has no {missing[0]}.")
     down, up = (tensors[sides[side]][1] for side in ("lora_A", "lora_B"))
     rank = down[0] if len(down) == 2 and down[0] in ranks else min(ranks)
-    inputs, outputs = (modules or {}).get(place) or ((*down, 0)[1], (*up, 0)[0])
+    inputs, outputs = (modules or {}).get(place) or ((*down, 0, 0)[1], (*up, 0)[0])
     for side, shape, wanted in (("lora_A", down, (rank, inputs)), ("lora_B", up, (outputs, rank))):
         if shape != wanted:
             raise LoraError(
@@ -263,14 +263,15 @@ def _is_rank(value: Any) -> bool:
 
 
 def _is_alpha(value: Any) -> bool:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and math.isfinite(value) and abs(value) <= MAX_ALPHA
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_ALPHA  # NaN is not
 
 
 def _said(value: Any) -> str:
     """A stranger's value for a sentence: a text that is a plain name as it is, all else as Python writes it, cut."""
+    value = value[:161] if isinstance(value, str) else value  # before it is looked at: it can be a megabyte
     try:
-        said = value if isinstance(value, str) and re.fullmatch(r"[\w./-]*[A-Za-z_][\w./-]*", value) else repr(value)
-    except RecursionError:
+        plain = isinstance(value, str) and re.fullmatch(r"[\w./-]+", value) and re.search(r"[A-Za-z_]", value)
+        said = value if plain else repr(value)
+    except (RecursionError, ValueError):  # Python writes out no whole number of more than 4,300 digits
         said = type(value).__name__
     return said if len(said) <= 160 else f"{said[:150]}…"

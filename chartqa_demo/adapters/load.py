@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 
 from chartqa_demo.adapters.contract import WEIGHTS
 from chartqa_demo.adapters.lora import Layer, LoraError, Modules, layers_of, read_config, why_not_computed
-from chartqa_demo.errors import EngineError, first_line
+from chartqa_demo.errors import EngineError, first_line, shown
 
 SAMPLE = 2**12  # numbers of each weight that the fingerprint looks at
 BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -40,11 +40,11 @@ def load_adapter(model: Any, folder: Path, name: str = "chartqa") -> PeftModel:
             slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118 (it is no mapping)
             tensors = {key: (one.get_dtype(), tuple(one.get_shape())) for key, one in slices.items()}
             layers = layers_of(config, tensors, modules_of(base))
-            weights = {key: _finite(file.get_tensor(key).to(base.dtype), key) for key in tensors}
+            weights = {key: _finite(file.get_tensor(key).to(base.dtype, copy=True), key) for key in tensors}
     except LoraError as error:
-        raise EngineError(f"The adapter in {folder} {error}") from error
+        raise EngineError(f"The adapter in {shown(folder)} {error}") from error
     except (OSError, ValueError, SafetensorError) as error:
-        raise EngineError(f"The adapter in {folder} cannot be read: {first_line(error)}") from error
+        raise EngineError(f"The adapter in {shown(folder)} cannot be read: {first_line(error)}") from error
     before = fingerprint(base)
     ours = _config(layers, bool(config.get("use_rslora")))
     adapted: Any = model if wrapped else PeftModel(model, ours, adapter_name=name, autocast_adapter_dtype=False)
@@ -57,11 +57,13 @@ def load_adapter(model: Any, folder: Path, name: str = "chartqa") -> PeftModel:
             adapted.delete_adapter(name)
         else:
             adapted.unload()
-        raise EngineError(f"The adapter in {folder} does not fit this base model: {first_line(error)}") from error
+        raise EngineError(
+            f"The adapter in {shown(folder)} does not fit this base model: {first_line(error)}"
+        ) from error
     if fingerprint(base) != before:
         raise EngineError(
-            f"Loading the adapter in {folder} changed the base model's own weights, so no arm can be trusted any more: "
-            "restart the app, without this adapter."
+            f"Loading the adapter in {shown(folder)} changed the base model's own weights, so no arm can be trusted "
+            "any more: restart the app, without this adapter."
         )
     return adapted.eval()
 

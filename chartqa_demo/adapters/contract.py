@@ -5,13 +5,18 @@ loads, and the page says what is assumed.
 """
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
+
+from chartqa_demo.errors import shown
 
 CONFIG, WEIGHTS, CONTRACT_FILE = "adapter_config.json", "adapter_model.safetensors", "chartqa_contract.json"
 SHOWN = 80  # characters of a system message in a note
 MAX_CONTRACT, MAX_SYSTEM, MAX_NAME = 10**6, 20_000, 500  # bytes of the file, characters of the message and of a name
+PER_CENT = "numbers from 0 to 100"
+LEAST_PIXELS = 28 * 28  # one image token
+MAX_SYSTEM_TOKENS = 4096  # an eighth of Qwen2-VL's context; the recipe's message has about 40
 MOST_PIXELS = 12_845_056  # Qwen2-VL's own most, 16,384 image tokens
 
 
@@ -54,17 +59,21 @@ def read_contract(folder: Path) -> Contract | None:
     in another way than it was trained is the mistake that this file exists to prevent.
     """
     path = folder / CONTRACT_FILE
-    if not path.is_file():
-        return None
     try:
+        if not path.is_file():
+            return None
         if path.stat().st_size > MAX_CONTRACT:
             raise ValueError(f"it has {path.stat().st_size:,} bytes, and at most {MAX_CONTRACT:,} are read")
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found: Any = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("it has to be an object, with base and system")
+        if lost := [name for name in ("base", "system") if name not in found]:
+            raise ValueError(f"it has no {' and no '.join(lost)}")
         known = {f.name for f in fields(Contract)}
         contract = Contract(**{key: value for key, value in found.items() if key in known})
         _check(contract)
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{path} is not a usable adapter contract: {error}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"{shown(path)} is not a usable adapter contract: {error}") from error
     return contract
 
 
@@ -81,9 +90,26 @@ def _check(contract: Contract) -> None:
             raise ValueError(f"{name} is {repr(value)[:SHOWN]}; it has to be a whole number from 1 to {MOST_PIXELS:,}")
     if contract.min_pixels and contract.max_pixels and contract.min_pixels > contract.max_pixels:
         raise ValueError(f"min_pixels {contract.min_pixels} is larger than max_pixels {contract.max_pixels}")
-    for name, values, kind in (("versions", contract.versions, str), ("scores", contract.scores, int | float)):
-        if not isinstance(values, dict) or not all(isinstance(value, kind) for value in values.values()):
-            raise ValueError(f"{name} has to be an object of {'texts' if kind is str else 'numbers'}")
+    if contract.seed is not None and (type(contract.seed) is not int or abs(contract.seed) >= 2**64):
+        raise ValueError("seed has to be a whole number of at most 64 bits")
+    for name, values, fits, wanted in (
+        ("versions", contract.versions, lambda value: isinstance(value, str), "texts"),
+        # NaN is between no two numbers, and true is no number.
+        ("scores", contract.scores, lambda value: type(value) in (int, float) and 0 <= value <= 100, PER_CENT),
+    ):
+        if not isinstance(values, dict) or not all(fits(value) for value in values.values()):
+            raise ValueError(f"{name} has to be an object of {wanted}")
+
+
+def bounded(contract: Contract | None, most: int) -> Contract | None:
+    """The contract with pixel limits that all visitors can be served with: none under one image token or over `most`,
+    which is the operator's own limit, else the app's."""
+    if contract is None:
+        return None
+    least, largest = (
+        limit and min(max(limit, LEAST_PIXELS), most) for limit in (contract.min_pixels, contract.max_pixels)
+    )
+    return replace(contract, min_pixels=least, max_pixels=largest)
 
 
 def arm_system(contract: Contract | None, given: str | None) -> str | None:
@@ -102,8 +128,11 @@ def told(contract: Contract | None, given: str | None, name: str) -> str | None:
     return f"The adapter {name} is asked with {begins}, as this app was started to do{instead}."
 
 
-def contract_notes(contract: Contract | None, given: str | None, name: str, base: str) -> tuple[str, ...]:
-    """What a visitor has to know of how the adapter `name` is asked on `base`; `given` as in `arm_system`."""
+def contract_notes(
+    contract: Contract | None, given: str | None, name: str, base: str, most: int = MOST_PIXELS
+) -> tuple[str, ...]:
+    """What a visitor has to know of how the adapter `name` is asked on `base`; `given` as in `arm_system`, `most` as in
+    `bounded`."""
     message = told(contract, given, name)
     notes = (message,) if message is not None else ()
     if contract is None and message is None:
@@ -112,5 +141,10 @@ def contract_notes(contract: Contract | None, given: str | None, name: str, base
             "are assumed.",
         )
     if contract is not None and contract.base != base:
-        notes += (f"The adapter {name} was trained on {contract.base}; the base here is {base}.",)
+        notes += (f"The adapter {name} was trained on {shown(contract.base)}; the base here is {base}.",)
+    if contract is not None and bounded(contract, most) != contract:
+        notes += (
+            f"The adapter {name} was trained on charts of {contract.pixels}; the limits here are {LEAST_PIXELS:,} and "
+            f"{most:,}.",
+        )
     return notes

@@ -92,16 +92,16 @@ def read_run(project: str, name: str) -> TrainingRun:
 
 
 def finished_adapters(runs: Path) -> list[FinishedAdapter]:
-    """The trained adapters in the folders of `runs`, the newest first; a folder whose contract is damaged is no
-    finished adapter."""
+    """The trained adapters in the folders of `runs`, the newest first; a folder whose contract is damaged, or
+    whose weights cannot be seen, is no finished adapter."""
     found = []
     for weights in runs.glob(f"*/{WEIGHTS}"):
         try:
-            contract = read_contract(weights.parent)
-        except ValueError:
+            contract, written = read_contract(weights.parent), weights.stat().st_mtime
+        except (OSError, ValueError):
             continue
         if contract is not None:
-            found.append((weights.stat().st_mtime, FinishedAdapter(weights.parent, contract)))
+            found.append((written, FinishedAdapter(weights.parent, contract)))
     return [adapter for _, adapter in sorted(found, key=lambda pair: pair[0], reverse=True)]
 
 

@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 import openai
 from PIL import Image
 
-from chartqa_demo.adapters.contract import CONTRACT_FILE, Contract, arm_system, read_contract, told
+from chartqa_demo.adapters.contract import CONTRACT_FILE, Contract, arm_system, bounded, read_contract, told
 from chartqa_demo.arms import Arm, Message, arms_with, messages
 from chartqa_demo.engines import BETWEEN, Answer, Answers, Ended, Options, said_again
 from chartqa_demo.errors import EngineError, HubError
@@ -65,7 +65,7 @@ class EndpointEngine:
         self._base_name, self._timeout_s = settings.base_name, timeout_s
         self._folds_system = False  # learnt from the first refusal
         self._canvases = _canvases(settings)
-        contract = _contract(settings)
+        contract = bounded(_contract(settings), settings.max_pixels or DEFAULT_MAX_PIXELS)
         self._max_pixels = settings.max_pixels or (contract and contract.max_pixels) or DEFAULT_MAX_PIXELS
         self.arms = arms_with(arm_system(contract, settings.adapter_system))
         self.notes = _notes(self.host, settings, contract)

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from chartqa_demo.errors import shown
+from chartqa_demo.errors import EngineError, shown
 
 CONFIG, WEIGHTS, CONTRACT_FILE = "adapter_config.json", "adapter_model.safetensors", "chartqa_contract.json"
 SHOWN = 80  # characters of a system message in a note
@@ -148,3 +148,13 @@ def contract_notes(
             f"{most:,}.",
         )
     return notes
+
+
+def check_message(tokens: int, name: str) -> None:
+    """Raises EngineError when the message of an adapter's contract takes the place of chart and question. tokens: those
+    that it adds to a prompt."""
+    if tokens > MAX_SYSTEM_TOKENS:
+        raise EngineError(
+            f"The system message in the contract of the adapter {shown(name)} has {tokens:,} tokens; at most "
+            f"{MAX_SYSTEM_TOKENS:,} are taken."
+        )

@@ -5,6 +5,7 @@ Nothing of the adapter's config reaches PEFT: it is given a config of our own wi
 pattern is executed, and no weight is left unset, of which PEFT only warns.
 """
 
+import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch
 from peft import LoraConfig, PeftModel
 from safetensors import SafetensorError, safe_open
 
-from chartqa_demo.adapters.contract import WEIGHTS
+from chartqa_demo.adapters.contract import CONFIG, WEIGHTS
 from chartqa_demo.adapters.lora import Layer, LoraError, Modules, layers_of, read_config, why_not_computed
 from chartqa_demo.errors import EngineError, first_line, shown
 
@@ -123,3 +124,14 @@ def _finite(weight: torch.Tensor, key: str) -> torch.Tensor:
         held = str(weight.dtype).removeprefix("torch.")
         raise LoraError(f"holds numbers in {key} that are not finite in {held}; it cannot be merged or served.")
     return weight
+
+
+def as_written(folder: Path) -> tuple[object, ...]:
+    """What tells an adapter in this folder from what was there before: its config, and of its weights everything that
+    the disk says; times of writing can be put back, that of the last change (ctime) cannot. Raises EngineError."""
+    try:
+        config = hashlib.sha256((folder / CONFIG).read_bytes()).hexdigest()
+        weights = (folder / WEIGHTS).stat()
+    except OSError as error:
+        raise EngineError(f"The adapter in {shown(folder)} cannot be read: {error.strerror}.") from error
+    return str(folder.resolve()), config, weights.st_ino, weights.st_size, weights.st_mtime_ns, weights.st_ctime_ns

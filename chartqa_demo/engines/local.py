@@ -7,14 +7,12 @@ language model only. One lock covers a whole generation: adapter choice, cache a
 model, and without it two visitors get each other's answers.
 """
 
-import hashlib
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,16 +20,8 @@ from PIL import Image
 from transformers import StoppingCriteriaList
 
 from chartqa_demo.adapters.check import fetch_adapter
-from chartqa_demo.adapters.contract import (
-    CONFIG,
-    MAX_SYSTEM_TOKENS,
-    WEIGHTS,
-    Contract,
-    arm_system,
-    bounded,
-    contract_notes,
-)
-from chartqa_demo.adapters.load import load_adapter, modules_of
+from chartqa_demo.adapters.contract import Contract, arm_system, bounded, check_message, contract_notes
+from chartqa_demo.adapters.load import as_written, load_adapter, modules_of
 from chartqa_demo.arms import ARMS, Arm, arms_with, folds_system, messages
 from chartqa_demo.engines import BETWEEN, Answer, Answers, Ended, Options, ending
 from chartqa_demo.engines.fast.choosing import NOT_FINITE
@@ -51,7 +41,7 @@ from chartqa_demo.engines.streaming import (
     seeded,
     stream,
 )
-from chartqa_demo.errors import EngineError, HubError, shown
+from chartqa_demo.errors import EngineError, HubError
 from chartqa_demo.images import shrink
 from chartqa_demo.settings import BUNDLED_ADAPTER, DEFAULT_MAX_PIXELS, Settings
 
@@ -133,7 +123,7 @@ class LocalEngine:
         self._lock = threading.Lock()
         self._loaded = 0
         self._name = ""  # the adapter's name inside the model
-        self._resident: OrderedDict[tuple[object, ...], str] = OrderedDict()  # see _written -> name in the model
+        self._resident: OrderedDict[tuple[object, ...], str] = OrderedDict()  # see as_written -> name in the model
         self._own_size = processor.image_processor.size  # before any adapter's limits
         self._shrink_to = set_pixel_limits(processor, settings, None)
 
@@ -235,10 +225,12 @@ class LocalEngine:
             raise EngineError(str(error)) from None
         arms = arms_with(arm_system(contract, given))
         if contract is not None and given is None:
-            self._check_message(arms, name)
+            told = (self.prompt_text(arm, "", Options()) for arm in (arms[0], arms[-1]))
+            plain, asked = (len(self.processor.tokenizer(text)["input_ids"]) for text in told)
+            check_message(asked - plain, name)
         most = self._settings.max_pixels or DEFAULT_MAX_PIXELS
         with self._lock:
-            resident = _written(folder)
+            resident = as_written(folder)
             if resident not in self._resident:
                 new = f"adapter{self._loaded}"
                 self.model, self._loaded = load_adapter(self.model, folder, new), self._loaded + 1
@@ -258,18 +250,6 @@ class LocalEngine:
             self._shrink_to = set_pixel_limits(self.processor, self._settings, bounded(contract, most))
             self.looks.clear()
             self.arms = arms
-
-    def _check_message(self, arms: Sequence[Arm], name: str) -> None:
-        """Raises EngineError when the message of an adapter's contract takes the place of chart and question."""
-        plain, asked = (
-            len(self.processor.tokenizer(self.prompt_text(arm, "", Options()))["input_ids"])
-            for arm in (arms[0], arms[-1])
-        )
-        if asked - plain > MAX_SYSTEM_TOKENS:
-            raise EngineError(
-                f"The system message in the contract of the adapter {shown(name)} has {asked - plain:,} tokens; at "
-                f"most {MAX_SYSTEM_TOKENS:,} are taken."
-            )
 
     def without_adapter(self, error: EngineError) -> None:
         """Say why the third arm stays empty."""
@@ -409,17 +389,6 @@ class LocalEngine:
             done=row.done_at is not None,
             ended=ended,
         )
-
-
-def _written(folder: Path) -> tuple[object, ...]:
-    """What tells an adapter in this folder from what was there before: its config, and of its weights everything that
-    the disk says; times of writing can be put back, that of the last change (ctime) cannot. Raises EngineError."""
-    try:
-        config = hashlib.sha256((folder / CONFIG).read_bytes()).hexdigest()
-        weights = (folder / WEIGHTS).stat()
-    except OSError as error:
-        raise EngineError(f"The adapter in {shown(folder)} cannot be read: {error.strerror}.") from error
-    return str(folder.resolve()), config, weights.st_ino, weights.st_size, weights.st_mtime_ns, weights.st_ctime_ns
 
 
 def _no_adapter(arm: Arm) -> Answer:

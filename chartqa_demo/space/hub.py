@@ -312,16 +312,16 @@ def _sentence(error: Exception, name: str, revision: str | None, what: str, got:
         return HubError(f"The {what} {name} arrived incomplete. Start again: what is whole is kept.")
     if status is not None:
         return _silent(f"The {what} {name} is not on this machine and the Hub answers {status}.")
-    if isinstance(error, TimeoutError):
+    # The client's own patience may end first: httpx and httpx2, of which it uses one, both call that TimeoutException.
+    kinds = {one.__name__ for one in type(error).__mro__}
+    if isinstance(error, TimeoutError) or "TimeoutException" in kinds:
         _silence["until"] = time.monotonic() + SILENT_S
         if got:
             return HubSilent(
                 f"The Hub stopped sending the {what} {name} after {_amount(got)}. Start again: it goes on from there."
             )
         return _silent(f"The {what} {name} is not on this machine and the Hub does not answer.")
-    # TransportError is what both httpx and httpx2, of which the Hub's client uses one, raise without an answer.
-    unreachable = any(one.__name__ == "TransportError" for one in type(error).__mro__)
-    if unreachable or isinstance(error, (ConnectionError, LocalEntryNotFoundError)):
+    if "TransportError" in kinds or isinstance(error, (ConnectionError, LocalEntryNotFoundError)):
         _silence["until"] = time.monotonic() + SILENT_S
         return _silent(f"The {what} {name} is not on this machine and the Hub cannot be reached.")
     return HubError(f"The {what} {name} could not be fetched: {first_line(error)}")

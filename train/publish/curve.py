@@ -1,6 +1,6 @@
 """How accuracy grows with the rows trained on: a learning curve of finished runs, as a file and as a table.
 
-    python -m train.publish.curve results/learning_curve.json 0=runs/rows0 252=runs/rows252 2520=runs/all
+    python -m train.publish.curve results/learning_curve/bundled.json 0=runs/rows0 252=runs/rows252 2520=runs/all
 
 Every run is the output folder of `python -m train` with its results.json and run.json; its number says how many rows of
 the data set it was trained on (--train_sample). All of them must have answered the same questions.

@@ -6,6 +6,7 @@ canvas that the bundled base model reads, in its training and in the app alike.
 
 import warnings
 from collections.abc import Sequence
+from hashlib import blake2b
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
@@ -134,6 +135,11 @@ def shrink(image: Image.Image, max_pixels: int) -> Image.Image:
     if scale >= 1:
         return image
     return image.resize((max(1, int(image.width * scale)), max(1, int(image.height * scale))), Image.Resampling.BICUBIC)
+
+
+def pixels_of(image: Image.Image) -> str:
+    """32 hexadecimal digits, a hash of a picture's RGB pixels and size: the same for every lossless encoding of it."""
+    return blake2b(image.convert("RGB").tobytes() + repr(image.size).encode(), digest_size=16).hexdigest()
 
 
 def _open_heic() -> None:

@@ -27,6 +27,7 @@ DEFAULT_MAX_PIXELS = (
     1280 * 28 * 28
 )  # the 7B repository's own limit is 16,384 image tokens, far beyond any ChartQA chart
 
+LEAST_PIXELS, MOST_PIXELS = 28 * 28, 16_384 * 28 * 28  # one image token, and Qwen2-VL's own most
 QUANTIZE = ("auto", "none", "8bit", "4bit")
 VISITOR_ADAPTERS = ("off", "hub", "any")
 DECODE = ("auto", "eager", "static", "graph")
@@ -268,7 +269,12 @@ def _checked(settings: Settings) -> Settings:
     ):
         if getattr(settings, name) not in allowed:
             raise SettingsError(f"{name} is {getattr(settings, name)!r}; it has to be one of {', '.join(allowed)}.")
-    for name, least in (("min_pixels", 784), ("max_pixels", 784), ("max_new_tokens", 1), ("queue_size", 1)):
+    for name, least in (
+        ("min_pixels", LEAST_PIXELS),
+        ("max_pixels", LEAST_PIXELS),
+        ("max_new_tokens", 1),
+        ("queue_size", 1),
+    ):
         value = getattr(settings, name)
         if value is not None and value < least:
             raise SettingsError(f"--{name.replace('_', '-')} is {value}; it has to be at least {least}.")

@@ -15,9 +15,7 @@ from typing import Any
 
 from chartqa_demo.adapters.contract import CONFIG, CONTRACT_FILE, Contract
 from chartqa_demo.errors import SettingsError
-from chartqa_demo.settings import read_message
-
-LEAST_PIXELS = 784  # one image token
+from chartqa_demo.settings import LEAST_PIXELS, read_message
 
 
 class ContractError(Exception):

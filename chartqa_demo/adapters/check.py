@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from chartqa_demo.adapters.contract import CONFIG, CONTRACT_FILE, WEIGHTS, Contract, read_contract
-from chartqa_demo.adapters.lora import MAX_CONFIG, LoraError, Modules, layers_of, read_config, why_not_computed
+from chartqa_demo.adapters.contract import CONFIG, CONTRACT_FILE, MAX_FILE, WEIGHTS, Contract, read_contract
+from chartqa_demo.adapters.lora import LoraError, Modules, layers_of, read_config, why_not_computed
 from chartqa_demo.errors import HubError, shown
 from chartqa_demo.space.hub import Source, find, folder_of, is_hub_id
 
@@ -64,9 +64,9 @@ def find_adapter(name: str, revision: str | None) -> Adapter:
             "loaded."
         )
     for file in (CONFIG, CONTRACT_FILE):
-        if source.sizes.get(file, 0) > MAX_CONFIG:
+        if source.sizes.get(file, 0) > MAX_FILE:
             raise HubError(
-                f"The adapter {called} has {file} with {source.sizes[file]:,} bytes; at most {MAX_CONFIG:,} are read."
+                f"The adapter {called} has {file} with {source.sizes[file]:,} bytes; at most {MAX_FILE:,} are read."
             )
     folder = source.fetch((CONFIG, CONTRACT_FILE))
     try:

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from chartqa_demo.errors import EngineError, shown
+from chartqa_demo.settings import LEAST_PIXELS, MAX_MESSAGE, MOST_PIXELS
 
 CONFIG, WEIGHTS, CONTRACT_FILE = "adapter_config.json", "adapter_model.safetensors", "chartqa_contract.json"
 SHOWN = 80  # characters of a system message in a note
-MAX_CONTRACT, MAX_SYSTEM, MAX_NAME = 10**6, 20_000, 500  # bytes of the file, characters of the message and of a name
+MAX_FILE = 10**6  # bytes of config and contract; ranks and alphas for each layer of a 72B model are 100 kB
+MAX_NAME = 500  # characters
 PER_CENT = "numbers from 0 to 100"
-LEAST_PIXELS = 28 * 28  # one image token
 MAX_SYSTEM_TOKENS = 4096  # an eighth of Qwen2-VL's context; the recipe's message has about 40
-MOST_PIXELS = 12_845_056  # Qwen2-VL's own most, 16,384 image tokens
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ def read_contract(folder: Path) -> Contract | None:
     try:
         if not path.is_file():
             return None
-        if path.stat().st_size > MAX_CONTRACT:
-            raise ValueError(f"it has {path.stat().st_size:,} bytes, and at most {MAX_CONTRACT:,} are read")
+        if path.stat().st_size > MAX_FILE:
+            raise ValueError(f"it has {path.stat().st_size:,} bytes, and at most {MAX_FILE:,} are read")
         found: Any = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(found, dict):
             raise ValueError("it has to be an object, with base and system")
@@ -81,7 +81,7 @@ def _check(contract: Contract) -> None:
     """Raises ValueError for a value of another type or size than training writes."""
     for name, value in asdict(contract).items():
         if name in ("base", "system") or (name in ("base_revision", "dataset", "split") and value is not None):
-            most = MAX_SYSTEM if name == "system" else MAX_NAME
+            most = MAX_MESSAGE if name == "system" else MAX_NAME
             if not isinstance(value, str) or len(value) > most:
                 raise ValueError(f"{name} has to be a text of at most {most:,} characters")
             value.encode()  # half of a pair of surrogates, which JSON can hold, is no text

@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from chartqa_demo.adapters.contract import CONFIG, WEIGHTS
 from chartqa_demo.adapters.lora import Layer, LoraError, Modules, layers_of, read_config, why_not_computed
 from chartqa_demo.errors import EngineError, first_line, shown
+from chartqa_demo.space.hub import tensors_in
 
 SAMPLE = 2**12  # numbers of each weight that the fingerprint looks at
 BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -38,8 +39,7 @@ def load_adapter(model: Any, folder: Path, name: str = "chartqa") -> PeftModel:
         if (reason := why_not_computed(config)) is not None:
             raise LoraError(reason)
         with safe_open(folder / WEIGHTS, "pt") as file:
-            slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118 (it is no mapping)
-            tensors = {key: (one.get_dtype(), tuple(one.get_shape())) for key, one in slices.items()}
+            tensors = tensors_in(file)
             layers = layers_of(config, tensors, modules_of(base))
             weights = {key: _finite(file.get_tensor(key).to(base.dtype, copy=True), key) for key in tensors}
     except LoraError as error:

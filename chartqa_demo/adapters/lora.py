@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from chartqa_demo.adapters.contract import CONFIG
+from chartqa_demo.adapters.contract import CONFIG, MAX_FILE
 
 MAX_RANK = 256
-MAX_CONFIG = 10**6  # bytes; a config with a rank and an alpha of its own for each layer of a 72B model has 100 kB
 MAX_ALPHA = 10**6
 PATTERNS, PATTERN = 1024, 200  # entries of a pattern, one for each layer of a 72B model is 560; characters of one
 FLOATS = ("F16", "BF16", "F32", "F64")  # safetensors' names
@@ -98,8 +97,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     """The adapter_config.json in a folder. Raises LoraError for what is none."""
     path = folder / CONFIG
     try:
-        if path.stat().st_size > MAX_CONFIG:
-            raise LoraError(f"has {CONFIG} with {path.stat().st_size:,} bytes; at most {MAX_CONFIG:,} are read.")
+        if path.stat().st_size > MAX_FILE:
+            raise LoraError(f"has {CONFIG} with {path.stat().st_size:,} bytes; at most {MAX_FILE:,} are read.")
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except LoraError:
         raise

@@ -12,7 +12,6 @@ import threading
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from typing import Any
 from PIL import Image
 
 from chartqa_demo.errors import DatasetError
-from chartqa_demo.images import shrink
+from chartqa_demo.images import pixels_of, shrink
 from chartqa_demo.settings import DEFAULT_MAX_PIXELS
 
 ROWS_FILE = "metadata.jsonl"
@@ -50,9 +49,7 @@ class Correction:
 
 def pixels_id(image: Image.Image) -> str:
     """16 hexadecimal digits of the hash of a picture's pixels: the same chart in another file is the same chart."""
-    return blake2b(
-        image.convert("RGB").tobytes(), digest_size=8, key=f"{image.width}×{image.height}".encode()
-    ).hexdigest()
+    return pixels_of(image)[:16]
 
 
 def encoded(image: Image.Image) -> bytes:
@@ -68,7 +65,7 @@ def encoded(image: Image.Image) -> bytes:
 
 def with_correction(rows: Sequence[Correction], new: Correction) -> tuple[Correction, ...]:
     """The rows with one more, the newest first; an earlier one of the same question about the same chart goes."""
-    return (new, *(one for one in rows if _key(one) != _key(new)))
+    return (new, *without(rows, new))
 
 
 def without(rows: Sequence[Correction], one: Correction) -> tuple[Correction, ...]:
@@ -131,10 +128,10 @@ class Kept:
 
     def pictures(self, stored: object, rows: Sequence[Correction]) -> dict[str, bytes]:
         """The pictures of these rows by file name; one that is lost is left out."""
-        found = {}
+        found, held = {}, _pictures(stored)
         for name in {row.file_name for row in rows}:
             if self.folder is None:
-                data = _bytes(_pictures(stored).get(name))
+                data = _bytes(held.get(name))
             else:
                 file = self.folder / name
                 data = file.read_bytes() if file.is_file() else b""

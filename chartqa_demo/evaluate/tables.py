@@ -109,7 +109,7 @@ class Table:
 def accuracy_table(figures: Figures, columns: Sequence[Column], first: str = "arm") -> Table:
     """A row for every arm; `first` is the head of their names."""
     rows = tuple(
-        (figures.title_of(arm), *(_accuracy(figures.scores[one.rule][arm][one.group], one) for one in columns))
+        (figures.title_of(arm), *(accuracy(figures.scores[one.rule][arm][one.group], one) for one in columns))
         for arm in figures.settings["arms"]
     )
     return Table((first, *(one.head for one in columns)), rows)
@@ -163,7 +163,8 @@ def rule_as_text(figures: Figures, rule: str) -> str:
     return "\n".join([f"{measure} in %, 95 % Wilson interval", as_text(table), *figures.in_words(rule)])
 
 
-def _accuracy(score: Score, column: Column) -> str:
+def accuracy(score: Score, column: Column) -> str:
+    """A score as its column shows it, in per cent; "–" where nothing was asked."""
     if score.accuracy is None or score.low is None or score.high is None:
         return "–"
     shown = [f"{100 * value:.{column.digits}f}" for value in (score.accuracy, score.low, score.high)]

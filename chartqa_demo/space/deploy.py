@@ -21,7 +21,7 @@ from huggingface_hub.hf_api import RepoFile
 from chartqa_demo.data.splits import open_split
 from chartqa_demo.errors import DeployError, SettingsError, first_line
 from chartqa_demo.settings import HUB_ADAPTER, HUB_BASE, HUB_DATASET, PACKAGE, Settings, add_engine_flags, settings_from
-from chartqa_demo.space.hub import HUB_ID
+from chartqa_demo.space.hub import HUB_ID, folder_of, is_hub_id
 
 ROOT = PACKAGE.parent if (PACKAGE.parent / "app.py").is_file() else Path.cwd()  # installed: run in a checkout
 NEEDED = ("app.py", "requirements.txt", "LICENSE", "README.md", "chartqa_demo", "docs", "results")
@@ -87,7 +87,7 @@ def plan(flags: argparse.Namespace) -> Plan:
     settings = settings_from(flags, {})
     for name in ("base", "adapter", "dataset"):
         value = getattr(settings, name)
-        if value not in ("auto", "bundled", "none") and (Path(value).is_dir() or not HUB_ID.fullmatch(value)):
+        if value not in ("auto", "bundled", "none") and (folder_of(value) is not None or not is_hub_id(value)):
             raise DeployError(
                 f"--{name} is {value}, which a Space cannot see; push it to the Hub and give its id owner/name."
             )

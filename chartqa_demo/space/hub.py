@@ -106,8 +106,13 @@ class Source:
 def read_header(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
     """The same of a file on this machine. Raises OSError, SafetensorError."""
     with safe_open(path, "numpy") as file:
-        slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118 (it is no mapping)
-        return {key: (one.get_dtype(), tuple(one.get_shape())) for key, one in slices.items()}
+        return tensors_in(file)
+
+
+def tensors_in(file: Any) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """The same of an open file of safetensors."""
+    slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118 (it is no mapping)
+    return {key: (one.get_dtype(), tuple(one.get_shape())) for key, one in slices.items()}
 
 
 def is_hub_id(name: str) -> bool:

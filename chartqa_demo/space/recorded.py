@@ -11,7 +11,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date
-from hashlib import blake2b
 from pathlib import Path
 
 from PIL import Image
@@ -20,6 +19,7 @@ from chartqa_demo.arms import PROMPTED, Arm
 from chartqa_demo.data.splits import Split, open_split
 from chartqa_demo.engines import Answer, Answers, Engine, Options, load_engine
 from chartqa_demo.errors import DatasetError, EngineError, RecordedError, SettingsError
+from chartqa_demo.images import pixels_of
 from chartqa_demo.settings import PACKAGE, add_engine_flags, settings_from
 
 RECORDED_FILE = PACKAGE / "bundled" / "recorded.jsonl"
@@ -129,11 +129,6 @@ def record(engine: Engine, charts: Split, options: Options, path: Path) -> int:
     text = "".join(json.dumps(asdict(line), ensure_ascii=False) + "\n" for line in [*others, *lines])
     path.write_text(text, encoding="utf-8")
     return len(lines)
-
-
-def pixels_of(image: Image.Image) -> str:
-    """Hash of a picture's RGB pixels and size; the same for every lossless encoding of it."""
-    return blake2b(image.convert("RGB").tobytes() + repr(image.size).encode(), digest_size=16).hexdigest()
 
 
 def main(argv: Sequence[str] | None = None) -> None:

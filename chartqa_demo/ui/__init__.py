@@ -20,7 +20,7 @@ from chartqa_demo.evaluate.report import measured_line
 from chartqa_demo.evaluate.run import display_name, model_name
 from chartqa_demo.images import MAX_BYTES
 from chartqa_demo.settings import HUB_ADAPTER, HUB_BASE, HUB_DATASET, Settings
-from chartqa_demo.space.hub import HUB_ID
+from chartqa_demo.space.hub import folder_of, is_hub_id
 from chartqa_demo.ui.adapters import build_adapter_choice
 from chartqa_demo.ui.compare.tab import CompareTab
 from chartqa_demo.ui.corrections import Corrections
@@ -74,7 +74,7 @@ def build_app(engine: Engine, settings: Settings, examples: Split) -> gr.Blocks:
 def _links(settings: Settings) -> dict[str, str]:
     """What to read on: words -> address. Base and adapter are those of the settings where the Hub has them."""
     base, adapter = (
-        name if name and HUB_ID.fullmatch(name) and not Path(name).exists() else usual
+        name if name and is_hub_id(name) and folder_of(name) is None else usual
         for name, usual in ((settings.base, HUB_BASE), (settings.adapter, HUB_ADAPTER))
     )
     return {

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from chartqa_demo.errors import ChartError, DatasetError
 from chartqa_demo.evaluate.rules import best_verdict
 from chartqa_demo.images import load_chart
 from chartqa_demo.settings import Settings, serves_others
+from chartqa_demo.ui.compare.answers import chips
 from chartqa_demo.ui.compare.question import MAX_GOLD, plain_gold
 from chartqa_demo.ui.events import QUICK, Updates
 from chartqa_demo.ui.markup import PICK_JS, done, notice
@@ -108,7 +108,11 @@ class CorrectionRow:
         gr.on([self.keep.click, self.answer.submit], typed, given, outputs, **QUICK)
         self.wrong.click(gold_wrong, given, outputs, **QUICK)
         if renewed:
-            gr.on(list(renewed), lambda: ("", ""), None, [self.told, self.answer], **QUICK)
+            gr.on(list(renewed), self.fresh, None, [self.told, self.answer], **QUICK)
+
+    def fresh(self) -> Updates:
+        """Nothing typed and nothing told: there is another subject."""
+        return {self.told: "", self.answer: ""}
 
     def write(
         self, subject: Subject | None, stored: object, text: str, said_by: str, gold_is_wrong: bool = False
@@ -138,14 +142,7 @@ class CorrectionRow:
 
 def accept_buttons(titles: Sequence[str]) -> str:
     """One button for each arm whose answer can be accepted."""
-    return (
-        '<div class="chips">'
-        + "".join(
-            f'<button type="button" data-index="{index}">Accept {escape(title)}</button>'
-            for index, title in enumerate(titles)
-        )
-        + "</div>"
-    )
+    return chips([f"Accept {title}" for title in titles])
 
 
 def subject_of_run(arms: Sequence[Arm]) -> Callable[[Any], Subject | None]:

@@ -5,9 +5,13 @@ a JavaScript template, so an answer holding `${...}` would run in the visitor's 
 Python and are handed to `gr.HTML` whole are not evaluated.
 """
 
+import base64
 import re
 from collections.abc import Mapping, Sequence
 from html import escape
+from io import BytesIO
+
+from PIL import Image
 
 from chartqa_demo.evaluate.rules import Standing
 
@@ -67,6 +71,14 @@ def page_head(title: str, about: str, links: Mapping[str, str]) -> str:
         f'<header class="page-head"><h1>{escape(title)}</h1><p>{escape(about)}</p>'
         f'<p class="links">{told}{keys}</p></header>'
     )
+
+
+def small_picture(image: Image.Image, width: int, height: int) -> str:
+    """The picture, at most so large, as the address of an `img`: no file has to be served for it."""
+    small, buffer = image.copy(), BytesIO()
+    small.thumbnail((width, height))
+    small.save(buffer, "WEBP", quality=80)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def banner(title: str, notes: Sequence[str]) -> str:

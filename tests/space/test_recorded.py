@@ -15,8 +15,9 @@ from chartqa_demo.arms import ARMS, PROMPTED, Arm
 from chartqa_demo.engines import Answers, Options
 from chartqa_demo.engines.scripted import ScriptedEngine
 from chartqa_demo.errors import EngineError, RecordedError
+from chartqa_demo.images import pixels_of
 from chartqa_demo.settings import Settings
-from chartqa_demo.space.recorded import RECORDED_FILE, Recorded, pixels_of, read_recorded, record
+from chartqa_demo.space.recorded import RECORDED_FILE, Recorded, read_recorded, record
 from chartqa_demo.ui import build_app, launch_options
 
 pytest_plugins = ("page_fixtures",)

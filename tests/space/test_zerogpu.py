@@ -26,8 +26,8 @@ from chartqa_demo.arms import ARMS
 from chartqa_demo.engines import Options
 from chartqa_demo.engines.scripted import ScriptedEngine
 from chartqa_demo.errors import EngineError, OutOfMemory
+from chartqa_demo.images import pixels_of
 from chartqa_demo.settings import HUB_BASE
-from chartqa_demo.space.recorded import pixels_of
 from chartqa_demo.space.zerogpu import Job, ZeroGpuEngine, lend_gpus, refusal, window_seconds
 
 ROOT = Path(__file__).parents[2]

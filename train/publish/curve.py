@@ -15,10 +15,11 @@ from typing import Any
 
 from chartqa_demo.arms import ADAPTER
 from chartqa_demo.evaluate.record import GROUPS
-from chartqa_demo.evaluate.tables import Table, as_markdown
+from chartqa_demo.evaluate.statistics import Score
+from chartqa_demo.evaluate.tables import Column, Table, accuracy, as_markdown
+from train.publish.card import RULES_SHOWN
 
 ASKED = ("dataset", "split", "limit", "planned")
-RULES_TOLD = ("canonical", "tolerant")
 
 
 def point(rows: int, folder: Path) -> dict[str, Any]:
@@ -32,19 +33,18 @@ def point(rows: int, folder: Path) -> dict[str, Any]:
         "date": found["date"],
         "versions": found["versions"],
         "asked": {key: found[key] for key in ASKED},
-        "scores": {rule: {arm: found["scores"][rule][arm] for arm in found["arms"]} for rule in RULES_TOLD},
+        "scores": {rule: {arm: found["scores"][rule][arm] for arm in found["arms"]} for rule in RULES_SHOWN},
     }
 
 
 def table(points: list[dict[str, Any]]) -> Table:
     """A row for every point: rows trained on, and the adapter's accuracy in per cent with its 95 % Wilson interval."""
-    columns = [(rule, group) for rule in RULES_TOLD for group in GROUPS]
+    columns = [Column(f"{rule}, {group}", rule, group, interval=True) for rule in RULES_SHOWN for group in GROUPS]
     rows = []
     for one in points:
-        scores = [one["scores"][rule][ADAPTER.key][group] for rule, group in columns]
-        told = (f"{100 * it['accuracy']:.1f} [{100 * it['low']:.1f}, {100 * it['high']:.1f}]" for it in scores)
-        rows.append((f"{one['rows']:,}", *told))
-    return Table(("rows", *(f"{rule}, {group}" for rule, group in columns)), tuple(rows))
+        scores = (Score(**one["scores"][column.rule][ADAPTER.key][column.group]) for column in columns)
+        rows.append((f"{one['rows']:,}", *map(accuracy, scores, columns)))
+    return Table(("rows", *(column.head for column in columns)), tuple(rows))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

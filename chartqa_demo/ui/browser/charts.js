@@ -4,11 +4,16 @@ let send = () => {};
 window.takeCharts = (trigger) => (send = trigger);
 const isField = (element) => element.matches?.("input:not([type=file]), textarea, [contenteditable]");
 
-async function take(file) {
+// The file's path among the uploads, undefined where it was not taken.
+window.sendPicture = async (file, name) => {
   const form = new FormData();
-  form.append("files", file, file.name || "pasted.png");
+  form.append("files", file, name);
   const sent = await fetch("gradio_api/upload", { method: "POST", body: form }).catch(() => null);
-  const [path] = sent?.ok ? await sent.json() : [];
+  return sent?.ok ? (await sent.json())[0] : undefined;
+};
+
+async function take(file) {
+  const path = await sendPicture(file, file.name || "pasted.png");
   // Two events: what is no picture does not end the question that is being answered.
   send(path && /^image\/(?!svg)|^$/.test(file.type) ? "upload" : "edit", { path: path ?? "", name: file.name, size: file.size });
 }

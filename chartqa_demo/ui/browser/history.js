@@ -96,10 +96,8 @@ addEventListener("pagehide", keepShown);
 async function withPicture(shown) {
   const picture = shown.picture && (await stored("pictures", (store) => store.get(shown.picture)));
   if (!picture) return shown;
-  const form = new FormData();
-  form.append("files", picture, decodeURIComponent(shown.picture.split("/").pop()));
-  const sent = await fetch("gradio_api/upload", { method: "POST", body: form }).catch(() => null);
-  return sent?.ok ? { ...shown, path: (await sent.json())[0] } : shown;
+  const path = await sendPicture(picture, decodeURIComponent(shown.picture.split("/").pop()));
+  return path ? { ...shown, path } : shown;
 }
 
 const reopened = (entry) => ({
@@ -236,10 +234,10 @@ const COPIES = {
   ].join("\n"),
 };
 document.addEventListener("click", async (event) => {
-  const button = event.target.closest("[data-copy]");
-  const entry = button && entryShown();
-  if (!entry) return;
-  await copyText(COPIES[button.dataset.copy](entry), button);
+  const button = event.target.closest("[data-copy], .card button.copy");
+  const answer = button?.closest(".card")?.querySelector(".answer");
+  const entry = button && !answer && entryShown();
+  if (answer || entry) await copyText(answer ? answer.textContent : COPIES[button.dataset.copy](entry), button);
 });
 
 // The clipboard is there in secure contexts only.

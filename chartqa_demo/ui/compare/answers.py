@@ -1,10 +1,8 @@
 """The HTML of the Compare tab: answer cards, chips, thumbnails. As in `ui.markup`, every text is escaped once."""
 
-import base64
 import json
 from collections.abc import Sequence
 from html import escape
-from io import BytesIO
 from urllib.parse import quote
 
 from PIL import Image
@@ -15,25 +13,7 @@ from chartqa_demo.evaluate.rules import Verdict
 from chartqa_demo.ui.compare.history import Entry, Phase
 from chartqa_demo.ui.compare.question import Question, why_cut
 from chartqa_demo.ui.compare.winner import winner_line
-from chartqa_demo.ui.markup import verdict
-
-# One listener on the element that stays, since Gradio replaces what is inside it.
-COPY_JS = """
-element.addEventListener("click", async (event) => {
-  const button = event.target.closest("button.copy");
-  if (!button) return;
-  const answer = element.querySelector(".answer");
-  if (navigator.clipboard) {
-    await navigator.clipboard.writeText(answer.textContent);
-  } else {
-    getSelection().selectAllChildren(answer);
-    document.execCommand("copy");
-  }
-  button.textContent = "Copied";
-  setTimeout(() => { button.textContent = "Copy"; }, 1500);
-});
-"""
-
+from chartqa_demo.ui.markup import small_picture, verdict
 
 SHARE = (
     '<button type="button" data-copy="link">Copy link</button>'
@@ -126,7 +106,7 @@ def thumbnails(charts: Sequence[tuple[Image.Image, str]]) -> str:
         '<h2 class="label">Or start with one of these</h2><div class="strip">'
         + "".join(
             f'<button type="button" data-index="{index}" tabindex="{-1 if index else 0}">'
-            f'<img src="{_small(image)}" alt="Example chart {index + 1}: {escape(question)}"></button>'
+            f'<img src="{small_picture(image, 224, 160)}" alt="Example chart {index + 1}: {escape(question)}"></button>'
             for index, (image, question) in enumerate(charts)
         )
         + "</div>"
@@ -161,11 +141,3 @@ def _figures(answer: Answer | None) -> str:
         )
         + "</dl>"
     )
-
-
-def _small(image: Image.Image) -> str:
-    small = image.copy()
-    small.thumbnail((224, 160))
-    buffer = BytesIO()
-    small.save(buffer, "WEBP", quality=80)
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()

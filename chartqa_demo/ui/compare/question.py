@@ -18,6 +18,7 @@ from chartqa_demo.engines import Answer, Answers, Engine, Options
 from chartqa_demo.errors import ChartError, EngineError, QuestionError
 from chartqa_demo.evaluate.rules import Verdict, best_verdict
 from chartqa_demo.images import load_chart
+from chartqa_demo.settings import LEAST_PIXELS, MOST_PIXELS
 from chartqa_demo.space.gradio_internals import upload_folder
 from chartqa_demo.space.operations import counted
 
@@ -26,7 +27,6 @@ MAX_GOLD = 500
 MAX_TOKENS = 512
 MAX_TEMPERATURE = 2.0
 HIGHEST_SEED = 2**31 - 1  # which every server takes
-LOWEST_PIXEL_LIMIT, HIGHEST_PIXEL_LIMIT = 784, 12_845_056  # one image token, and Qwen2-VL's own limit of 16,384
 SETTINGS = ("max_new_tokens", "temperature", "max_pixels", "system", "seed")  # of `Options`, in the page's order
 UPDATES_PER_SECOND = 20
 
@@ -99,7 +99,7 @@ def read_question(
         temperature=_number(temperature, "temperature", Options.temperature, 0, MAX_TEMPERATURE),
         max_pixels=None
         if max_pixels in (None, 0, "0")
-        else round(_number(max_pixels, "pixel limit", 0, LOWEST_PIXEL_LIMIT, HIGHEST_PIXEL_LIMIT)),
+        else round(_number(max_pixels, "pixel limit", 0, LEAST_PIXELS, MOST_PIXELS)),
         system=None if system is None else _text(system, "system message", MAX_QUESTION),
         seed=None if seed in (None, "") else round(_number(seed, "seed", 0, 0, HIGHEST_SEED)),
     )

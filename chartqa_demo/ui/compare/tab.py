@@ -17,7 +17,7 @@ from chartqa_demo.data.splits import Example, Kind, Split
 from chartqa_demo.engines import Engine, Options
 from chartqa_demo.errors import ChartError, DatasetError, EngineError, QuestionError
 from chartqa_demo.settings import Settings
-from chartqa_demo.ui.compare.answers import COPY_JS, SHARE, answer_card, asked_line, chips, thumbnails
+from chartqa_demo.ui.compare.answers import SHARE, answer_card, asked_line, chips, thumbnails
 from chartqa_demo.ui.compare.api import add_endpoints
 from chartqa_demo.ui.compare.charts import (
     GENERAL_QUESTIONS,
@@ -132,12 +132,7 @@ class CompareTab:
         with gr.Column(elem_id="answers"):
             self.asked_line = gr.HTML(asked_line(), elem_id="asked", apply_default_css=False)
             self.columns = [
-                gr.HTML(
-                    answer_card(arm, None, "idle"),
-                    js_on_load=COPY_JS,
-                    elem_id=f"card-{arm.key}",
-                    apply_default_css=False,
-                )
+                gr.HTML(answer_card(arm, None, "idle"), elem_id=f"card-{arm.key}", apply_default_css=False)
                 for arm in self.engine.arms
             ]
             self.status = gr.HTML(status(""), elem_id="status", apply_default_css=False)

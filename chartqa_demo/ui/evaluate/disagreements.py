@@ -17,7 +17,7 @@ from chartqa_demo.ui.compare.question import MAX_TOKENS, Question
 from chartqa_demo.ui.compare.tab import CompareTab
 from chartqa_demo.ui.corrections import CorrectionRow, Corrections, Subject, accept_buttons
 from chartqa_demo.ui.evaluate.files import ResultsFolder
-from chartqa_demo.ui.evaluate.scores import item_detail, item_list, no_answers_kept
+from chartqa_demo.ui.evaluate.scores import item_detail, item_list, no_answers_kept, titles
 from chartqa_demo.ui.events import QUICK, Updates
 from chartqa_demo.ui.markup import PICK_JS
 
@@ -201,8 +201,7 @@ class Disagreements:
         return {
             self.subject: subject,
             self.correct.accept: accept_buttons(tuple(answers) if subject else ()),
-            self.correct.told: "",
-            self.correct.answer: "",
+            **self.correct.fresh(),
             self.picked: item.id,
             self.chart: gr.Image(picture, visible=picture is not None),
             self.detail: item_detail(item, rule, titles(results), chart_shown=picture is not None),
@@ -214,8 +213,7 @@ class Disagreements:
         return {
             self.subject: None,
             self.correct.accept: accept_buttons(()),
-            self.correct.told: "",
-            self.correct.answer: "",
+            **self.correct.fresh(),
             self.picked: "",
             self.chart: gr.Image(None, visible=False),
             self.detail: item_detail(None, RULES[0], {}),
@@ -246,11 +244,6 @@ class Disagreements:
                 CompareRun(asked, answers, "done", kept=True), "The recorded answers are shown."
             )
         return {**updates, self.tabs: gr.Tabs(selected="compare")}
-
-
-def titles(results: Results | None) -> dict[str, str]:
-    """arm key -> what a reader knows it as."""
-    return {key: str(arm["title"]) for key, arm in results.settings["arms"].items()} if results else {}
 
 
 def _recorded(item: Item, arm: str, told: str) -> Answer:

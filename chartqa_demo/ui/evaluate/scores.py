@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from chartqa_demo.data.splits import Example
-from chartqa_demo.evaluate.record import ALL, GROUPS, Item
+from chartqa_demo.evaluate.record import ALL, GROUPS, Item, Results
 from chartqa_demo.evaluate.rules import RULE_NOTES, RULES, best_verdict, standing
 from chartqa_demo.evaluate.run import Progress
 from chartqa_demo.evaluate.statistics import Score
@@ -52,16 +52,20 @@ def item_list(
     return f'<div class="items"><p class="meta">{first:,} to {last:,} of {total:,} questions</p><ol>{rows}</ol></div>'
 
 
+def titles(results: Results | None) -> dict[str, str]:
+    """arm key -> what a reader knows it as."""
+    return {key: str(arm["title"]) for key, arm in results.settings["arms"].items()} if results else {}
+
+
 def under_way(asking: Sequence[Example], state: Progress, rule: str, when_left: str) -> str:
     """What is asked at this moment, what was answered last, and what happens when the visitor leaves."""
     told = ""
     if asking:
         more = f" and {len(asking) - 1} more" if len(asking) > 1 else ""
         told = f'<p class="asking">Asking “{escape(_cut(asking[0].question))}”{more}</p>'
-    titles = {key: str(arm["title"]) for key, arm in state.results.settings["arms"].items()}
     last = "".join(
         f'<li><span class="question">{escape(_cut(item.question))}</span> '
-        f'<span class="answers">{_short_answers(item, rule, titles)}</span></li>'
+        f'<span class="answers">{_short_answers(item, rule, titles(state.results))}</span></li>'
         for item in state.new[-LAST_ANSWERED:]
     )
     return f'<div class="items under-way">{told}<p class="meta">{escape(when_left)}</p><ol>{last}</ol></div>'

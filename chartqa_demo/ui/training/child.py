@@ -138,10 +138,8 @@ class Trainer:
     def _against(self, output: Path, charts: Path, before: str) -> str:
         new = read_results(output / RESULTS)
         record = output / "before.jsonl"
-        asked = {item.id: item for item in new.items}
-        held_out = [
-            one for one in open_split(str(charts), "all") if one.chart in {item.chart for item in asked.values()}
-        ]
+        asked = {item.chart for item in new.items}
+        held_out = [one for one in open_split(str(charts), "all") if one.chart in asked]
         options = Options(max_new_tokens=int(new.settings["max_new_tokens"]))
         for _ in run(self.engine, held_out, [ADAPTER], options, record):
             pass

@@ -17,7 +17,7 @@ from chartqa_demo.images import FORMATS
 from chartqa_demo.ui.compare.question import MAX_GOLD, plain_gold
 from chartqa_demo.ui.corrections import VISITOR, Corrections
 from chartqa_demo.ui.events import QUICK, Updates
-from chartqa_demo.ui.markup import PICK_JS, hint, notice
+from chartqa_demo.ui.markup import PICK_JS, hint, notice, small_picture
 
 SHOWN = 50
 NO_ROWS = (
@@ -137,9 +137,6 @@ def _item(index: int, row: Correction, picture: bytes | None) -> str:
 def _thumbnail(data: bytes) -> str:
     try:
         with Image.open(BytesIO(data), formats=FORMATS) as image:
-            image.thumbnail((96, 64))
-            buffer = BytesIO()
-            image.convert("RGB").save(buffer, "WEBP", quality=80)
+            return small_picture(image.convert("RGB"), 96, 64)
     except (OSError, ValueError, Image.DecompressionBombError):
         return ""
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()

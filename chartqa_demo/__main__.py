@@ -30,6 +30,8 @@ def main() -> None:
     except (SettingsError, DatasetError, EngineError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    for note in engine.notes:
+        print(note)
 
     from chartqa_demo.space.operations import routes
     from chartqa_demo.ui import build_app, launch_options

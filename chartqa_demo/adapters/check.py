@@ -11,10 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from chartqa_demo.adapters.contract import CONFIG, CONTRACT_FILE, MAX_FILE, WEIGHTS, Contract, read_contract
+from chartqa_demo.adapters.contract import (
+    CONFIG,
+    CONTRACT_FILE,
+    MAX_FILE,
+    WEIGHTS,
+    Contract,
+    check_message,
+    read_contract,
+    tokens_of,
+)
 from chartqa_demo.adapters.lora import LoraError, Modules, layers_of, read_config, why_not_computed
-from chartqa_demo.errors import HubError, shown
-from chartqa_demo.space.hub import Source, find, folder_of, is_hub_id
+from chartqa_demo.errors import EngineError, HubError, shown
+from chartqa_demo.space.hub import Source, find, folder_of, is_hub_id, local_folder
 
 PICKLED = "adapter_model.bin"
 MAX_BYTES = 3 * 10**9  # MAX_RANK on every linear layer of the 7B language model, in float32, is 2.6 GB
@@ -43,6 +52,18 @@ def fetch_adapter(
     check_base(adapter, base)
     check_weights(adapter, modules)
     return adapter.fetch(), adapter.contract
+
+
+def fetch_contract(name: str, revision: str | None, given: str | None) -> Contract | None:
+    """The contract alone of an adapter that a server elsewhere serves, whose tokenizer is not here; given: the message
+    that is used instead of its own. Raises EngineError."""
+    try:
+        contract = read_contract(local_folder(name, revision, (CONTRACT_FILE,), "adapter"))
+    except (HubError, ValueError) as error:
+        raise EngineError(str(error)) from None
+    if contract is not None and given is None:
+        check_message(tokens_of(contract.system), name, roughly=True)
+    return contract
 
 
 def find_adapter(name: str, revision: str | None) -> Adapter:

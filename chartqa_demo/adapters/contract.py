@@ -5,6 +5,7 @@ loads, and the page says what is assumed.
 """
 
 import json
+import re
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ SHOWN = 80  # characters of a system message in a note
 MAX_FILE = 10**6  # bytes of config and contract; ranks and alphas for each layer of a 72B model are 100 kB
 MAX_NAME = 500  # characters
 PER_CENT = "numbers from 0 to 100"
+WORDS = re.compile(r"\d|[^\W\d]+|[^\w\s]")
 MAX_SYSTEM_TOKENS = 4096  # an eighth of Qwen2-VL's context; the recipe's message has about 40
 
 
@@ -150,11 +152,17 @@ def contract_notes(
     return notes
 
 
-def check_message(tokens: int, name: str) -> None:
+def check_message(tokens: int, name: str, roughly: bool = False) -> None:
     """Raises EngineError when the message of an adapter's contract takes the place of chart and question. tokens: those
-    that it adds to a prompt."""
+    that it adds to a prompt; roughly: by `tokens_of`."""
     if tokens > MAX_SYSTEM_TOKENS:
         raise EngineError(
-            f"The system message in the contract of the adapter {shown(name)} has {tokens:,} tokens; at most "
-            f"{MAX_SYSTEM_TOKENS:,} are taken."
+            f"The system message in the contract of the adapter {shown(name)} has {'about ' * roughly}{tokens:,} "
+            f"tokens; at most {MAX_SYSTEM_TOKENS:,} are taken."
         )
+
+
+def tokens_of(text: str) -> int:
+    """About how many tokens a text has, where no tokenizer is at hand: a digit or sign is one, a word has one for six
+    letters, in scripts other than Latin one for each."""
+    return sum(-(-len(word) // 6) if word.isascii() else len(word) for word in WORDS.findall(text))

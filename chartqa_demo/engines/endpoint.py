@@ -25,13 +25,13 @@ from urllib.parse import urlsplit
 import openai
 from PIL import Image
 
-from chartqa_demo.adapters.contract import CONTRACT_FILE, Contract, arm_system, bounded, read_contract, told
+from chartqa_demo.adapters.check import fetch_contract
+from chartqa_demo.adapters.contract import Contract, arm_system, bounded, told
 from chartqa_demo.arms import Arm, Message, arms_with, messages
 from chartqa_demo.engines import BETWEEN, Answer, Answers, Ended, Options, said_again
-from chartqa_demo.errors import EngineError, HubError
+from chartqa_demo.errors import EngineError
 from chartqa_demo.images import fit_canvas, shrink
 from chartqa_demo.settings import BUNDLED_ADAPTER, BUNDLED_BASE, DEFAULT_MAX_PIXELS, Settings
-from chartqa_demo.space.hub import local_folder
 
 VISITORS = 64  # at the same time, each with three requests; more wait in the page's queue, where they see that they do
 ITEMS = 16  # questions of an evaluation at the same time: enough to fill a batch, with room left for visitors
@@ -41,6 +41,7 @@ HEARTBEAT_S = 1.0
 RETRIES = 3
 LONGEST_WAIT_S = 8.0  # a server that asks for more is not asked again: nobody watches an empty card for so long
 RETRIED = (429, 502, 503)  # too many requests, and a gateway whose server is starting
+OF_ONE_ARM = ("no_adapter", "refused", "server", "unreadable", "cut_off")  # kinds of failures: the others may answer
 
 PIECES = re.compile(r"\d|[^\W\d]+|\s+|[^\w\s]")  # of a text, about as large as tokens, which are not known here
 HUB_HOSTS = (".huggingface.co", ".huggingface.cloud", ".hf.space")
@@ -113,8 +114,7 @@ class EndpointEngine:
     def answer_many(
         self, items: Sequence[tuple[Image.Image, str]], arms: Sequence[Arm], options: Options
     ) -> list[Answers]:
-        """See `engines.Engine`. ITEMS questions at a time; the first failure ends it all, because an answer that never
-        came must not be scored as a wrong one."""
+        """See `engines.Engine`. ITEMS questions at a time; a failure that is not one arm's own ends it all."""
         places = asyncio.Semaphore(ITEMS)
 
         async def one(image: Image.Image, question: str) -> Answers:
@@ -123,7 +123,7 @@ class EndpointEngine:
                 found: dict[str, Answer] = {}
                 await self._ask(url, question, arms, options, time.perf_counter(), lambda a: found.update({a.arm: a}))
             for answer in found.values():
-                if answer.error and answer.error != NO_ADAPTER:
+                if answer.error and answer.error_kind not in OF_ONE_ARM:
                     raise EngineError(answer.error)
             return tuple(found[arm.key] for arm in arms)
 
@@ -375,10 +375,7 @@ def _contract(settings: Settings) -> Contract | None:
         return None
     else:
         name = settings.adapter
-    try:
-        return read_contract(local_folder(name, settings.adapter_revision, (CONTRACT_FILE,), "adapter"))
-    except (HubError, ValueError) as error:
-        raise EngineError(str(error)) from None
+    return fetch_contract(name, settings.adapter_revision, settings.adapter_system)
 
 
 def _notes(host: str, settings: Settings, contract: Contract | None) -> tuple[str, ...]:

@@ -176,31 +176,27 @@ class LocalEngine:
             texts = [self.prompt_text(arm, question, options) for _, question in items for arm in served]
             if self.fast is not None:
                 looks = [look for look in self.looks.of([image for image, _ in items]) for _ in served]
-                token_rows = self.fast.answer_many(
+                answered = self.fast.answer_many(
                     [self._token_ids(text, each) for text, each in zip(texts, looks, strict=True)],
                     looks,
                     [self._name if arm.adapter else "" for arm in arms_of_rows],
                     options.max_new_tokens,
                     self._end_ids(),
                 )
+                now = time.perf_counter()
+                rows = [Row([t for t in ids if t != NOT_FINITE], None, now, NOT_FINITE in ids) for ids in answered]
             else:
                 images = [image for image, _ in items for _ in served]
-                token_rows: list[list[int]] = [[] for _ in texts]
+                rows = [Row()] * len(texts)
                 for group in self._batches(served):
                     mine = [i for i, arm in enumerate(arms_of_rows) if arm in group]
                     generate = self._generate([images[i] for i in mine], [texts[i] for i in mine], group, options)
                     streamer = RowStreamer(len(mine), self._end_ids())
                     generate(streamer, StopWhen(threading.Event(), streamer.rows))
                     for i, row in zip(mine, streamer.rows, strict=True):
-                        token_rows[i] = [*row.ids, NOT_FINITE] if row.broken else row.ids
-        if any(NOT_FINITE in tokens for tokens in token_rows):  # nothing made of it may be scored
-            raise EngineError(overflow(self.base.dtype))
-        seconds = time.perf_counter() - began
-        found = []
-        for arm, tokens in zip(arms_of_rows, token_rows, strict=True):
-            said, ended = ending(tokens, options.max_new_tokens)
-            text = self._text(said, ended)
-            found.append(Answer(arm.key, text, len(tokens), total_s=seconds, done=True, ended=ended))
+                        rows[i] = replace(row, first_at=None)  # a batch has no first word
+        self._tell()
+        found = [self._answer(arm, row, began, options) for arm, row in zip(arms_of_rows, rows, strict=True)]
         results: list[Answers] = []
         for first in range(0, len(found), len(served)):
             by_arm = {answer.arm: answer for answer in found[first : first + len(served)]}

@@ -9,6 +9,7 @@ Running the same command again resumes.
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -61,6 +62,8 @@ def _evaluate(flags: argparse.Namespace, settings: Settings) -> None:
                 "or JSONL file with the columns image, query and label beside them."
             )
         engine = load_engine(settings)
+        for note in engine.notes:
+            print(note)
         served = [arm for arm in engine.arms if not arm.adapter or engine.adapter is not None]
         arms = served if chosen is None else [arm for arm in engine.arms if arm.key in chosen]
     examples = draw_examples(questions, flags.limit, flags.seed, flags.kind)
@@ -96,8 +99,7 @@ def _evaluate(flags: argparse.Namespace, settings: Settings) -> None:
     for rule in sorted(RULES, key=lambda one: one != flags.rule):  # the headline first
         print("\n" + rule_as_text(figures, rule))
     _print_against(results, before, flags.rule)
-    for item in results.errors:
-        print(f"not asked: {item.id}: {item.error}")
+    _print_failures(results)
     print(f"\nAnswers: {path}\nScores:  {path.with_suffix('.json')}")
 
 
@@ -116,6 +118,14 @@ def _print_against(results: Results, before: Results | None, rule: str) -> None:
             title = results.settings["arms"][arm]["title"]
             compared = compare_records(results, before, arm, rule)
             print(f"against the earlier evaluation: {in_words(compared, f'{title} here', f'{title} there')}")
+
+
+def _print_failures(results: Results) -> None:
+    """What is not in the scores: questions by their id, what one arm failed on counted."""
+    for item in results.errors:
+        print(f"not asked: {item.id}: {item.error}")
+    for (arm, why), count in Counter(pair for item in results.items for pair in item.failures.items()).items():
+        print(f"not answered by {results.settings['arms'][arm]['title']}: {count:,} of {results.planned:,}: {why}")
 
 
 def _chosen_arms(text: str | None) -> list[str] | None:

@@ -8,6 +8,7 @@ import json
 import os
 import random
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from chartqa_demo.data.splits import KINDS, Kind
+from chartqa_demo.engines import Ended
 from chartqa_demo.errors import ResultsError
 from chartqa_demo.evaluate import statistics as stats
 from chartqa_demo.evaluate.rules import RULES, is_correct
@@ -39,8 +41,9 @@ ONLY = "only "
 class Item:
     """One question of an evaluation.
 
-    answers, tokens, failures: by arm key; an arm is in `answers` or in `failures` (why it gave none). error: why the
-    whole question got no answers (an undecodable chart, a failing model). seconds: its share of its batch's time.
+    answers, tokens, failures: by arm key; an arm is in `answers` or in `failures` (why it gave none). ended: why each
+    answer did, see `engines.Answer`; empty in older files. error: why the whole question got no answers (an undecodable
+    chart, a failing model). seconds: its share of its batch's time.
     """
 
     id: str
@@ -54,6 +57,7 @@ class Item:
     failures: Mapping[str, str] = field(default_factory=dict)
     error: str | None = None
     seconds: float | None = None
+    ended: Mapping[str, Ended] = field(default_factory=dict)
 
     def correct(self, arm: str, rule: str) -> bool | None:
         """Whether the arm's answer meets one of the gold answers under `rule`; None without an answer or without a gold
@@ -146,6 +150,9 @@ class Results:
             "failures": [
                 {"id": item.id, "arm": arm, "error": why} for item in self.items for arm, why in item.failures.items()
             ],
+            "ended": {
+                arm: dict(Counter(filter(None, (item.ended.get(arm) for item in self.items)))) for arm in self.arms
+            },
             "sample": list(self.settings["sample"]),
         }
 

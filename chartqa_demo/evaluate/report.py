@@ -22,6 +22,7 @@ from chartqa_demo.evaluate.tables import (
     figures_of_summary,
     heading,
     questions_of,
+    unanswered,
 )
 
 BEGIN, END = "<!-- measured:begin -->", "<!-- measured:end -->"
@@ -97,9 +98,8 @@ def measured_line(folder: Path, model: str, adapter: str | None = None) -> str |
 
 def _heading(summary: Mapping[str, Any]) -> str:
     made = ", ".join(part for part in (summary["date"], summary["commit"] and f"commit {summary['commit']}") if part)
-    errors = len(summary["errors"])
-    failed = f", {errors} of them could not be asked" if errors else ""
     what = heading(summary)
+    failed = unanswered(figures_of_summary(summary))
     return f"**{what[:1].upper()}{what[1:]}** (n = {summary['asked']:,}{failed}; {made})"
 
 

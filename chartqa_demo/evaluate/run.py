@@ -290,7 +290,7 @@ class Questioner:
     first: int = FIRST_BATCH
     asking: Callable[[Sequence[Example]], None] = lambda batch: None
     batch: Batch = field(default_factory=Batch)
-    doubtful: list[Item] = field(default_factory=list)  # failed alone; the question's fault once another succeeds
+    doubtful: list[Item] = field(default_factory=list)  # failed; the question's own fault once another succeeds
 
     def ask_all(self, examples: Sequence[Example]) -> Iterator[list[Item]]:
         """Items as their batches finish. Charts of one size come together, large ones first, so that a batch that
@@ -333,7 +333,8 @@ class Questioner:
             if isinstance(error, OutOfMemory):
                 self.batch.did_not_fit(len(loaded))
             if len(loaded) == 1:
-                self._doubt(loaded[0][0], error)
+                self.doubtful.append(_item(loaded[0][0], error=str(error)))
+                self._give_up()
                 return
             half = len(loaded) // 2
             yield from self._ask(loaded[:half])
@@ -341,16 +342,23 @@ class Questioner:
             return
         seconds = time.monotonic() - began
         self.batch.worked(len(loaded), seconds)
-        doubtful, self.doubtful = self.doubtful, []
-        answered = [_item(one, given, seconds / len(loaded)) for (one, _), given in zip(loaded, answers, strict=True)]
-        yield doubtful + answered
+        settled: list[Item] = []
+        for (one, _), given in zip(loaded, answers, strict=True):
+            item = _item(one, given, seconds / len(loaded))
+            if item.answers:
+                settled, self.doubtful = [*settled, *self.doubtful, item], []
+            else:
+                self.doubtful.append(_item(one, error=next(iter(item.failures.values()))))
+        yield settled
+        self._give_up()
 
-    def _doubt(self, example: Example, error: EngineError) -> None:
-        """A question failed alone. When many do in a row the model (its server, a used-up quota) is at fault, and
+    def _give_up(self) -> None:
+        """When many questions in a row failed in every arm, the model (its server, a used-up quota) is at fault, and
         none of them is recorded, so that they are asked when the evaluation goes on."""
-        self.doubtful.append(_item(example, error=str(error)))
         if len(self.doubtful) >= GIVE_UP_AFTER:
-            raise EvaluationError(f"{GIVE_UP_AFTER} questions in a row failed, the last one with: {error}")
+            raise EvaluationError(
+                f"{GIVE_UP_AFTER} questions in a row failed, the last one with: {self.doubtful[-1].error}"
+            )
 
 
 def _whole_charts(queue: deque[Example], size: int) -> list[Example]:
@@ -382,6 +390,7 @@ def _item(example: Example, answers: Answers = (), seconds: float | None = None,
         answers={answer.arm: answer.text for answer in answers if answer.error is None},
         tokens={answer.arm: answer.tokens for answer in answers if answer.error is None},
         failures={answer.arm: answer.error for answer in answers if answer.error is not None},
+        ended={answer.arm: answer.ended for answer in answers if answer.error is None and answer.ended is not None},
         error=error,
         seconds=seconds,
     )

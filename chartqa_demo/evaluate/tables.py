@@ -4,8 +4,9 @@
 kind of reader writes it.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
@@ -18,7 +19,8 @@ from chartqa_demo.evaluate.statistics import Comparison, Score, in_words
 @dataclass(frozen=True)
 class Figures:
     """What is shown of one evaluation: settings, scores by rule, arm and group, and the comparisons by rule; a rule
-    without comparisons has not been tested yet (the evaluation goes on)."""
+    without comparisons has not been tested yet (the evaluation goes on). errors: questions that could not be asked;
+    failures: arm -> questions that this arm alone did not answer."""
 
     settings: Mapping[str, Any]
     asked: int
@@ -26,6 +28,7 @@ class Figures:
     errors: int
     scores: Mapping[str, Mapping[str, Mapping[str, Score]]]
     comparisons: Mapping[str, Sequence[Comparison]]
+    failures: Mapping[str, int] = field(default_factory=dict)
 
     def title_of(self, arm: str) -> str:
         """The arm's name for a reader."""
@@ -43,7 +46,9 @@ def figures_of(results: Results, rules: Sequence[str] = RULES) -> Figures:
         for rule in RULES
     }
     comparisons = {rule: results.comparisons(rule) for rule in rules}
-    return Figures(results.settings, len(results.items), results.planned, len(results.errors), scores, comparisons)
+    failures = Counter(arm for item in results.items for arm in item.failures)
+    asked, errors = len(results.items), len(results.errors)
+    return Figures(results.settings, asked, results.planned, errors, scores, comparisons, failures)
 
 
 def figures_of_summary(summary: Mapping[str, Any]) -> Figures:
@@ -53,7 +58,9 @@ def figures_of_summary(summary: Mapping[str, Any]) -> Figures:
         for rule, arms in summary["scores"].items()
     }
     comparisons = {rule: [Comparison(**one) for one in pairs] for rule, pairs in summary["comparisons"].items()}
-    return Figures(summary, summary["asked"], summary["planned"], len(summary["errors"]), scores, comparisons)
+    asked, planned, errors = summary["asked"], summary["planned"], len(summary["errors"])
+    failures = Counter(one["arm"] for one in summary["failures"])
+    return Figures(summary, asked, planned, errors, scores, comparisons, failures)
 
 
 # --- what was measured, in words ---------------------------------------------------------------------------------
@@ -81,6 +88,13 @@ def heading(settings: Mapping[str, Any]) -> str:
     adapter = settings.get("adapter")
     served = " with the bundled adapter" if adapter == "bundled" else f" with adapter {adapter}" if adapter else ""
     return f"{settings.get('model') or 'Recorded predictions'}{served} on {questions_of(settings)}"
+
+
+def unanswered(figures: Figures) -> str:
+    """What is not in the scores: ", 2 of them could not be asked, 3 were not answered by Adapter"; "" where all is."""
+    parts = [f"{figures.errors:,} of them could not be asked"] if figures.errors else []
+    parts += [f"{count:,} were not answered by {figures.title_of(arm)}" for arm, count in figures.failures.items()]
+    return "".join(f", {part}" for part in parts)
 
 
 # --- tables ------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """An adapter is asked with the message that it was trained with, also where no contract says which."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from chartqa_demo.arms import SYSTEM_MESSAGE
 from chartqa_demo.engines import Options
 from chartqa_demo.engines.endpoint import EndpointEngine
 from chartqa_demo.engines.local import LocalEngine, load_local
-from chartqa_demo.errors import SettingsError
+from chartqa_demo.errors import EngineError, SettingsError
 from chartqa_demo.settings import Settings, parse_settings
 
 LONG = "You are a model that reads charts.\n" + "Answer with one number. " * 10
@@ -100,6 +101,20 @@ def test_a_server_s_adapter_is_asked_with_it_too() -> None:
     )
     assert engine.arms[2].system == "Read it." and engine.arms[1].system == SYSTEM_MESSAGE
     assert any("The adapter a is asked with “Read it.”" in note for note in engine.notes)
+
+
+def test_a_server_s_adapter_with_a_message_that_takes_the_chart_s_place_is_refused(
+    tiny_adapter: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(tiny_adapter, tmp_path / "adapter")
+    served = Settings(endpoint="http://127.0.0.1:9/v1", base_name="b", adapter_name="a", adapter=str(folder))
+    Contract("base", LONG).save(folder)
+    assert EndpointEngine(served).arms[2].system == LONG
+    for message in ("7 " * 9000, "語" * 9000):
+        Contract("base", message).save(folder)
+        with pytest.raises(EngineError, match=r"adapter has about 9,000 tokens; at most 4,096 are taken"):
+            EndpointEngine(served)
+    assert EndpointEngine(replace(served, adapter_system="Read it.")).arms[2].system == "Read it."
 
 
 def test_the_same_message_as_the_contracts_needs_no_note() -> None:

@@ -318,10 +318,15 @@ def test_an_evaluation_asks_in_bounded_numbers_and_keeps_the_order(
     assert server.most_open <= 3 * ITEMS
 
 
-def test_an_evaluation_ends_when_the_server_fails(make: Callable[..., EndpointEngine]) -> None:
+def test_an_evaluation_ends_when_the_server_fails_and_not_when_one_arm_does(
+    server: EndpointServer, make: Callable[..., EndpointEngine]
+) -> None:
     items = [(chart(), QUESTION)] * 5
-    with pytest.raises(EngineError, match=r"failed on this question \(500\)"):
-        make(adapter="failing").answer_many(items, ARMS, Options())
+    with pytest.raises(EngineError, match="has no model 'nobody'"):
+        make(adapter="nobody").answer_many(items, ARMS, Options())
+    for row in make(adapter="failing").answer_many(items, ARMS, Options()):
+        assert [a.text for a in row] == [expected("base", chart(), QUESTION)] * 2 + [""]
+        assert "failed on this question (500)" in row[2].error
     (row, *_) = make(adapter=None).answer_many(items, ARMS, Options())
     assert row[2].error == NO_ADAPTER and row[0].error is None
 

@@ -1,12 +1,14 @@
 """What an evaluation asks, batch by batch, and what it records and prints, with an engine that knows all answers."""
 
 import json
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 
 import pytest
 from knowing_engine import OPTIONS, KnowingEngine, finish, make_examples
 
+from chartqa_demo.__main__ import main as start
 from chartqa_demo.arms import ADAPTER, ARMS, PRETRAINED, PROMPTED
 from chartqa_demo.data.splits import Example
 from chartqa_demo.engines import Answer
@@ -15,7 +17,7 @@ from chartqa_demo.evaluate import run as evaluate
 from chartqa_demo.evaluate.__main__ import main
 from chartqa_demo.evaluate.record import read_results
 from chartqa_demo.evaluate.run import GIVE_UP_AFTER, LARGEST_BATCH, Batch
-from chartqa_demo.evaluate.tables import figures_of, rule_as_text
+from chartqa_demo.evaluate.tables import figures_of, figures_of_summary, rule_as_text, unanswered
 
 
 def test_every_question_is_asked_once_and_scored_under_every_rule(tmp_path):
@@ -166,6 +168,58 @@ def test_an_arm_that_fails_alone_leaves_the_others_their_answers(tmp_path):
     ]
 
 
+class Overflowing(KnowingEngine):
+    """Gives no answer in some arms, for all questions or for one."""
+
+    def __init__(self, arms, question=None):
+        super().__init__()
+        self.deaf, self.only = arms, question
+
+    def reply(self, arm, question):
+        if arm in self.deaf and self.only in (None, question):
+            return Answer(arm.key, done=True, error="It overflowed.", error_kind="overflow")
+        return super().reply(arm, question)
+
+
+def test_an_arm_that_fails_on_everything_is_counted_and_the_others_are_scored(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("chartqa_demo.evaluate.__main__.load_engine", lambda settings: Overflowing([ADAPTER]))
+    assert main(["--dataset", "bundled", "--limit", "12", "--output", str(tmp_path / "run.jsonl")]) == 0
+    assert "not answered by Adapter: 12 of 12: It overflowed.\n" in capsys.readouterr().out
+    results = read_results(tmp_path / "run.jsonl")
+    assert results.errors == () and [results.score(arm, "tolerant").asked for arm in results.arms] == [12, 12, 0]
+    figures = figures_of(results)
+    assert unanswered(figures) == ", 12 were not answered by Adapter"
+    assert unanswered(figures_of_summary(json.loads((tmp_path / "run.json").read_text()))) == unanswered(figures)
+
+
+def test_a_question_that_every_arm_fails_on_failed_and_ten_in_a_row_end_the_evaluation(tmp_path):
+    finish(Overflowing(ARMS, "What is 2?"), make_examples(12), tmp_path / "one.jsonl")
+    (failed,) = read_results(tmp_path / "one.jsonl").errors
+    assert (failed.id, failed.error, dict(failed.failures)) == ("test/2", "It overflowed.", {})
+    with pytest.raises(EvaluationError, match=f"{GIVE_UP_AFTER} questions in a row failed, .* It overflowed."):
+        finish(Overflowing(ARMS), make_examples(40), tmp_path / "all.jsonl")
+    assert read_results(tmp_path / "all.jsonl").items == ()
+
+
+def test_a_record_says_why_each_answer_ended_and_one_from_before_is_read(tmp_path):
+    class Ending(KnowingEngine):
+        def reply(self, arm, question):
+            ended = {"pretrained": "limit", "prompted": "repetition", "adapter": "end"}[arm.key]
+            return replace(super().reply(arm, question), ended=ended)
+
+    path = tmp_path / "run.jsonl"
+    finish(Ending(), make_examples(3), path)
+    assert [dict(item.ended) for item in read_results(path).items] == [
+        {"pretrained": "limit", "prompted": "repetition", "adapter": "end"}
+    ] * 3
+    assert json.loads((tmp_path / "run.json").read_text())["ended"]["prompted"] == {"repetition": 3}
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    before = [{key: value for key, value in line.items() if key != "ended"} for line in lines]
+    path.write_text("".join(json.dumps(line) + "\n" for line in before))
+    assert [dict(item.ended) for item in read_results(path).items] == [{}] * 3
+    assert finish(Ending(), make_examples(3), path).done == 3, "and resumed"
+
+
 def test_the_adapter_arm_needs_an_adapter(tmp_path):
     with pytest.raises(EvaluationError, match="No adapter is loaded, so there is no arm adapter"):
         finish(KnowingEngine(adapter=None), make_examples(2), tmp_path / "run.jsonl")
@@ -183,6 +237,28 @@ def test_a_chunk_never_takes_longer_than_its_limit_once_the_speed_is_known(tmp_p
         patch.setattr("chartqa_demo.evaluate.run.time.monotonic", lambda: next(seconds))
         finish(engine, make_examples(40, per_chart=1), tmp_path / "run.jsonl", chunk_s=3)
     assert [len(batch) for batch in engine.batches][:2] == [16, 3]
+
+
+def test_what_the_engine_has_to_say_is_printed_once_by_an_evaluation_and_at_the_start_of_the_page(
+    tmp_path, monkeypatch, capsys
+):
+    engine = KnowingEngine()
+    engine.notes = ("Computed in float32 here because of the GPU.", "Tokens are computed eagerly.")
+    monkeypatch.setattr("chartqa_demo.evaluate.__main__.load_engine", lambda settings: engine)
+    assert main(["--dataset", "bundled", "--limit", "3", "--output", str(tmp_path / "run.jsonl")]) == 0
+    printed = capsys.readouterr().out
+    assert [printed.count(note) for note in engine.notes] == [1, 1]
+
+    def no_page(*args):
+        raise InterruptedError
+
+    monkeypatch.setattr("chartqa_demo.__main__.load_engine", lambda settings: engine)
+    monkeypatch.setattr("chartqa_demo.ui.build_app", no_page)
+    monkeypatch.setattr("sys.argv", ["chartqa"])
+    with pytest.raises(InterruptedError):
+        start()
+    printed = capsys.readouterr().out
+    assert [printed.count(note) for note in engine.notes] == [1, 1]
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from chartqa_demo.arms import ADAPTER, ARMS, PROMPTED
 from chartqa_demo.engines import Options
 from chartqa_demo.engines.loading import ChosenBase
 from chartqa_demo.engines.local import LocalEngine
+from chartqa_demo.errors import EngineError
 from chartqa_demo.evaluate.record import Results
 from chartqa_demo.evaluate.rules import is_correct
 from chartqa_demo.settings import Settings
@@ -59,6 +60,8 @@ def accuracy(
         questions = [(row["images"][0], row["prompt"][-1]["content"][-1]["text"]) for row in part]
         answers = engine.answer_many(questions, asked, options)
         for row, given in zip(part, answers, strict=True):
+            if failed := next((answer.error for answer in given if answer.error), None):
+                raise EngineError(failed)  # an answer that never came is not a wrong one
             gold = row["completion"][0]["content"][0]["text"]
             hits.append([is_correct(answer.text, gold) for answer in given])
     hits = gather_object(hits)

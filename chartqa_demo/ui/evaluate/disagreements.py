@@ -22,7 +22,6 @@ from chartqa_demo.ui.events import QUICK, Updates
 from chartqa_demo.ui.markup import PICK_JS
 
 PAGE = 10
-OPTIONS = Options(max_new_tokens=MAX_TOKENS)  # a recorded answer is shown as it ended
 EVERY = "every"  # a filter that lets everything through
 
 # On a phone the chosen question lies below the list.
@@ -236,7 +235,7 @@ class Disagreements:
                 chart.source,
                 chart_name=chart.name,
                 example=chart.example,
-                options=OPTIONS,
+                options=Options(max_new_tokens=int(results.settings.get("max_new_tokens") or MAX_TOKENS)),
             )
             told = f"From the evaluation of {results.settings.get('date')}, with {heading(results.settings)}."
             answers = tuple(_recorded(item, arm.key, told) for arm in self.compare.engine.arms)
@@ -249,7 +248,7 @@ class Disagreements:
 def _recorded(item: Item, arm: str, told: str) -> Answer:
     if arm not in item.answers:
         return Answer(arm, error=item.failures.get(arm, "This arm was not asked in that evaluation."), done=True)
-    return Answer(arm, item.answers[arm], item.tokens.get(arm, 0), done=True, recorded=told)
+    return Answer(arm, item.answers[arm], item.tokens.get(arm, 0), done=True, recorded=told, ended=item.ended.get(arm))
 
 
 def _item(results: Results | None, example_id: str) -> Item | None:

@@ -11,7 +11,7 @@ from chartqa_demo.evaluate.record import ALL, GROUPS, Item, Results
 from chartqa_demo.evaluate.rules import RULE_NOTES, RULES, best_verdict, standing
 from chartqa_demo.evaluate.run import Progress
 from chartqa_demo.evaluate.statistics import Score
-from chartqa_demo.evaluate.tables import Column, Figures, accuracy_table, as_html, heading
+from chartqa_demo.evaluate.tables import Column, Figures, accuracy_table, as_html, heading, unanswered
 from chartqa_demo.ui.markup import sign, verdict
 
 LAST_ANSWERED = 3  # shown while an evaluation runs
@@ -100,7 +100,7 @@ def _mark(picked: bool) -> str:
 
 def _counted(figures: Figures) -> str:
     asked = f"{figures.asked:,} of {figures.planned:,} questions"
-    failed = f", {figures.errors:,} of them could not be asked and are not counted" if figures.errors else ""
+    failed = f"{escape(told)} and are not counted" if (told := unanswered(figures)) else ""
     dated = f", {escape(str(figures.settings['date']))}" if figures.settings.get("date") else ""
     return f"{asked}{failed}{dated}. Ranges are 95 % Wilson intervals."
 

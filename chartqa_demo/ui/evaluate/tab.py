@@ -371,8 +371,8 @@ class EvaluateTab:
 
 def _told(state: Progress, now: Run) -> str:
     told = f"{state.done:,} of {state.total:,} questions"
-    if state.results.errors:
-        told += f", {len(state.results.errors):,} of them failed"
+    if failed := sum(bool(item.error or item.failures) for item in state.results.items):
+        told += f", {failed:,} of them failed"
     if now.stop.is_set():
         return f"{told}. Stopping."
     return told + ("." if state.eta_s is None else f", about {_duration(state.eta_s)} left.")

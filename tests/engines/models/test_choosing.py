@@ -14,7 +14,6 @@ from chartqa_demo.arms import ARMS
 from chartqa_demo.engines import Options
 from chartqa_demo.engines.fast.choosing import NOT_FINITE, NextTokens
 from chartqa_demo.engines.local import LocalEngine, load_local
-from chartqa_demo.errors import EngineError
 from chartqa_demo.settings import BUNDLED_BASE, Settings
 
 QUESTION = "How many bars are there?"
@@ -59,8 +58,8 @@ def test_numbers_that_overflow_are_an_error_in_the_card_and_never_scored(decode:
     ] * 2
     sampled = last(engine.answer(chart(), QUESTION, arms, Options(max_new_tokens=6, temperature=1.0, seed=1)))
     assert [answer.error for answer in sampled] == [sentence] * 2
-    with pytest.raises(EngineError, match="overflowed in float16"):
-        engine.answer_many([(chart(), QUESTION)], arms, Options(max_new_tokens=6))
+    (batch,) = engine.answer_many([(chart(), QUESTION)], arms, Options(max_new_tokens=6))
+    assert [(answer.error, answer.error_kind, answer.text) for answer in batch] == [(sentence, "overflow", "")] * 2
 
 
 def test_the_same_weights_answer_in_float32(overflowing: Path) -> None:
@@ -82,6 +81,9 @@ def test_only_the_arm_whose_numbers_overflow_fails(decode: str, tiny_base: Path,
     answers = last(engine.answer(chart(), QUESTION, ARMS, Options(max_new_tokens=8)))
     assert [a.text for a in answers[:2]] == expected[:2] and answers[0].error is None and answers[1].error is None
     assert answers[2].error == "The model overflowed in float32; check the weights."
+    for answers in engine.answer_many([(chart(), QUESTION)] * 2, ARMS, Options(max_new_tokens=8)):
+        assert [a.text for a in answers[:2]] == expected[:2] and answers[2].text == ""
+        assert [a.error_kind for a in answers] == [None, None, "overflow"]
 
 
 def test_a_row_with_a_nan_or_an_infinity_has_no_token() -> None:

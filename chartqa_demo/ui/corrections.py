@@ -20,7 +20,7 @@ from chartqa_demo.errors import ChartError, DatasetError
 from chartqa_demo.evaluate.rules import best_verdict
 from chartqa_demo.images import load_chart
 from chartqa_demo.settings import Settings, serves_others
-from chartqa_demo.ui.compare.answers import chips
+from chartqa_demo.ui.compare.cards.answers import chips
 from chartqa_demo.ui.compare.question import MAX_GOLD, plain_gold
 from chartqa_demo.ui.events import QUICK, Updates
 from chartqa_demo.ui.markup import PICK_JS, done, notice

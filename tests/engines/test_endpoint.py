@@ -25,7 +25,7 @@ from chartqa_demo.errors import EngineError
 from chartqa_demo.evaluate.__main__ import main
 from chartqa_demo.images import fit_canvas, shrink
 from chartqa_demo.settings import Settings
-from chartqa_demo.ui.compare.answers import answer_card
+from chartqa_demo.ui.compare.cards.answers import answer_card
 
 QUESTION = "How many bars are above 40?"
 

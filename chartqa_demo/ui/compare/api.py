@@ -14,6 +14,7 @@ from chartqa_demo.arms import PROMPTED
 from chartqa_demo.engines import Answers, Engine
 from chartqa_demo.errors import ChartError, EngineError, QuestionError
 from chartqa_demo.settings import Settings
+from chartqa_demo.ui.compare.cards.winner import winner_line
 from chartqa_demo.ui.compare.question import (
     MAX_QUESTION,
     MAX_TEMPERATURE,
@@ -25,7 +26,6 @@ from chartqa_demo.ui.compare.question import (
     stream_answers,
     verdicts,
 )
-from chartqa_demo.ui.compare.winner import winner_line
 from chartqa_demo.ui.events import at_once
 
 ASKED = (

@@ -17,8 +17,9 @@ from chartqa_demo.data.splits import Example, Kind, Split
 from chartqa_demo.engines import Engine, Options
 from chartqa_demo.errors import ChartError, DatasetError, EngineError, QuestionError
 from chartqa_demo.settings import Settings
-from chartqa_demo.ui.compare.answers import SHARE, answer_card, asked_line, chips, thumbnails
 from chartqa_demo.ui.compare.api import add_endpoints
+from chartqa_demo.ui.compare.cards.answers import SHARE, answer_card, asked_line, chips, thumbnails
+from chartqa_demo.ui.compare.cards.winner import announce
 from chartqa_demo.ui.compare.charts import (
     GENERAL_QUESTIONS,
     Chart,
@@ -33,7 +34,6 @@ from chartqa_demo.ui.compare.charts import (
 from chartqa_demo.ui.compare.details import Details
 from chartqa_demo.ui.compare.history import Run, entry, read_entry
 from chartqa_demo.ui.compare.question import SETTINGS, Question, chart_path, read_question, stream_answers, verdicts
-from chartqa_demo.ui.compare.winner import announce
 from chartqa_demo.ui.corrections import CorrectionRow, Corrections, subject_of_run
 from chartqa_demo.ui.events import PRIVATE, QUICK, Updates, at_once
 from chartqa_demo.ui.markup import PICK_JS, notice, status

@@ -15,7 +15,7 @@ from chartqa_demo.engines.endpoint import PIECES, EndpointEngine
 from chartqa_demo.engines.local import load_local
 from chartqa_demo.engines.streaming import RowStreamer
 from chartqa_demo.settings import Settings
-from chartqa_demo.ui.compare.answers import answer_card
+from chartqa_demo.ui.compare.cards.answers import answer_card
 
 QUESTION = "What is the value of the red bar in 2019?"
 END = 9

@@ -10,9 +10,9 @@ from PIL import Image
 from chartqa_demo.arms import Arm
 from chartqa_demo.engines import Answer, Options
 from chartqa_demo.evaluate.rules import Verdict
+from chartqa_demo.ui.compare.cards.winner import winner_line
 from chartqa_demo.ui.compare.history import Entry, Phase
 from chartqa_demo.ui.compare.question import Question, why_cut
-from chartqa_demo.ui.compare.winner import winner_line
 from chartqa_demo.ui.markup import small_picture, verdict
 
 SHARE = (

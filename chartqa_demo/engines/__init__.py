@@ -43,7 +43,9 @@ class Answer:
     visitor; error_kind: one word for the operator's metrics; recorded: a sentence that says when and by which model,
     where the answer was recorded earlier; ended: why it is done, by itself, at the limit of its length, or because it
     only repeated itself (the text then holds what it repeated once, tokens counts all). None while it is not, and where
-    it failed."""
+    it failed. log_probability: of all its tokens, its end included, natural; None while any arm goes on, and where the
+    model's probabilities are not known. confidence: how likely it is right by `engines.trust`, 0 to 1, None where that
+    was not measured."""
 
     arm: str
     text: str = ""
@@ -55,9 +57,23 @@ class Answer:
     error_kind: str | None = None
     recorded: str | None = None
     ended: Ended | None = None
+    log_probability: float | None = None
+    confidence: float | None = None
 
 
 Answers = tuple[Answer, ...]
+
+
+@dataclass(frozen=True)
+class Gaze:
+    """Where an arm looked. cells: rows of a grid over the picture, the hottest is 1; box: what the grid covers, x0, y0,
+    x1, y1 as fractions of the picture's width and height; it may end outside of it."""
+
+    cells: tuple[tuple[float, ...], ...]
+    box: tuple[float, float, float, float]
+
+
+Gazes = dict[str, Gaze]  # by arm key
 
 
 class Engine(Protocol):
@@ -86,6 +102,11 @@ class Engine(Protocol):
 
     def prompt_text(self, arm: Arm, question: str, options: Options) -> str:
         """The exact text that `arm` receives, special tokens and the template's default system text included."""
+        ...
+
+    def gazes(self, image: Image.Image, question: str, arms: Sequence[Arm], said: Answers, options: Options) -> Gazes:
+        """Where the arms looked for what they said; without those of which it was not measured that this shows it.
+        Raises EngineError."""
         ...
 
     def use_adapter(self, name: str) -> None:

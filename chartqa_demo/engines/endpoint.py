@@ -28,7 +28,7 @@ from PIL import Image
 from chartqa_demo.adapters.check import fetch_contract
 from chartqa_demo.adapters.contract import Contract, arm_system, bounded, told
 from chartqa_demo.arms import Arm, Message, arms_with, messages
-from chartqa_demo.engines import BETWEEN, Answer, Answers, Ended, Options, said_again
+from chartqa_demo.engines import BETWEEN, Answer, Answers, Ended, Gazes, Options, said_again
 from chartqa_demo.errors import EngineError
 from chartqa_demo.images import fit_canvas, shrink
 from chartqa_demo.settings import BUNDLED_ADAPTER, BUNDLED_BASE, DEFAULT_MAX_PIXELS, Settings
@@ -147,6 +147,10 @@ class EndpointEngine:
         sent = "\n".join(json.dumps(turn, ensure_ascii=False) for turn in turns)
         return f"Sent to {self.host}, which puts it into the model's own chat template:\n{sent}"
 
+    def gazes(self, image: Image.Image, question: str, arms: Sequence[Arm], said: Answers, options: Options) -> Gazes:
+        """Nothing: a server does not tell its model's attention."""
+        return {}
+
     def use_adapter(self, name: str) -> None:
         """Always raises EngineError: which adapters there are is the server's business."""
         raise EngineError(
@@ -171,8 +175,7 @@ class EndpointEngine:
         """The chart as the model should see it, as PNG: what local processing does before the processor, done here."""
         image = shrink(image, options.max_pixels) if options.max_pixels else image
         image = fit_canvas(image, self._canvases).image if self._canvases else shrink(image, self._max_pixels)
-        file = BytesIO()
-        image.save(file, "PNG", compress_level=1)  # four times as fast as the default, a fifth larger
+        image.save(file := BytesIO(), "PNG", compress_level=1)  # four times as fast as the default, a fifth larger
         return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
 
     def _turns(self, arm: Arm, question: str, options: Options, url: str) -> list[Message]:

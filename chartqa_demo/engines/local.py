@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,12 +24,11 @@ from chartqa_demo.adapters.check import fetch_adapter
 from chartqa_demo.adapters.contract import Contract, arm_system, bounded, check_message, contract_notes
 from chartqa_demo.adapters.load import as_written, load_adapter, modules_of
 from chartqa_demo.arms import ARMS, Arm, arms_with, folds_system, messages
-from chartqa_demo.engines import BETWEEN, Answer, Answers, Ended, Options, ending
-from chartqa_demo.engines.fast.choosing import NOT_FINITE
+from chartqa_demo.engines import BETWEEN, Answer, Answers, Ended, Gazes, Options, ending
 from chartqa_demo.engines.fast.qwen2_vl import FastQwen2VL, unsupported
 from chartqa_demo.engines.internals import takes_features
 from chartqa_demo.engines.loading import ChosenBase, adapter_for, choose, load_base, set_pixel_limits
-from chartqa_demo.engines.looks import Look, Looks, encoder_outputs, has_grid, look
+from chartqa_demo.engines.looks import Look, Looks, encoder_outputs, has_grid
 from chartqa_demo.engines.streaming import (
     FiniteScores,
     ReadableFailures,
@@ -41,9 +41,11 @@ from chartqa_demo.engines.streaming import (
     seeded,
     stream,
 )
+from chartqa_demo.engines.trust.gaze import attention, gaze
+from chartqa_demo.engines.trust.measured import Measured
 from chartqa_demo.errors import EngineError, HubError
 from chartqa_demo.images import shrink
-from chartqa_demo.settings import BUNDLED_ADAPTER, DEFAULT_MAX_PIXELS, Settings
+from chartqa_demo.settings import BUNDLED_ADAPTER, BUNDLED_BASE, DEFAULT_MAX_PIXELS, Settings
 
 BASE = "__base__"  # PEFT's name for "no adapter" in a mixed batch
 ADAPTERS_RESIDENT = 4  # the one in use and those used before it, so that going back costs nothing
@@ -119,6 +121,7 @@ class LocalEngine:
         self._template_begins = begin is not None and self.prompt_text(ARMS[0], "", Options()).startswith(begin)
         self._settings = settings
         self._own_adapter = adapter_for(settings, choice)
+        self._measured = Measured(BUNDLED_BASE if choice.bundled else Path(choice.base))
         self._modules = modules_of(model)
         self._lock = threading.Lock()
         self._loaded = 0
@@ -176,32 +179,47 @@ class LocalEngine:
             texts = [self.prompt_text(arm, question, options) for _, question in items for arm in served]
             if self.fast is not None:
                 looks = [look for look in self.looks.of([image for image, _ in items]) for _ in served]
-                answered = self.fast.answer_many(
+                rows = self.fast.answer_many(
                     [self._token_ids(text, each) for text, each in zip(texts, looks, strict=True)],
                     looks,
                     [self._name if arm.adapter else "" for arm in arms_of_rows],
                     options.max_new_tokens,
                     self._end_ids(),
                 )
-                now = time.perf_counter()
-                rows = [Row([t for t in ids if t != NOT_FINITE], None, now, NOT_FINITE in ids) for ids in answered]
             else:
                 images = [image for image, _ in items for _ in served]
-                rows = [Row()] * len(texts)
+                rows = [Row() for _ in texts]
                 for group in self._batches(served):
                     mine = [i for i, arm in enumerate(arms_of_rows) if arm in group]
                     generate = self._generate([images[i] for i in mine], [texts[i] for i in mine], group, options)
                     streamer = RowStreamer(len(mine), self._end_ids())
                     generate(streamer, StopWhen(threading.Event(), streamer.rows))
                     for i, row in zip(mine, streamer.rows, strict=True):
-                        rows[i] = replace(row, first_at=None)  # a batch has no first word
+                        rows[i] = row
         self._tell()
+        now = time.perf_counter()
+        rows = [replace(row, first_at=None, done_at=now) for row in rows]  # a batch has no first word
         found = [self._answer(arm, row, began, options) for arm, row in zip(arms_of_rows, rows, strict=True)]
         results: list[Answers] = []
         for first in range(0, len(found), len(served)):
             by_arm = {answer.arm: answer for answer in found[first : first + len(served)]}
             results.append(tuple(by_arm.get(arm.key) or _no_adapter(arm) for arm in arms))
         return results
+
+    def gazes(self, image: Image.Image, question: str, arms: Sequence[Arm], said: Answers, options: Options) -> Gazes:
+        """See `engines.Engine`. One pass over the prompts and answers, whose charts are mostly still known."""
+        texts = {one.arm: one.text for one in said if one.text and one.error is None}
+        arms = [arm for arm in arms if arm.key in texts and self._measured.heads(arm)]
+        if not arms or self.fast is None:
+            return {}
+        with self._lock, ReadableFailures():
+            image = shrink(image, options.max_pixels) if options.max_pixels else image
+            (look,) = self.looks.of([image])
+            prompts = [self._token_ids(self.prompt_text(arm, question, options), look) for arm in arms]
+            written = [self.processor.tokenizer(texts[arm.key])["input_ids"] for arm in arms]
+            adapters = [self._name if arm.adapter else "" for arm in arms]
+            found = zip(arms, attention(self.fast.layers, prompts, written, look, adapters), strict=True)
+            return {arm.key: gaze(one, self._measured.heads(arm), look, image, self.base.config) for arm, one in found}
 
     def prompt_text(self, arm: Arm, question: str, options: Options) -> str:
         """See `engines.Engine`. One `<|image_pad|>` stands for the chart's image tokens."""
@@ -236,6 +254,7 @@ class LocalEngine:
             if self.fast is not None:
                 self.fast.adapter_changed()
             self.model.set_adapter(self._name)
+            self._measured.use_adapter(folder)
             if len(self._resident) > ADAPTERS_RESIDENT:
                 self.model.delete_adapter(self._resident.popitem(last=False)[1])
             self.adapter = "bundled" if folder == BUNDLED_ADAPTER else name
@@ -282,7 +301,7 @@ class LocalEngine:
         base_only = self.adapter is not None and not mixed and not group[0].adapter
 
         def generate(streamer: RowStreamer, stopping: StopWhen) -> None:
-            criteria, finite = StoppingCriteriaList([stopping]), FiniteScores(streamer.break_row)
+            criteria, finite = StoppingCriteriaList([stopping]), FiniteScores(streamer.put_scores)
             with torch.inference_mode(), seeded(options, self.base.device), self._plain(base_only):
                 self.model.generate(
                     **inputs, streamer=streamer, stopping_criteria=criteria, logits_processor=[finite], **settings
@@ -304,7 +323,8 @@ class LocalEngine:
         adapters = [self._name if arm.adapter else "" for arm in group]
 
         def generate(streamer: RowStreamer, stopping: StopWhen) -> None:
-            fast.answer(prompts, looks, adapters, options, self._end_ids(), streamer.put_tokens, stopping.stopped)
+            put, stopped = streamer.put_tokens, stopping.stopped
+            streamer.logs = fast.answer(prompts, looks, adapters, options, self._end_ids(), put, stopped)
             self._tell()
             streamer.end()
 
@@ -329,21 +349,8 @@ class LocalEngine:
                 "mm_encoder_outputs": encoder_outputs(looks),
             }
         charts = [shrink(image, self._shrink_to) if self._shrink_to else image for image in images]
-        batch = self.processor(
-            text=list(texts),
-            images=[[chart] for chart in charts],
-            padding=True,
-            return_tensors="pt",
-            add_special_tokens=not self._template_begins,
-        )
-        inputs = dict(batch.to(self.base.device))
-        if self.shares_vision and all(image is images[0] for image in images):
-            # The rows show one chart, so the first of every n-th part of its tensors is the chart once.
-            once = {key: value[: len(value) // len(images)] for key, value in inputs.items()}
-            self.looks.passes += 1
-            inputs["mm_encoder_outputs"] = encoder_outputs([look(self.base, once)] * len(images))
-            del inputs["pixel_values"]
-        return inputs
+        one_chart = self.shares_vision and all(image is images[0] for image in images)
+        return self.looks.inputs(charts, texts, not self._template_begins, one_chart)
 
     def _token_ids(self, text: str, look: Look) -> list[int]:
         """The prompt with as many image tokens as the chart has, as the family's own processor writes it."""
@@ -384,6 +391,8 @@ class LocalEngine:
             total_s=None if row.done_at is None else row.done_at - began,
             done=row.done_at is not None,
             ended=ended,
+            log_probability=row.log,
+            confidence=self._measured.confidence(arm, row.log, len(row.ids), options) if ended == "end" else None,
         )
 
 

@@ -82,6 +82,25 @@ class Looks:
             self._remembered.popitem(last=False)
         return [found[keys[id(image)]] for image in images]
 
+    def inputs(
+        self, charts: Sequence[Image.Image], texts: Sequence[str], special_tokens: bool, one_chart: bool
+    ) -> dict[str, Any]:
+        """Everything `generate` takes for these rows, of a family whose looks are not kept; one_chart: all show it."""
+        batch = self._processor(
+            text=list(texts),
+            images=[[chart] for chart in charts],
+            padding=True,
+            return_tensors="pt",
+            add_special_tokens=special_tokens,
+        )
+        inputs = dict(batch.to(self._base.device))
+        if one_chart:  # so the first of every n-th part of its tensors is the chart once
+            once = {key: value[: len(value) // len(charts)] for key, value in inputs.items()}
+            self.passes += 1
+            inputs["mm_encoder_outputs"] = encoder_outputs([look(self._base, once)] * len(charts))
+            del inputs["pixel_values"]
+        return inputs
+
     def _looked_at(self, images: Sequence[Image.Image]) -> Iterator[Look]:
         at_once = CHARTS_AT_ONCE if self._tower is not None and self._base.device.type == "cuda" else 1
         for first in range(0, len(images), at_once):

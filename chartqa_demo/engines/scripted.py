@@ -11,7 +11,7 @@ from itertools import count
 from PIL import Image
 
 from chartqa_demo.arms import ARMS, Arm, messages
-from chartqa_demo.engines import Answer, Answers, Options
+from chartqa_demo.engines import Answer, Answers, Gazes, Options
 from chartqa_demo.errors import EngineError
 
 TEMPLATE_SYSTEM = (
@@ -95,6 +95,10 @@ class ScriptedEngine:
             )
             text += f"<|im_start|>{turn['role']}\n{''.join(parts)}<|im_end|>\n"
         return text + "<|im_start|>assistant\n"
+
+    def gazes(self, image: Image.Image, question: str, arms: Sequence[Arm], said: Answers, options: Options) -> Gazes:
+        """Nothing looks at the chart."""
+        return {}
 
     def use_adapter(self, name: str) -> None:
         """Always raises EngineError: there is no model to put it on."""

@@ -7,7 +7,7 @@ stopped. Here a failure reaches the reader, and leaving the iterator ends the ge
 import queue
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Container, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,19 +18,34 @@ from transformers.generation import BaseStreamer
 from transformers.generation.logits_process import LogitsProcessor
 
 from chartqa_demo.engines import Options, said_again
-from chartqa_demo.engines.fast.choosing import NOT_FINITE
+from chartqa_demo.engines.fast.choosing import NOT_FINITE, log_of
 from chartqa_demo.errors import EngineError, OutOfMemory, first_line
 
 
 @dataclass
 class Row:
     """One row of the batch: its new token ids, when it began and ended (time.perf_counter seconds), and whether its
-    numbers have overflowed, which ends it."""
+    numbers have overflowed, which ends it. steps: tokens so far, that of its end included; log: of their probability
+    together, natural; None until the whole batch has ended."""
 
     ids: list[int] = field(default_factory=list)
+    steps: int = 0
+    log: float | None = None
     first_at: float | None = None
     done_at: float | None = None
     broken: bool = False
+
+    def put(self, token: int, ends: Container[int]) -> None:
+        """One more token of a row that is not done."""
+        now = time.perf_counter()
+        if token == NOT_FINITE:
+            self.broken, self.done_at = True, now
+            return
+        self.first_at, self.steps = self.first_at or now, self.steps + 1
+        if token not in ends:
+            self.ids.append(token)
+        if token in ends or said_again(self.ids):
+            self.done_at = now
 
 
 class RowStreamer(BaseStreamer):
@@ -42,7 +57,9 @@ class RowStreamer(BaseStreamer):
 
     def __init__(self, rows: int, end_ids: Sequence[int]) -> None:
         self.rows = [Row() for _ in range(rows)]
+        self.logs: list[torch.Tensor] = []  # per step, (B,)
         self.failure: BaseException | None = None
+        self._scores: torch.Tensor | None = None
         self._end_ids = frozenset(end_ids)
         self._prompt_seen = False
         self._news: queue.SimpleQueue[bool] = queue.SimpleQueue()  # True: new tokens; False: the end
@@ -52,35 +69,30 @@ class RowStreamer(BaseStreamer):
         if not self._prompt_seen:
             self._prompt_seen = True
             return
+        if self._scores is not None:
+            self.logs.append(log_of(self._scores, value.to(self._scores.device)))
         self.put_tokens(value)
 
     def put_tokens(self, value: torch.Tensor) -> None:
         """One token per row, (B,), from whoever computes them."""
-        now = time.perf_counter()
         for row, token in zip(self.rows, value.reshape(len(self.rows), -1)[:, 0].tolist(), strict=True):
-            if row.done_at is not None:
-                continue
-            if token == NOT_FINITE:
-                row.broken, row.done_at = True, now
-                continue
-            row.first_at = row.first_at or now
-            if token in self._end_ids:
-                row.done_at = now
-            else:
-                row.ids.append(token)
-                row.done_at = now if said_again(row.ids) else None
+            if row.done_at is None:
+                row.put(token, self._end_ids)
         self._news.put(True)
 
-    def break_row(self, row: int) -> None:
-        """Called by `FiniteScores` before the token of a step is put."""
-        self.rows[row].broken = True
-        self.rows[row].done_at = self.rows[row].done_at or time.perf_counter()
+    def put_scores(self, scores: torch.Tensor, broken: Sequence[int]) -> None:
+        """Called by `FiniteScores` before the token of a step is put; broken: rows that have overflowed."""
+        self._scores = scores
+        for row in broken:
+            self.rows[row].broken = True
+            self.rows[row].done_at = self.rows[row].done_at or time.perf_counter()
 
     def end(self) -> None:
         """Called by `generate` when it returns, and by `fail` when it does not."""
         now = time.perf_counter()
-        for row in self.rows:
-            row.done_at = row.done_at or now
+        logs = torch.stack(self.logs, 1).tolist() if self.logs else [[]] * len(self.rows)
+        for row, found in zip(self.rows, logs, strict=True):
+            row.done_at, row.log = row.done_at or now, sum(found[: row.steps]) if found else None
         self._news.put(False)
 
     def fail(self, failure: BaseException) -> None:
@@ -176,19 +188,19 @@ def seeded(options: Options, device: torch.device) -> Iterator[None]:
 
 
 class FiniteScores(LogitsProcessor):
-    """Tells `broken` of every row whose scores hold a NaN or an infinity, as `NextTokens` finds them; the other rows go
-    on."""
+    """Hands each step's scores to `put`, with the rows that hold a NaN or an infinity, as `NextTokens` finds them; the
+    other rows go on."""
 
-    def __init__(self, broken: Callable[[int], object]) -> None:
-        self._broken = broken
+    def __init__(self, put: Callable[[torch.Tensor, Sequence[int]], object]) -> None:
+        self._put = put
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.Tensor) -> torch.Tensor:
         """scores (B, vocabulary), those of a broken row as zeros."""
         lost = ~scores.amax(-1).isfinite()
-        if lost.any():
-            for row in lost.nonzero()[:, 0].tolist():
-                self._broken(row)
+        broken = lost.nonzero()[:, 0].tolist()
+        if broken:
             scores = scores.masked_fill(lost[:, None], 0.0)
+        self._put(scores, broken)
         return scores
 
 

@@ -41,9 +41,9 @@ ONLY = "only "
 class Item:
     """One question of an evaluation.
 
-    answers, tokens, failures: by arm key; an arm is in `answers` or in `failures` (why it gave none). ended: why each
-    answer did, see `engines.Answer`; empty in older files. error: why the whole question got no answers (an undecodable
-    chart, a failing model). seconds: its share of its batch's time.
+    answers, tokens, failures: by arm key; an arm is in `answers` or in `failures` (why it gave none).
+    log_probabilities, confidence, ended: as in `engines.Answer`, by arm key, where they are known. error: why the whole
+    question got no answers (an undecodable chart, a failing model). seconds: its share of its batch's time.
     """
 
     id: str
@@ -54,6 +54,8 @@ class Item:
     source: str
     answers: Mapping[str, str] = field(default_factory=dict)
     tokens: Mapping[str, int] = field(default_factory=dict)
+    log_probabilities: Mapping[str, float] = field(default_factory=dict)
+    confidence: Mapping[str, float] = field(default_factory=dict)
     failures: Mapping[str, str] = field(default_factory=dict)
     error: str | None = None
     seconds: float | None = None
@@ -114,6 +116,12 @@ class Results:
         hits = [found[item.id] for item in self.items if item.id in found and group in (ALL, item.kind)]
         return stats.score(sum(hits), len(hits))
 
+    def reliability(self, arm: str) -> tuple[stats.Bin, ...]:
+        """How often the arm's answers of each confidence are right, with format forgiven."""
+        found = self.verdicts("tolerant")[arm]
+        told = [(one.confidence[arm], found[one.id]) for one in self.items if arm in one.confidence and one.id in found]
+        return stats.reliability([one for one, _ in told], [right for _, right in told])
+
     def compare(self, first: str, second: str, rule: str) -> stats.Comparison:
         """`first` minus `second` on the questions that both answered."""
         one, other = self.verdicts(rule)[first], self.verdicts(rule)[second]
@@ -144,6 +152,9 @@ class Results:
             "scores": {
                 rule: {arm: {group: _rounded(self.score(arm, rule, group)) for group in GROUPS} for arm in self.arms}
                 for rule in RULES
+            },
+            "reliability": {
+                arm: [_rounded(one) for one in bins] for arm in self.arms if (bins := self.reliability(arm))
             },
             "comparisons": {rule: [_rounded(one) for one in self.comparisons(rule)] for rule in RULES},
             "errors": [{"id": item.id, "error": item.error} for item in self.errors],
@@ -277,7 +288,7 @@ def _differing(mine: Mapping[str, Any], theirs: Mapping[str, Any], keys: Sequenc
     ]
 
 
-def _rounded(figures: stats.Score | stats.Comparison) -> dict[str, Any]:
+def _rounded(figures: stats.Score | stats.Comparison | stats.Bin) -> dict[str, Any]:
     """The fields, with six digits: floating point noise must not change a committed file."""
     return {key: float(f"{value:.6g}") if isinstance(value, float) else value for key, value in asdict(figures).items()}
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from itertools import takewhile
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -299,7 +300,7 @@ class Questioner:
             yield [_item(one) for one in examples]
             return
         sizes = {one.chart: one.image_size() for one in examples}
-        queue = deque(sorted(examples, key=lambda one: (-_area(sizes[one.chart]), sizes[one.chart], one.chart)))
+        queue = deque(sorted(examples, key=lambda one: (-prod(sizes[one.chart]), sizes[one.chart], one.chart)))
         while queue and not self.stop.is_set():
             batch = _whole_charts(queue, self._batch_size())
             self.asking(batch)
@@ -380,6 +381,7 @@ def _picture(example: Example) -> Image.Image | Exception:
 
 
 def _item(example: Example, answers: Answers = (), seconds: float | None = None, error: str | None = None) -> Item:
+    given = {answer.arm: answer for answer in answers if answer.error is None}
     return Item(
         id=example.id,
         chart=example.chart,
@@ -387,14 +389,12 @@ def _item(example: Example, answers: Answers = (), seconds: float | None = None,
         gold=example.gold,
         kind=example.kind,
         source=example.source,
-        answers={answer.arm: answer.text for answer in answers if answer.error is None},
-        tokens={answer.arm: answer.tokens for answer in answers if answer.error is None},
+        answers={arm: one.text for arm, one in given.items()},
+        tokens={arm: one.tokens for arm, one in given.items()},
+        log_probabilities={arm: log for arm, one in given.items() if (log := one.log_probability) is not None},
+        confidence={arm: round(one.confidence, 4) for arm, one in given.items() if one.confidence is not None},
         failures={answer.arm: answer.error for answer in answers if answer.error is not None},
-        ended={answer.arm: answer.ended for answer in answers if answer.error is None and answer.ended is not None},
+        ended={arm: one.ended for arm, one in given.items() if one.ended is not None},
         error=error,
         seconds=seconds,
     )
-
-
-def _area(size: tuple[int, int]) -> int:
-    return size[0] * size[1]

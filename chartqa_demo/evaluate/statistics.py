@@ -14,6 +14,7 @@ import numpy as np
 CONFIDENCE = 0.95
 POWER = 0.8
 RESAMPLES = 10_000
+BINS = 10  # of confidence
 FEWEST = 6  # discordant questions, all one way, that McNemar's exact test needs to reach p < 0.05: 2 · 0.5⁶ = 0.031
 
 
@@ -57,6 +58,15 @@ class Comparison:
         return self.p < 1 - CONFIDENCE and not self.low <= 0 <= self.high
 
 
+@dataclass(frozen=True)
+class Bin:
+    """Answers of about one confidence: its mean, how many of them are right, and how many there are."""
+
+    confidence: float
+    correct: int
+    asked: int
+
+
 def score(correct: int, asked: int) -> Score:
     """Accuracy with its Wilson interval (statsmodels)."""
     from statsmodels.stats.proportion import proportion_confint
@@ -65,6 +75,25 @@ def score(correct: int, asked: int) -> Score:
         return Score(correct, asked, None, None, None)
     low, high = np.asarray(proportion_confint(correct, asked, alpha=1 - CONFIDENCE, method="wilson")).tolist()
     return Score(correct, asked, correct / asked, low, high)
+
+
+def reliability(confidences: Sequence[float], right: Sequence[bool]) -> tuple[Bin, ...]:
+    """The answers in BINS equal steps of confidence, steps without any left out."""
+    steps: dict[int, list[tuple[float, bool]]] = {}
+    for one in sorted(zip(confidences, right, strict=True)):
+        steps.setdefault(min(int(one[0] * BINS), BINS - 1), []).append(one)
+    return tuple(
+        Bin(sum(one for one, _ in some) / len(some), sum(good for _, good in some), len(some))
+        for some in steps.values()
+    )
+
+
+def calibration_error(bins: Sequence[Bin]) -> float | None:
+    """Expected calibration error (Guo et al. 2017, arXiv 1706.04599): how far confidence and accuracy lie apart, mean
+    over all answers; None without any."""
+    asked = sum(one.asked for one in bins)
+    apart = sum(abs(one.confidence * one.asked - one.correct) for one in bins)
+    return apart / asked if asked else None
 
 
 def mcnemar_p(only_first: int, only_second: int) -> float:

@@ -13,14 +13,15 @@ from typing import Any
 from chartqa_demo.data.names import questions_title
 from chartqa_demo.evaluate.record import ALL, GROUPS, Results
 from chartqa_demo.evaluate.rules import RULES
-from chartqa_demo.evaluate.statistics import Comparison, Score, in_words
+from chartqa_demo.evaluate.statistics import Bin, Comparison, Score, in_words
 
 
 @dataclass(frozen=True)
 class Figures:
     """What is shown of one evaluation: settings, scores by rule, arm and group, and the comparisons by rule; a rule
     without comparisons has not been tested yet (the evaluation goes on). errors: questions that could not be asked;
-    failures: arm -> questions that this arm alone did not answer."""
+    failures: arm -> questions that this arm alone did not answer; reliability: `Results.reliability` of the arms whose
+    confidence is known."""
 
     settings: Mapping[str, Any]
     asked: int
@@ -29,6 +30,7 @@ class Figures:
     scores: Mapping[str, Mapping[str, Mapping[str, Score]]]
     comparisons: Mapping[str, Sequence[Comparison]]
     failures: Mapping[str, int] = field(default_factory=dict)
+    reliability: Mapping[str, Sequence[Bin]] = field(default_factory=dict)
 
     def title_of(self, arm: str) -> str:
         """The arm's name for a reader."""
@@ -47,8 +49,9 @@ def figures_of(results: Results, rules: Sequence[str] = RULES) -> Figures:
     }
     comparisons = {rule: results.comparisons(rule) for rule in rules}
     failures = Counter(arm for item in results.items for arm in item.failures)
+    told = {arm: bins for arm in results.arms if (bins := results.reliability(arm))}
     asked, errors = len(results.items), len(results.errors)
-    return Figures(results.settings, asked, results.planned, errors, scores, comparisons, failures)
+    return Figures(results.settings, asked, results.planned, errors, scores, comparisons, failures, told)
 
 
 def figures_of_summary(summary: Mapping[str, Any]) -> Figures:
@@ -60,7 +63,8 @@ def figures_of_summary(summary: Mapping[str, Any]) -> Figures:
     comparisons = {rule: [Comparison(**one) for one in pairs] for rule, pairs in summary["comparisons"].items()}
     asked, planned, errors = summary["asked"], summary["planned"], len(summary["errors"])
     failures = Counter(one["arm"] for one in summary["failures"])
-    return Figures(summary, asked, planned, errors, scores, comparisons, failures)
+    told = {arm: [Bin(**one) for one in bins] for arm, bins in summary.get("reliability", {}).items()}
+    return Figures(summary, asked, planned, errors, scores, comparisons, failures, told)
 
 
 # --- what was measured, in words ---------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ import spaces
 from PIL import Image
 
 from chartqa_demo.arms import Arm
-from chartqa_demo.engines import Answers, Engine, Options
+from chartqa_demo.engines import Answers, Engine, Gazes, Options
 from chartqa_demo.errors import EngineError, OutOfMemory, RecordedError
 from chartqa_demo.settings import DEFAULT_MAX_PIXELS
 from chartqa_demo.space.recorded import Recorded, read_recorded
@@ -102,6 +102,10 @@ class ZeroGpuEngine:
     def prompt_text(self, arm: Arm, question: str, options: Options) -> str:
         """See `engines.Engine`; needs no GPU."""
         return self.engine.prompt_text(arm, question, options)
+
+    def gazes(self, image: Image.Image, question: str, arms: Sequence[Arm], said: Answers, options: Options) -> Gazes:
+        """Nothing: a look back is not worth a window on a GPU."""
+        return {}
 
     def use_adapter(self, name: str) -> None:
         """Always raises EngineError: the weights are packed away once the page is up."""

@@ -27,6 +27,9 @@ STANDINGS: dict[Standing, tuple[str, str, str]] = {
     "wrong": ("Wrong", "bad", CROSS),
 }
 
+CONFIDENCE = ((0.9, "Sure"), (0.6, "Likely"), (0.0, "Unsure"))  # from this confidence on
+MEASURED_ON = "Measured on generated charts; on real charts it is right less often than that."
+
 # One listener on the element that stays, since Gradio replaces what is inside it.
 PICK_JS = """
 element.addEventListener("click", (event) => {
@@ -118,6 +121,20 @@ def sign(standing: Standing, kind: str = "sign") -> str:
     """A verdict in a few words, inside a line; `kind` is its class in the style sheets."""
     words, css, path = STANDINGS[standing]
     return f'<span class="{kind} {css}">{_icon(path)}<span>{escape(words)}</span></span>'
+
+
+def confidence_words(confidence: float) -> tuple[str, str]:
+    """How sure an arm is, in a word, and what that word means."""
+    word = next(word for least, word in CONFIDENCE if confidence >= least)
+    return word, f"{100 * confidence:.0f} % likely to be right, by how sure the model was of each token. {MEASURED_ON}"
+
+
+def confidence_mark(confidence: float | None) -> str:
+    """The word with its figure behind it; its place is kept where nothing is known."""
+    if confidence is None:
+        return '<span class="confidence"></span>'
+    word, told = confidence_words(confidence)
+    return f'<span class="confidence {word.lower()}" title="{escape(told)}">{word}</span>'
 
 
 def _icon(path: str) -> str:

@@ -14,7 +14,7 @@ class NextTokens:
 
     prompts: per row its token ids; temperature: below GREEDY_BELOW is greedy; penalty: as transformers'
     RepetitionPenaltyLogitsProcessor counts it, over prompt and answer, 1 for none; seed: of what is sampled, None for
-    torch's own state.
+    torch's own state. logs: per step the tokens' log-probabilities, see `log_of`; they stay on the device.
     """
 
     def __init__(
@@ -25,6 +25,7 @@ class NextTokens:
         self._temperature, self._penalty, self._seed = temperature, penalty, seed
         self._seen: torch.Tensor | None = None  # (rows, vocabulary): tokens of the prompt and of the answer so far
         self._generator: torch.Generator | None = None
+        self.logs: list[torch.Tensor] = []
 
     def __call__(self, logits: torch.Tensor) -> torch.Tensor:
         """logits (B, vocabulary) -> tokens (B,), NOT_FINITE for a row with a NaN or an infinity; none waits for the
@@ -40,6 +41,7 @@ class NextTokens:
             logits = logits.float().masked_fill(~finite[:, None], 0.0)  # else CUDA ends the whole process's use of it
             share = (logits / self._temperature).softmax(-1)
             tokens = torch.multinomial(share, 1, generator=self._generator)[:, 0]
+        self.logs.append(log_of(logits, tokens))
         if self._seen is not None:
             self._seen.scatter_(1, tokens[:, None], True)
         return tokens.masked_fill(~finite, NOT_FINITE)
@@ -57,3 +59,9 @@ class NextTokens:
             self._seen = seen.to(logits.device, non_blocking=True)
         lower = torch.where(logits < 0, logits * self._penalty, logits / self._penalty)
         return torch.where(self._seen, lower, logits)
+
+
+def log_of(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    """The natural logarithm of the tokens' probability at temperature 1, (B,), float32: logits (B, vocabulary), behind
+    the repetition penalty; tokens (B,)."""
+    return logits.gather(1, tokens[:, None])[:, 0].float() - logits.float().logsumexp(-1)

@@ -19,6 +19,7 @@ from chartqa_demo.engines.fast.tower import PROVEN, Tower
 from chartqa_demo.engines.internals import takes_features
 from chartqa_demo.engines.loading import ChosenBase
 from chartqa_demo.engines.looks import Look
+from chartqa_demo.engines.streaming import Row
 from chartqa_demo.errors import EngineError, first_line
 
 REPLAYED = "Tokens are replayed from a CUDA graph (decode: graph)."
@@ -132,9 +133,10 @@ class FastQwen2VL:
         end_ids: Sequence[int],
         send: Callable[[torch.Tensor], None],
         stopped: Callable[[], bool],
-    ) -> None:
+    ) -> list[torch.Tensor]:
         """The tokens of one question's rows to `send`, step by step, see `stream_tokens`; adapters: per row the name of
-        its adapter in the model, "" for none. Raises EngineError where a graph was asked for and cannot be captured."""
+        its adapter in the model, "" for none. Returns the tokens' log-probabilities, (B,) per step, a step that was not
+        sent included. Raises EngineError where a graph was asked for and cannot be captured."""
         assert self.decoder is not None, "decode: eager leaves a page's answers to generate"
         longest = options.max_new_tokens
         rows = prompts, looks, Adapted.of(adapters)
@@ -145,6 +147,7 @@ class FastQwen2VL:
             except CaptureError as error:  # before the first token
                 self._without_graph(error)
                 stream_tokens(self.decoder, *rows, longest, chosen, end_ids, send, stopped)
+        return chosen.logs
 
     def answer_many(
         self,
@@ -153,8 +156,8 @@ class FastQwen2VL:
         adapters: Sequence[str],
         max_new_tokens: int,
         end_ids: Sequence[int],
-    ) -> list[list[int]]:
-        """The new token ids of every row, greedily, see `greedy_answers`."""
+    ) -> list[Row]:
+        """Every row with its new tokens, greedily, see `greedy_answers`."""
         with on(self._base.device):
             return greedy_answers(self.layers, prompts, looks, adapters, max_new_tokens, end_ids, self._penalty)
 

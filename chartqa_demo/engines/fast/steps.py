@@ -18,11 +18,11 @@ from typing import Any
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from chartqa_demo.engines import said_again
 from chartqa_demo.engines.fast.choosing import NOT_FINITE, NextTokens
 from chartqa_demo.engines.fast.graphs import captured
 from chartqa_demo.engines.fast.layers import Adapted, Layers, right_padded
 from chartqa_demo.engines.looks import Look
+from chartqa_demo.engines.streaming import Row
 from chartqa_demo.errors import first_line
 
 BUCKET = 512  # cache lengths are multiples of it; one graph per length
@@ -265,9 +265,9 @@ def greedy_answers(
     max_new_tokens: int,
     end_ids: Sequence[int],
     penalty: float = 1.0,
-) -> list[list[int]]:
-    """New token ids of every row, end token excluded; equal to one `generate` per row in float32. A row that only
-    repeats itself ends, and one whose numbers overflow ends with NOT_FINITE.
+) -> list[Row]:
+    """Every row with its new token ids, end token excluded; equal to one `generate` per row in float32. A row that only
+    repeats itself ends, and so does one whose numbers overflow.
 
     prompts: per row its token ids, image tokens included; looks: per row its chart, the same object for the same
     chart; adapters: per row the name of its adapter in the model, "" for none; one name at the most. Raises
@@ -277,17 +277,13 @@ def greedy_answers(
     logits, position, cache = _read(layers, rows, prompts, looks, adapters, max_new_tokens)
     chosen = NextTokens([prompts[i] for i in rows], penalty=penalty)
     tokens = chosen(logits)
-    answers: list[list[int]] = [[] for _ in prompts]
-    ends, ended = frozenset(end_ids), set[int]()
+    answers, ends = [Row() for _ in prompts], frozenset(end_ids)
     for step in range(max_new_tokens):
-        for i, token in zip(rows, tokens.tolist(), strict=True):
-            if token in ends:
-                ended.add(i)
-            elif i not in ended:
-                answers[i].append(token)
-                if token == NOT_FINITE or said_again(answers[i]):
-                    ended.add(i)
-        going = [k for k, i in enumerate(rows) if i not in ended]
+        for i, token, log in zip(rows, tokens.tolist(), chosen.logs[-1].tolist(), strict=True):
+            if answers[i].done_at is None:
+                answers[i].put(token, ends)
+                answers[i].log = (answers[i].log or 0.0) + log
+        going = [k for k, i in enumerate(rows) if answers[i].done_at is None]
         if not going or step == max_new_tokens - 1:
             break
         if len(going) <= LEAVE_AT * len(rows):

@@ -44,7 +44,8 @@ PARAMETERS = {
 }
 ANSWERS = (
     "arm, title, text, tokens, first_token_s, total_s, done, cut (whether max_new_tokens ended it), ended (end, limit, "
-    "or repetition where it only repeated itself), error, recorded (when and by which model, where it is not new), and "
+    "or repetition where it only repeated itself), confidence (how likely it is right by its tokens' probabilities, 0 "
+    "to 1, null where that was not measured), error, recorded (when and by which model, where it is not new), and "
     "with a gold answer standing (right, other-form, only-canonical or wrong), correct, reason, tolerant, "
     "tolerant_reason"
 )

@@ -94,6 +94,7 @@ def read_entry(one: Any, arms: Sequence[Arm], chart: str) -> Run | None:
 
 def _answer(arm: Arm, kept: dict[str, Any]) -> Answer:
     first, total, ended = kept.get("first_token_s"), kept.get("total_s"), kept.get("ended")
+    sure = kept.get("confidence")
     return Answer(
         arm.key,
         str(kept["text"]),
@@ -104,4 +105,5 @@ def _answer(arm: Arm, kept: dict[str, Any]) -> Answer:
         error=str(kept["error"]) if kept.get("error") else None,
         recorded=str(kept["recorded"]) if kept.get("recorded") else None,
         ended=ended if ended in ("end", "limit", "repetition") else None,
+        confidence=float(sure) if isinstance(sure, int | float) and 0 <= sure <= 1 else None,
     )

@@ -186,6 +186,7 @@ def records(arms: Sequence[Arm], answers: Answers, question: Question) -> list[d
             "done": answer.done,
             "cut": answer.ended == "limit",
             "ended": answer.ended,
+            "confidence": None if answer.confidence is None else round(answer.confidence, 4),
             "error": answer.error,
             "recorded": answer.recorded,
             "standing": judged.standing if judged else None,

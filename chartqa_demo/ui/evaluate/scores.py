@@ -10,9 +10,10 @@ from chartqa_demo.data.splits import Example
 from chartqa_demo.evaluate.record import ALL, GROUPS, Item, Results
 from chartqa_demo.evaluate.rules import RULE_NOTES, RULES, best_verdict, standing
 from chartqa_demo.evaluate.run import Progress
-from chartqa_demo.evaluate.statistics import Score
+from chartqa_demo.evaluate.statistics import Score, calibration_error
 from chartqa_demo.evaluate.tables import Column, Figures, accuracy_table, as_html, heading, unanswered
-from chartqa_demo.ui.markup import sign, verdict
+from chartqa_demo.ui.markup import confidence_words, sign, verdict
+from chartqa_demo.ui.training.curves import curve_chart
 
 LAST_ANSWERED = 3  # shown while an evaluation runs
 GROUP_TITLES = {"human": "Human questions", "machine": "Machine questions", ALL: "All questions"}
@@ -29,7 +30,7 @@ def scores_section(figures: Figures | None, rule: str) -> str:
         shown += '<p class="empty">This evaluation was not scored under this rule, and its answers are not here.</p>'
     return (
         f'<div class="measured"><h3>{escape(heading(figures.settings))}</h3>'
-        f'<p class="meta">{_counted(figures)}</p>{shown}{_rules(figures, rule)}</div>'
+        f'<p class="meta">{_counted(figures)}</p>{shown}{_rules(figures, rule)}{_reliability(figures)}</div>'
     )
 
 
@@ -142,6 +143,25 @@ def _rules(figures: Figures, rule: str) -> str:
     return as_html(table, "rules", "All questions under every scorer, in %", rule)
 
 
+def _reliability(figures: Figures) -> str:
+    """How often answers are right that an arm is so sure of, as a chart and in words; nothing where no arm tells."""
+    if not figures.reliability:
+        return ""
+    title = "How often an answer is right, in %, whatever its form, by the arm's confidence"
+    lines = {
+        figures.title_of(arm): [(100 * one.confidence, 100 * one.correct / one.asked) for one in bins]
+        for arm, bins in figures.reliability.items()
+    }
+    told = "".join(
+        f"<li>{escape(figures.title_of(arm))}: {100 * (calibration_error(bins) or 0):.1f} points on average, "
+        f"n = {sum(one.asked for one in bins):,}.</li>"
+        for arm, bins in figures.reliability.items()
+    )
+    chart = curve_chart(title, {**lines, "as told": [(0, 0), (100, 100)]}, "confidence in %")
+    words = "How far confidence and share of right answers lie apart (expected calibration error)"
+    return f'<div class="tests">{chart}<div><h4>{words}</h4><ul>{told}</ul></div></div>'
+
+
 def _tests(figures: Figures, rule: str) -> str:
     if rule not in figures.comparisons:
         return '<p class="tests">The arms are tested against each other when the evaluation ends or is stopped.</p>'
@@ -174,7 +194,8 @@ def _whole_answer(item: Item, arm: str, title: str, rule: str) -> str:
     if arm not in item.answers:
         why = item.failures.get(arm) or ("The question was not asked." if item.error else "This arm was not asked.")
         return f'<div><dt>{escape(title)}</dt><dd><p class="failed">{escape(why)}</p></dd></div>'
-    text = item.answers[arm]
+    text, sure = item.answers[arm], item.confidence.get(arm)
+    title = title if sure is None else f"{title}, {confidence_words(sure)[0].lower()} ({100 * sure:.0f} %)"
     if not item.gold:  # asked, not scored
         return f'<div><dt>{escape(title)}</dt><dd><p class="answer">{escape(text)}</p></dd></div>'
     judged = best_verdict(text, item.gold)

@@ -12,14 +12,15 @@ Points = Sequence[tuple[float, float]]
 
 WIDTH, HEIGHT = 440, 220
 LEFT, RIGHT, TOP, BOTTOM = 52, 122, 12, 36  # room for tick labels, and on the right for the names of the lines
-DASHES = ("", "6 4", "2 3")  # lines differ by more than their colour
+DASHES = ("", "6 4", "2 3", "1 5")  # lines differ by more than their colour
 LINE_HEIGHT = 15
 
 
-def curve_chart(title: str, lines: Mapping[str, Points]) -> str:
+def curve_chart(title: str, lines: Mapping[str, Points], across: str = "step") -> str:
     """One chart of one or more lines over the optimiser step, as a figure with its heading.
 
-    lines: name -> (step, value) in the order of steps; a line of one point is drawn as a dot.
+    lines: name -> (step, value) in the order of steps; a line of one point is drawn as a dot. across: what lies along
+    the lower axis instead of steps.
     """
     points = [point for line in lines.values() for point in line]
     first, last = min(x for x, _ in points), max(x for x, _ in points)
@@ -36,7 +37,7 @@ def curve_chart(title: str, lines: Mapping[str, Points]) -> str:
         x = at(step, low)[0]
         parts.append(f'<text class="tick" x="{x:.1f}" y="{HEIGHT - 18}" text-anchor="middle">{step:,.0f}</text>')
     parts.append(
-        f'<text class="tick" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 4}" text-anchor="middle">step</text>'
+        f'<text class="tick" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 4}" text-anchor="middle">{across}</text>'
     )
     ends = _apart([at(*line[-1])[1] for line in lines.values()])
     for number, ((name, line), end) in enumerate(zip(lines.items(), ends, strict=True)):
@@ -49,7 +50,7 @@ def curve_chart(title: str, lines: Mapping[str, Points]) -> str:
         parts.append(
             f'<text class="name" x="{x + 8:.1f}" y="{end + 4:.1f}">{escape(name)} {figure(line[-1][1])}</text>'
         )
-    said = ", ".join(f"{name} {figure(line[-1][1])} at step {line[-1][0]:,.0f}" for name, line in lines.items())
+    said = ", ".join(f"{name} {figure(line[-1][1])} at {across} {line[-1][0]:,.0f}" for name, line in lines.items())
     said = escape(f"{title}: {said}")
     return (
         f'<figure class="curve"><figcaption>{escape(title)}</figcaption>'

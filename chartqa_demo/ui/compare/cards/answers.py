@@ -13,7 +13,7 @@ from chartqa_demo.evaluate.rules import Verdict
 from chartqa_demo.ui.compare.cards.winner import winner_line
 from chartqa_demo.ui.compare.history import Entry, Phase
 from chartqa_demo.ui.compare.question import Question, why_cut
-from chartqa_demo.ui.markup import small_picture, verdict
+from chartqa_demo.ui.markup import confidence_mark, small_picture, verdict
 
 SHARE = (
     '<button type="button" data-copy="link">Copy link</button>'
@@ -48,7 +48,7 @@ def answer_card(
         f'<article class="card" tabindex="-1" data-arm="{arm.key}" data-state="{state}" '
         f'aria-label="{escape(arm.title)}">'
         f'<header><h3>{escape(arm.title)}</h3><p class="about">{escape(arm.about)}</p>'
-        f'<span class="state">{label}</span></header>'
+        f'{confidence_mark(answer.confidence if answer else None)}<span class="state">{label}</span></header>'
         f'<div class="body">{body}</div>'
         f'<div class="verdicts">{verdict(judged.standing, judged.told) if judged else ""}</div>'
         f"<footer>{_figures(answer)}<details><summary>Details</summary></details>{copy}</footer></article>"

@@ -36,6 +36,7 @@ from chartqa_demo.ui.compare.history import Run, entry, read_entry
 from chartqa_demo.ui.compare.question import SETTINGS, Question, chart_path, read_question, stream_answers, verdicts
 from chartqa_demo.ui.corrections import CorrectionRow, Corrections, subject_of_run
 from chartqa_demo.ui.events import PRIVATE, QUICK, Updates, at_once
+from chartqa_demo.ui.gaze.panel import GazePart
 from chartqa_demo.ui.markup import PICK_JS, notice, status
 
 
@@ -66,6 +67,7 @@ class CompareTab:
             with gr.Column(scale=5, min_width=300, elem_id="questions"):
                 self.lay_out_question()
                 self.lay_out_answers()
+                self.gaze = GazePart(engine)
                 self.correct = CorrectionRow(corrections, [arm.title for arm in engine.arms], "compare")
         self.details = Details(engine, settings)
         self.history = gr.HTML(js_on_load="listHistory(element, trigger);", elem_id="history", apply_default_css=False)
@@ -206,6 +208,7 @@ class CompareTab:
         self.random_button.click(self.open_random, self.kind, self.chart_outputs, trigger_mode="multiple", **QUICK)
 
         self.correct.connect(self.run, subject_of_run(self.engine.arms), [self.asked.change])
+        self.gaze.connect(self.run, [self.asked.change, self.image.change])
         self.details.connect()
         kept_outputs = [*self.chart_outputs, *self.details.settings]
         self.history.select(self.reopen, None, kept_outputs, **QUICK)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 from adapter_fixtures import REFUSE_ALL, SHORT, texts, write
+from children import child
 from hub import client_environment, serve_hub
 from peft import LoraConfig, PeftModel, get_peft_model
-from test_publish import child
 from tiny import chart
 from transformers import AutoModelForImageTextToText
 

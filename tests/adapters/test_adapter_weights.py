@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import torch
 from adapter_fixtures import LAYER, REFUSE_ALL, texts, write
+from children import child
 from hub import client_environment, serve_hub
 from peft import PeftModel
 from safetensors.torch import load_file
-from test_publish import child
 from tiny import build_tiny_adapter
 from transformers import AutoModelForImageTextToText
 

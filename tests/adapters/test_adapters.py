@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from children import child
 from hub import Hub, client_environment, serve_hub
 from page_fixtures import Tab, example_split
 from PIL import Image
 from playwright.sync_api import Browser, expect
-from test_publish import child
 from tiny import build_tiny_adapter
 
 from chartqa_demo.adapters.check import MAX_BYTES, why_not

@@ -1,10 +1,10 @@
 """Every command explains itself: a stray % in a help text fails only when somebody asks for help."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from children import child
+from hub import client_environment, hub_address
 
 ROOT = Path(__file__).parents[2]
 PARTS = ("chartqa_demo", "train", "bench")
@@ -22,9 +22,7 @@ def commands() -> list[str]:
 
 
 @pytest.mark.parametrize("module", commands())
-def test_help_is_printed(module: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", module, "--help"], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
-    )
+def test_help_is_printed(module: str, tmp_path: Path) -> None:
+    done = child(["-m", module, "--help"], **client_environment(hub_address(), tmp_path / "hf"))
     assert done.returncode == 0, done.stderr[-1000:]
     assert done.stdout.lower().startswith("usage:")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from children import child
 from hub import OWNER, READ_TOKEN, Hub, client_environment, serve_hub
-from test_publish import child
 
 from chartqa_demo.settings import HUB_ADAPTER, HUB_BASE, HUB_DATASET, Settings
 from chartqa_demo.space.deploy import needed_files, space_readme

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import datasets
 import pytest
+from children import child
 from hub import WRITE_TOKEN, Hub, client_environment, serve_hub
 from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import OfflineModeIsEnabled
 from page_fixtures import bar_chart, encoded
-from test_publish import child
 
 from chartqa_demo.space import hub as client
 

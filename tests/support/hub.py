@@ -13,6 +13,7 @@ import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -86,19 +87,23 @@ class Hub:
 
 @contextmanager
 def serve_hub() -> Iterator[Hub]:
-    hub = Hub()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": hub}))
-    server.daemon_threads = True
-    hub.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)  # seconds until it sees its end
-    thread.start()
+    """An empty Hub, one at a time: all have the address that the client in tests/support/children.py knows."""
+    _Handler.hub = hub = Hub(url=hub_address())
     try:
         yield hub
     finally:
         hub.closing.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
+        _Handler.hub = Hub()
+
+
+@cache
+def hub_address() -> str:
+    """Where `serve_hub` answers; before and after it, a Hub that has nothing."""
+    _Handler.hub = Hub()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()  # to the end of the tests
+    return f"http://127.0.0.1:{server.server_address[1]}"
 
 
 def client_environment(url: str, home: Path, token: str | None = WRITE_TOKEN) -> dict[str, str]:

@@ -4,15 +4,13 @@ The client reads its address when it is imported, so it runs in child processes.
 """
 
 import json
-import os
 import shutil
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from children import child
 from hub import OWNER, READ_TOKEN, Hub, client_environment, serve_hub
 from safetensors.torch import load_file, save_file
 
@@ -69,19 +67,6 @@ def adapter(tiny_adapter: Path, tmp_path: Path) -> Path:
     (folder / "checkpoint-2").mkdir()
     (folder / "checkpoint-2" / "optimizer.pt").write_bytes(b"not for others")
     return folder
-
-
-def child(script: str | list[str], *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "CHARTQA_"))}
-    return subprocess.run(
-        [sys.executable, *(["-c", script] if isinstance(script, str) else script), *arguments],
-        cwd=ROOT,
-        env={**kept, "OMP_NUM_THREADS": "1", **environ},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
 
 
 def contents(folder: Path) -> dict[str, bytes]:

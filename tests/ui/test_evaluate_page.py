@@ -247,6 +247,36 @@ def test_questions_are_filtered_paged_and_opened_in_compare(open_tab: OpenTab, e
     expect(page.get_by_role("article", name="Adapter")).to_contain_text("8 is the gold answer")
 
 
+@pytest.mark.parametrize("size", ["wide", "phone"])
+def test_disagreements_are_followed_in_compare(open_tab: OpenTab, engine: BatchEngine, size: str) -> None:
+    tab = open_tab(size)
+    page, question = tab.page, tab.page.get_by_label("Question", exact=True)
+    run_all(page, engine)
+    page.locator("#evaluation-items").get_by_role("button").nth(1).click()
+    tab.press("Open in Compare")
+    followed = page.locator("#followed")
+    expect(followed).to_contain_text("Disagreement 2 of 70")
+    expect(followed).to_be_in_viewport()
+    expect(tab.answer("Prompted")).to_have_text("It is 1.")
+    following = followed.get_by_role("button", name="Next")
+    following.focus()
+    page.keyboard.press("Enter")
+    expect(followed).to_contain_text("Disagreement 3 of 70")
+    expect(tab.answer("Prompted")).to_have_text("It is 2.")
+    expect(page.locator("#asked")).to_contain_text("Gold answer 2")
+    expect(page.locator("#status")).to_contain_text("Disagreement 3 of 70. The recorded answers are shown.")
+    expect(following).to_be_focused()
+    for number in (2, 1, 70):  # and round to the last
+        page.keyboard.press("p")
+        expect(followed).to_contain_text(f"Disagreement {number} of 70")
+    page.keyboard.press("n")
+    expect(question).to_have_value("What is 0? <i>Markup</i>")
+    expect(page.locator("#chart img")).to_be_visible()
+    expect(page.locator("#history")).to_contain_text("Nothing asked yet.")
+    tab.pick_example(2)  # another chart is none of them
+    expect(followed.get_by_role("button")).to_have_count(0)
+
+
 def test_an_opened_question_ends_the_answer_that_still_streams_in_compare(
     open_tab: OpenTab, engine: BatchEngine
 ) -> None:

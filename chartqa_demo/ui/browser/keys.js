@@ -4,6 +4,8 @@ const KEYS = [
   ["/", "write a question"],
   ["R", "a random chart"],
   ["1 2 3", "go to an answer"],
+  ["S", "the same question on the next chart"],
+  ["P N", "the previous, the next disagreement"],
   ["Esc", "stop answering"],
   ["← →", "another tab, another thumbnail"],
   ["?", "this list"],
@@ -28,6 +30,9 @@ function showKeys() {
 const PRESSED = {
   "/": () => part("#question textarea").focus(),
   r: () => part("#random").click(),
+  s: () => seen(part("#share .onward")) && part("#share .onward").click(),
+  p: () => part("#followed button")?.click(),
+  n: () => part("#followed button + button")?.click(),
   "?": showKeys,
   Escape: () => part("#stop").click(),
 };
@@ -77,6 +82,8 @@ new MutationObserver(() => {
   if (document.activeElement !== document.body && document.activeElement !== gone) return;
   if (gone.id === "stop") return part("#ask").focus({ preventScroll: true });
   const place = around.find((one) => one.isConnected && one.id);
-  [...(place?.querySelectorAll("button, a, input, textarea, [tabindex='0']") ?? [])]
-    .find((one) => seen(one) && !one.disabled && one.tabIndex >= 0)?.focus({ preventScroll: true });
+  const left = [...(place?.querySelectorAll("button, a, input, textarea, [tabindex='0']") ?? [])]
+    .filter((one) => seen(one) && !one.disabled && one.tabIndex >= 0);
+  const same = left.find((one) => gone.dataset.index && one.dataset.index === gone.dataset.index);
+  (same ?? left[0])?.focus({ preventScroll: true });
 }).observe(document.documentElement, { childList: true, subtree: true, attributeFilter: ["disabled"] });

@@ -1,6 +1,6 @@
 """The chart on the page: a visitor's own, or one of a split with its questions and gold answers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -70,6 +70,15 @@ def find_example(name: object, splits: Sequence[Split]) -> tuple[Example, Split]
             if example_name(example, split) == name:
                 return example, split
     return None
+
+
+def charts_after(example: Example | None, split: Split) -> Iterator[Example]:
+    """The first question of every other chart, from the one behind `example` on and round; all charts without one."""
+    first = {one.chart: one for one in reversed(split.examples)}
+    charts = list(dict.fromkeys(one.chart for one in split))
+    behind = charts.index(example.chart) + 1 if example else 0
+    for chart in charts[behind:] + charts[: max(0, behind - 1)]:
+        yield first[chart]
 
 
 def picture_to_show(path: Path) -> Image.Image | None:

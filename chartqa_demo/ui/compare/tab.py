@@ -18,26 +18,27 @@ from chartqa_demo.engines import Engine, Options
 from chartqa_demo.errors import ChartError, DatasetError, EngineError, QuestionError
 from chartqa_demo.settings import Settings
 from chartqa_demo.ui.compare.api import add_endpoints
-from chartqa_demo.ui.compare.cards.answers import SHARE, answer_card, asked_line, chips, thumbnails
+from chartqa_demo.ui.compare.cards.answers import chips
+from chartqa_demo.ui.compare.cards.column import Cards
 from chartqa_demo.ui.compare.cards.winner import announce
 from chartqa_demo.ui.compare.charts import (
     GENERAL_QUESTIONS,
     Chart,
     chart_of,
+    charts_after,
     find_example,
-    gallery_of,
     own_chart,
     picture_to_show,
     recorded_sample,
-    split_in_words,
 )
 from chartqa_demo.ui.compare.details import Details
-from chartqa_demo.ui.compare.history import Run, entry, read_entry
-from chartqa_demo.ui.compare.question import SETTINGS, Question, chart_path, read_question, stream_answers, verdicts
+from chartqa_demo.ui.compare.history import Run, read_entry
+from chartqa_demo.ui.compare.picking import Charts
+from chartqa_demo.ui.compare.question import SETTINGS, Question, chart_path, read_question, stream_answers
 from chartqa_demo.ui.corrections import CorrectionRow, Corrections, subject_of_run
 from chartqa_demo.ui.events import PRIVATE, QUICK, Updates, at_once
 from chartqa_demo.ui.gaze.panel import GazePart
-from chartqa_demo.ui.markup import PICK_JS, notice, status
+from chartqa_demo.ui.markup import PICK_JS, notice
 
 
 class CompareTab:
@@ -58,15 +59,14 @@ class CompareTab:
         self.engine = engine
         self.examples = examples
         self.gallery = gallery
-        self.thumbnails = gallery_of(examples)
         self.sample = recorded_sample(engine, gallery, Options(settings.max_new_tokens))
 
         with gr.Row(elem_id="workbench"):
             with gr.Column(scale=6, min_width=300, elem_id="charts"):
-                self.lay_out_chart()
+                self.charts = Charts(examples)
             with gr.Column(scale=5, min_width=300, elem_id="questions"):
                 self.lay_out_question()
-                self.lay_out_answers()
+                self.cards = Cards(engine.arms)
                 self.gaze = GazePart(engine)
                 self.correct = CorrectionRow(corrections, [arm.title for arm in engine.arms], "compare")
         self.details = Details(engine, settings)
@@ -75,37 +75,6 @@ class CompareTab:
         self.connect(page, settings)
 
     # What the visitor sees, in the order of reading.
-
-    def lay_out_chart(self) -> None:
-        """Upload, random chart and thumbnails."""
-        self.image = gr.Image(
-            label="Chart",
-            type="filepath",
-            image_mode=None,
-            format="png",
-            sources=["upload", "clipboard", "webcam"],
-            buttons=["fullscreen"],
-            interactive=True,
-            alt_text="The chart you are asking about",
-            elem_id="chart",
-        )
-        self.chart_notice = gr.HTML(js_on_load="takeCharts(trigger);", elem_id="chart-notice", apply_default_css=False)
-        with gr.Row(elem_id="random-row"):
-            self.kind = gr.Radio(
-                ["any", "human", "machine"],
-                value="any",
-                label=f"From {split_in_words(self.examples)}, questions by",
-                elem_id="kind",
-                elem_classes="plain",
-                min_width=240,
-            )
-            self.random_button = gr.Button("Random chart", elem_id="random", min_width=140, scale=0)
-        self.strip = gr.HTML(
-            thumbnails([(picture, example.question) for example, picture in self.thumbnails]),
-            js_on_load=PICK_JS,
-            elem_id="examples",
-            apply_default_css=False,
-        )
 
     def lay_out_question(self) -> None:
         """Question, gold answer, Ask and Stop, suggestions. The buttons stand over what wraps and keep their place."""
@@ -129,17 +98,6 @@ class CompareTab:
             self.stop_button = gr.Button("Stop", elem_id="stop", interactive=False, scale=1, min_width=90)
         self.chips = gr.HTML(chips(GENERAL_QUESTIONS), js_on_load=PICK_JS, elem_id="chips", apply_default_css=False)
 
-    def lay_out_answers(self) -> None:
-        """The question with its gold answer, and one card per arm."""
-        with gr.Column(elem_id="answers"):
-            self.asked_line = gr.HTML(asked_line(), elem_id="asked", apply_default_css=False)
-            self.columns = [
-                gr.HTML(answer_card(arm, None, "idle"), elem_id=f"card-{arm.key}", apply_default_css=False)
-                for arm in self.engine.arms
-            ]
-            self.status = gr.HTML(status(""), elem_id="status", apply_default_css=False)
-            gr.HTML(SHARE, elem_id="share", apply_default_css=False)
-
     # What happens when.
 
     def connect(self, page: gr.Blocks, settings: Settings) -> None:
@@ -148,13 +106,13 @@ class CompareTab:
         self.asked = gr.State(None)
         self.run = gr.State(Run())
 
-        self.run_outputs = [self.run, self.asked_line, *self.columns, self.status, self.stop_button]
+        self.run_outputs = [self.run, *self.cards.outputs, self.stop_button]
         self.chart_outputs = [
-            *(self.image, self.chart, self.question, self.chips, self.gold, self.chart_notice, self.notice),
-            *self.run_outputs,
+            *(self.charts.image, self.chart, self.question, self.chips, self.gold, self.charts.notice, self.notice),
+            *(self.cards.followed, *self.run_outputs),
         ]
         ask_outputs = [
-            *(self.question, self.gold, self.notice, self.chart_notice, self.asked),
+            *(self.question, self.gold, self.notice, self.charts.notice, self.asked),
             *self.details.prompts,
             *self.run_outputs,
         ]
@@ -174,41 +132,53 @@ class CompareTab:
             **PRIVATE,
         )
         asks = [self.ask_button.click, self.question.submit, self.gold.submit]
-        charts = [one.select for one in (self.strip, self.history)]
-        charts += [self.image.input, self.image.clear, self.random_button.click, self.chart_notice.upload]
+        charts = [one.select for one in (self.charts.strip, self.history, self.cards.share)]
+        charts += [
+            self.charts.image.input,
+            self.charts.image.clear,
+            self.charts.random.click,
+            self.charts.notice.upload,
+        ]
         gr.on([*asks, self.chips.select, *charts, self.stop_button.click], None, cancels=[self.answering], **PRIVATE)
-        typed = [self.question, self.chart, self.image, self.gold, *self.details.settings]
+        typed = [self.question, self.chart, self.charts.image, self.gold, *self.details.settings]
         for event in (
             gr.on(asks, self.ask, typed, ask_outputs, **ask_options),
             self.chips.select(self.ask_suggestion, typed, ask_outputs, **ask_options),
+            self.cards.share.select(
+                self.ask_next,
+                [self.run, self.chart, *self.details.settings],
+                list(dict.fromkeys([*self.chart_outputs, *ask_outputs])),
+                **ask_options,
+            ),
         ):
             event.then(None, js="() => window.showAnswers()", **QUICK)
         self.stop_button.click(self.stop, self.run, self.run_outputs, **QUICK)
 
         # A visitor's own picture empties the cards in the browser: an answer of the server could come after a new
         # question. Gradio drops a second event while the first is handled, unless told otherwise.
-        shown = self.show(Run())
-        emptied = (self.asked_line, *self.columns, self.status, self.stop_button)
-        cleared = {component: shown[component] for component in emptied}
-        cleared |= {self.gold: "", self.notice: "", self.chart_notice: ""}
+        empty = self.show(Run())
+        cleared = {component: empty[component] for component in self.run_outputs[1:]}
+        cleared |= dict.fromkeys([self.gold, self.notice, self.charts.notice, self.cards.followed], "")
         clear = f"() => {json.dumps(list(cleared.values()))}"
-        gr.on([self.image.input, self.image.clear], None, None, list(cleared), js=clear)
-        self.image.input(
+        gr.on([self.charts.image.input, self.charts.image.clear], None, None, list(cleared), js=clear)
+        self.charts.image.input(
             self.upload,
-            self.image,
-            [self.image, self.chart, self.chips, self.chart_notice],
+            self.charts.image,
+            [self.charts.image, self.chart, self.chips, self.charts.notice],
             preprocess=False,
             trigger_mode="always_last",
             **QUICK,
         )
-        self.image.clear(self.forget, None, [self.chart, self.chips], trigger_mode="multiple", **QUICK)
-        taken = [self.chart_notice.upload, self.chart_notice.edit]
+        self.charts.image.clear(self.forget, None, [self.chart, self.chips], trigger_mode="multiple", **QUICK)
+        taken = [self.charts.notice.upload, self.charts.notice.edit]
         gr.on(taken, self.take, None, self.chart_outputs, trigger_mode="multiple", **QUICK)
-        self.strip.select(self.open_thumbnail, None, self.chart_outputs, trigger_mode="multiple", **QUICK)
-        self.random_button.click(self.open_random, self.kind, self.chart_outputs, trigger_mode="multiple", **QUICK)
+        self.charts.strip.select(self.open_thumbnail, None, self.chart_outputs, trigger_mode="multiple", **QUICK)
+        self.charts.random.click(
+            self.open_random, self.charts.kind, self.chart_outputs, trigger_mode="multiple", **QUICK
+        )
 
         self.correct.connect(self.run, subject_of_run(self.engine.arms), [self.asked.change])
-        self.gaze.connect(self.run, [self.asked.change, self.image.change])
+        self.gaze.connect(self.run, [self.asked.change, self.charts.image.change])
         self.details.connect()
         kept_outputs = [*self.chart_outputs, *self.details.settings]
         self.history.select(self.reopen, None, kept_outputs, **QUICK)
@@ -236,7 +206,7 @@ class CompareTab:
         told = [self.engine.prompt_text(arm, asked.text, asked.options) for arm in self.engine.arms]
         return {
             self.notice: notice(""),
-            self.chart_notice: notice(""),
+            self.charts.notice: notice(""),
             self.asked: asked,
             **dict(zip(self.details.prompts, told, strict=True)),
             **self.show(Run(asked, (), "waiting"), "Waiting for the model."),
@@ -248,6 +218,18 @@ class CompareTab:
         """Ask a chip's question. A gold answer that the visitor typed belongs to the visitor's own question."""
         chosen = dict(enumerate(chart.suggestions)).get(event.index, text)
         return {self.question: chosen, self.gold: "", **self.ask(chosen, chart, payload, None, *values[1:])}
+
+    def ask_next(self, run: Run, chart: Chart, *settings: object) -> Updates:
+        """Ask the question of the cards about the next chart of the same split that can be shown."""
+        if run.question is None:
+            return {self.notice: notice("Ask a question first.")}
+        example, split = find_example(chart.example, (self.examples, self.gallery)) or (None, self.examples)
+        for one in charts_after(example, split):
+            shown = self.open_example(one, split)
+            if onward := shown.get(self.chart):
+                asked = self.ask(run.question.text, onward, {"path": onward.file}, None, *settings)
+                return {**shown, **asked, self.question: run.question.text}
+        return {self.charts.notice: notice("There is no other chart here.")}
 
     def answer(self, asked: Question | None) -> Iterator[Updates]:
         """Stream the answers into the cards."""
@@ -278,17 +260,17 @@ class CompareTab:
             path = chart_path(payload)
             picture = picture_to_show(path) if path else None
         except (QuestionError, ChartError) as error:
-            return {**self.forget(), self.image: None, self.chart_notice: notice(str(error))}
-        return {**self.forget(), self.image: picture or gr.skip()}
+            return {**self.forget(), self.charts.image: None, self.charts.notice: notice(str(error))}
+        return {**self.forget(), self.charts.image: picture or gr.skip()}
 
     def take(self, event: gr.EventData) -> Updates:
         """Show a picture that was dropped or pasted anywhere; of a file that is none, only say so."""
         try:
             chart = own_chart(event.path, event.name, event.size)
         except (QuestionError, ChartError) as error:
-            return {self.chart_notice: notice(str(error))}
-        cleared = dict.fromkeys([self.chart_notice, self.notice, self.gold], "")
-        return {**self.forget(), self.image: chart.file, self.chart: chart, **cleared, **self.show(Run())}
+            return {self.charts.notice: notice(str(error))}
+        cleared = dict.fromkeys([self.charts.notice, self.notice, self.gold, self.cards.followed], "")
+        return {**self.forget(), self.charts.image: chart.file, self.chart: chart, **cleared, **self.show(Run())}
 
     def forget(self) -> Updates:
         """No chart of a split any more."""
@@ -296,9 +278,9 @@ class CompareTab:
 
     def open_thumbnail(self, event: gr.EventData) -> Updates:
         """Show one of the thumbnails' charts."""
-        if event.index not in range(len(self.thumbnails)):
-            return {self.chart_notice: notice("There is no such example chart.")}
-        return self.open_example(self.thumbnails[event.index][0], self.examples)
+        if event.index not in range(len(self.charts.thumbnails)):
+            return {self.charts.notice: notice("There is no such example chart.")}
+        return self.open_example(self.charts.thumbnails[event.index][0], self.examples)
 
     def open_random(self, asked_by: str) -> Updates:
         """Show a random chart of the loaded split."""
@@ -306,22 +288,23 @@ class CompareTab:
         try:
             return self.open_example(self.examples.random_example(kinds.get(asked_by)), self.examples)
         except DatasetError as error:
-            return {self.chart_notice: notice(str(error))}
+            return {self.charts.notice: notice(str(error))}
 
     def open_example(self, example: Example, split: Split) -> Updates:
         """Show a split's chart with the example's question typed in, and empty cards."""
         try:
             chart = chart_of(example, split)
         except ChartError as error:
-            return {self.chart_notice: notice(f"{example.id} cannot be shown. {error}")}
+            return {self.charts.notice: notice(f"{example.id} cannot be shown. {error}")}
         return {
-            self.image: chart.file,
+            self.charts.image: chart.file,
             self.chart: chart,
             self.question: example.question,
             self.chips: chips(chart.suggestions, chart.example, chart.name),
             self.gold: "",
-            self.chart_notice: notice(""),
+            self.charts.notice: notice(""),
             self.notice: notice(""),
+            self.cards.followed: "",
             **self.show(Run()),
         }
 
@@ -342,7 +325,7 @@ class CompareTab:
                 chart = own_chart(kept.get("path"), kept.get("name"))
             except (QuestionError, ChartError):  # the browser no longer has the picture
                 chart = Chart()
-            shown = {**self.forget(), self.image: chart.file or None, self.chart: chart}
+            shown = {**self.forget(), self.charts.image: chart.file or None, self.chart: chart, self.cards.followed: ""}
         shown |= {self.question: str(kept.get("question") or ""), self.gold: str(kept.get("gold") or "")}
         chart = shown.get(self.chart)
         run = read_entry(kept.get("entry"), self.engine.arms, chart.file) if chart and chart.file else None
@@ -358,7 +341,7 @@ class CompareTab:
         found = find_example(link.get("example"), (self.examples, self.gallery))
         if found is None:
             return {
-                self.chart_notice: notice(f"This page has no chart “{link.get('example')}”: the link is another's.")
+                self.charts.notice: notice(f"This page has no chart “{link.get('example')}”: the link is another's.")
             }
         shown = self.open_example(*found)
         try:
@@ -381,18 +364,6 @@ class CompareTab:
         return shown
 
     def show(self, run: Run, told: str = "") -> Updates:
-        """The cards of a run, and what a screen reader is told: states only, never the growing text."""
-        asked, arms = run.question, self.engine.arms
-        gold = asked.gold if asked else ()
-        answers = run.answers or (None,) * len(arms)
-        judged = verdicts(run.answers, gold) or [None] * len(arms)
-        return {
-            self.run: run,
-            self.asked_line: asked_line(asked, arms, judged if run.phase == "done" else (), entry(arms, run)),
-            self.status: status(told),
-            self.stop_button: gr.update(interactive=run.phase in ("waiting", "running")),
-            **{
-                column: answer_card(arm, answer, run.phase, verdict, asked.options if asked else None)
-                for column, arm, answer, verdict in zip(self.columns, arms, answers, judged, strict=True)
-            },
-        }
+        """A run on the cards, and whether there is anything to stop."""
+        running = run.phase in ("waiting", "running")
+        return {self.run: run, self.stop_button: gr.update(interactive=running), **self.cards.show(run, told)}

@@ -1,6 +1,7 @@
 """The browser of disagreements: questions of one evaluation by who is right, and one question with its chart."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from chartqa_demo.errors import ChartError
 from chartqa_demo.evaluate.record import ANY, DIFFER, Item, Results, filters, select, sources
 from chartqa_demo.evaluate.rules import RULES
 from chartqa_demo.evaluate.tables import heading
+from chartqa_demo.ui.compare.cards.answers import followed_line
 from chartqa_demo.ui.compare.history import Run as CompareRun
 from chartqa_demo.ui.compare.question import MAX_TOKENS, Question
 from chartqa_demo.ui.compare.tab import CompareTab
@@ -19,7 +21,7 @@ from chartqa_demo.ui.corrections import CorrectionRow, Corrections, Subject, acc
 from chartqa_demo.ui.evaluate.files import ResultsFolder
 from chartqa_demo.ui.evaluate.scores import item_detail, item_list, no_answers_kept, titles
 from chartqa_demo.ui.events import QUICK, Updates
-from chartqa_demo.ui.markup import PICK_JS
+from chartqa_demo.ui.markup import PICK_JS, notice
 
 PAGE = 10
 EVERY = "every"  # a filter that lets everything through
@@ -34,7 +36,23 @@ SCROLL_TO_ITEM = """
 })
 """
 
+# From down here to the chart, and on a phone to the answers, which have it in small.
+SHOW_OPENED = """
+() => requestAnimationFrame(() =>
+  document.querySelector(innerWidth < 1024 ? "#answers" : "#workbench").scrollIntoView())
+"""
+
 FindExample = Callable[[Results, Item], tuple[Example, Split] | None]
+
+
+@dataclass(frozen=True)
+class Followed:
+    """The questions of one evaluation that Compare leads through, by id, and at which of them it is."""
+
+    name: str | None = None
+    ids: tuple[str, ...] = ()
+    at: int = 0
+    kind: str = "Question"
 
 
 class Disagreements:
@@ -107,6 +125,7 @@ class Disagreements:
         self.first = gr.State(0)
         self.listed = gr.State(())
         self.picked = gr.State("")
+        self.followed = gr.State(Followed())
         self.list_outputs = [self.first, self.listed, self.items, self.earlier, self.later]
         self.detail_outputs = [
             *(self.picked, self.chart, self.detail, self.open_button),
@@ -125,10 +144,13 @@ class Disagreements:
         picking = self.items.select(self.pick, [shown, rule, self.listed], self.detail_outputs, **QUICK)
         picking.then(None, js=SCROLL_TO_ITEM, **QUICK)
         self.correct.connect(self.subject, lambda subject: subject)
-        opened = [self.detail, *self.compare.chart_outputs, self.tabs]
+        opened = [self.followed, *self.compare.chart_outputs, self.tabs]
+        onward = self.compare.cards.followed
         # An answer that still streams in Compare belongs to another chart: it ends, as with any new chart there.
-        self.open_button.click(None, cancels=[self.compare.answering], **QUICK)
-        self.open_button.click(self.open_in_compare, [shown, self.picked], opened, **QUICK)
+        gr.on([self.open_button.click, onward.select], None, cancels=[self.compare.answering], **QUICK)
+        opening = self.open_button.click(self.open_in_compare, self.filtered, opened, **QUICK)
+        opening.then(None, js=SHOW_OPENED, **QUICK)
+        onward.select(self.follow, self.followed, opened, trigger_mode="multiple", **QUICK)
 
     def show(self, name: str | None, rule: str, seed: float) -> Updates:
         """Another evaluation: its filters, its first questions, none of them chosen."""
@@ -219,13 +241,41 @@ class Disagreements:
             self.open_button: gr.Button(interactive=False),
         }
 
-    def open_in_compare(self, name: str | None, picked: str) -> Updates:
-        """The chosen question in the Compare tab: its chart, and the answers that are known already."""
+    def open_in_compare(
+        self,
+        name: str | None,
+        rule: str,
+        who: str,
+        kind: str,
+        source: str,
+        order: Literal["id", "random"],
+        seed: float | None,
+        picked: str,
+    ) -> Updates:
+        """The chosen question in the Compare tab, and the way from there to the others that pass the filters."""
         results = self.folder.results(name)
-        item = _item(results, picked)
+        found = select(results, rule, who, _chosen(kind), _chosen(source), order, int(seed or 0)) if results else []
+        ids = tuple(item.id for item in found)
+        ids = ids if picked in ids else (picked,)
+        followed = Followed(name, ids, ids.index(picked), "Disagreement" if who == DIFFER else "Question")
+        return {**self.open_item(followed), self.tabs: gr.Tabs(selected="compare")}
+
+    def follow(self, followed: Followed, event: gr.EventData) -> Updates:
+        """The question before or behind, going round; one whose chart cannot be shown is passed over."""
+        step, count = (1 if event.index else -1), len(followed.ids)
+        for far in range(1, count):
+            shown = self.open_item(replace(followed, at=(followed.at + step * far) % count))
+            if self.compare.chart in shown:
+                return shown
+        return {self.compare.charts.notice: notice("No other chart of this evaluation can be shown.")}
+
+    def open_item(self, followed: Followed) -> Updates:
+        """A question in the Compare tab: its chart, and the answers that are known already."""
+        results, count = self.folder.results(followed.name), len(followed.ids)
+        item = _item(results, followed.ids[followed.at])
         found = self.example_of(results, item) if results and item else None
         if found is None or results is None or item is None:
-            return self.no_item()
+            return {self.compare.charts.notice: notice("The chart of this question cannot be shown here.")}
         updates = self.compare.open_example(*found)
         if chart := updates.get(self.compare.chart):
             asked = Question(
@@ -239,10 +289,12 @@ class Disagreements:
             )
             told = f"From the evaluation of {results.settings.get('date')}, with {heading(results.settings)}."
             answers = tuple(_recorded(item, arm.key, told) for arm in self.compare.engine.arms)
-            updates |= self.compare.show(
-                CompareRun(asked, answers, "done", kept=True), "The recorded answers are shown."
-            )
-        return {**updates, self.tabs: gr.Tabs(selected="compare")}
+            run = CompareRun(asked, answers, "done", kept=True)
+            place = f"{followed.kind} {followed.at + 1:,} of {count:,}. " if count > 1 else ""
+            updates |= self.compare.show(run, f"{place}The recorded answers are shown.")
+            if count > 1:
+                updates[self.compare.cards.followed] = followed_line(followed.kind, followed.at + 1, count)
+        return {**updates, self.followed: followed}
 
 
 def _recorded(item: Item, arm: str, told: str) -> Answer:

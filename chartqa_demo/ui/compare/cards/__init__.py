@@ -1,4 +1,5 @@
-"""The answers on the Compare tab: `answers` is a card's HTML, `winner` who is right in one sentence.
+"""The answers on the Compare tab: `column` puts the cards together, `answers` is their HTML, `differences` marks what
+an answer alone says, `winner` tells who is right in one sentence.
 
 Imports the rest of `compare`, but never its tab.
 """

@@ -18,19 +18,27 @@ from chartqa_demo.ui.markup import confidence_mark, small_picture, verdict
 SHARE = (
     '<button type="button" data-copy="link">Copy link</button>'
     '<button type="button" data-copy="markdown">Copy as Markdown</button>'
+    '<button type="button" data-index="0" class="onward">Same question on the next chart <kbd>S</kbd></button>'
+    '<p class="legend">Underlined: what one answer alone says.</p>'
 )
 
 
 def answer_card(
-    arm: Arm, answer: Answer | None, phase: Phase, judged: Verdict | None = None, options: Options | None = None
+    arm: Arm,
+    answer: Answer | None,
+    phase: Phase,
+    judged: Verdict | None = None,
+    options: Options | None = None,
+    marked: str | None = None,
 ) -> str:
-    """One column: name, state, text, verdict, times. The parts keep their place from the first word to the last."""
+    """One column: name, state, text, verdict, times. The parts keep their place from the first word to the last;
+    marked: the text as HTML, see `differences`."""
     state, label = _state(answer, phase)
     if answer and options and (cut := why_cut(answer, options)):
         label = cut.capitalize()
     text = answer.text if answer else ""
     if text or state in ("running", "waiting"):
-        body = f'<p class="answer" dir="auto">{escape(text)}</p>'
+        body = f'<p class="answer" dir="auto">{escape(text) if marked is None else marked}</p>'
     elif state == "failed":
         body = ""
     elif state == "done":
@@ -82,6 +90,16 @@ def asked_line(
         f'<h2>Answers</h2><p class="question" dir="auto">{escape(asked.text)}</p>'
         f'<p class="gold">{told}</p><p class="winner">{winner}</p></div>'
     )
+
+
+def followed_line(kind: str, number: int, total: int) -> str:
+    """Where one is among the questions of an evaluation, and the way to the one before and behind; kind: "Question"."""
+    ways = "".join(
+        f'<button type="button" data-index="{index}">{words} <kbd>{key}</kbd></button>'
+        for index, (words, key) in enumerate((("Previous", "P"), ("Next", "N")))
+    )
+    place = f"<span>{escape(kind)} <strong>{number:,}</strong> of {total:,}</span>"
+    return f'<nav class="followed" aria-label="Questions of the evaluation">{place}{ways}</nav>'
 
 
 def _gold(answers: Sequence[str]) -> str:

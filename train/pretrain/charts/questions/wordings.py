@@ -390,12 +390,6 @@ GAP = (
     "For which {noun} is the gap between {s} and {r} {w}?",
 )
 SAME = ("Which two {plural} have the same value{of}?", "Which two {plural} share the same value{of}?")
-AXIS_TITLE = (
-    "What is shown on the value axis?",
-    "What does the {w}-axis represent?",
-    "What is the label of the {w}-axis?",
-    "What is the unit of the {w}-axis?",
-)
 KIND = ("What type of chart is this?", "What kind of chart is shown?", "Which type of graph is used?")
 LIMIT_ALL = (
     "What is the {w} value in the chart?",

@@ -45,6 +45,7 @@ LONG_FILES = {
     "train/pretrain/charts/questions/wordings.py",
 }
 FULL_FOLDERS = {
+    "bench/results",
     "chartqa_demo/bundled/charts",
     "train/pretrain/charts/drawing/fonts",
     "train/pretrain/charts/words/text",

@@ -23,7 +23,7 @@ from chartqa_demo.settings import (
     Settings,
     on_zerogpu,
 )
-from chartqa_demo.space.hub import MODEL_FILES, local_folder
+from chartqa_demo.space.hub import MODEL_FILES, Source, find
 
 BF16_BYTES = 20 * 2**30  # 16.6 GB of weights, three arms' cache and the vision tower's activations
 NF4_BYTES = 9 * 2**30
@@ -109,7 +109,11 @@ def adapter_for(settings: Settings, choice: ChosenBase) -> str | None:
 def config_folder(name: str, revision: str | None) -> Path:
     """A folder with the config.json of a base model, and not always more. Raises HubError, and EngineError for a model
     whose code is not part of transformers."""
-    config = local_folder(name, revision, ("config.json",), "base model") / "config.json"
+    return _with_config(find(name, revision, "base model"))
+
+
+def _with_config(source: Source) -> Path:
+    config = source.fetch(("config.json",)) / "config.json"
     if not config.is_file():
         raise EngineError(f"{config.parent} holds no model: it has no config.json.")
     try:
@@ -119,8 +123,8 @@ def config_folder(name: str, revision: str | None) -> Path:
         raise EngineError(f"{config} cannot be read: {first_line(error)}") from error
     if own_code and kind not in CONFIG_MAPPING:
         raise EngineError(
-            f"The base model {name} brings code of its own ({kind}), which this app does not run. Serve it with vLLM "
-            "or another OpenAI-compatible server, and start the app with --endpoint and --base-name."
+            f"The base model {source.name} brings code of its own ({kind}), which this app does not run. Serve it with "
+            "vLLM or another OpenAI-compatible server, and start the app with --endpoint and --base-name."
         )
     return config.parent
 
@@ -128,8 +132,9 @@ def config_folder(name: str, revision: str | None) -> Path:
 def base_folder(name: str, revision: str | None) -> Path:
     """The folder of a base model; its config comes first, because the weights of a model that cannot be loaded need not
     be fetched. Raises HubError, EngineError."""
-    config_folder(name, revision)
-    folder = local_folder(name, revision, MODEL_FILES, "base model")
+    source = find(name, revision, "base model")
+    _with_config(source)
+    folder = source.fetch(MODEL_FILES)
     for path in sorted(path for kind in ("*.safetensors", "*.json") for path in folder.glob(kind)):
         with path.open("rb") as file:
             if file.read(len(LFS_POINTER)) == LFS_POINTER:

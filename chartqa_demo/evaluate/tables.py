@@ -32,6 +32,13 @@ class Figures:
     failures: Mapping[str, int] = field(default_factory=dict)
     reliability: Mapping[str, Sequence[Bin]] = field(default_factory=dict)
 
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The groups to show: all questions alone where the data set does not say who wrote them."""
+        by_arm = (groups for arms in self.scores.values() for groups in arms.values())
+        asked = {group for groups in by_arm for group, one in groups.items() if one.asked}
+        return (ALL,) if asked == {ALL} else GROUPS
+
     def title_of(self, arm: str) -> str:
         """The arm's name for a reader."""
         return str(self.settings["arms"][arm]["title"])
@@ -125,7 +132,8 @@ class Table:
 
 
 def accuracy_table(figures: Figures, columns: Sequence[Column], first: str = "arm") -> Table:
-    """A row for every arm; `first` is the head of their names."""
+    """A row for every arm, and the columns of `figures.groups`; `first` is the head of the arms' names."""
+    columns = [one for one in columns if one.group in figures.groups]
     rows = tuple(
         (figures.title_of(arm), *(accuracy(figures.scores[one.rule][arm][one.group], one) for one in columns))
         for arm in figures.settings["arms"]

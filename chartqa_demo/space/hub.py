@@ -49,6 +49,7 @@ Kind = Literal["model", "dataset", "space"]
 Result = TypeVar("Result")
 
 _silence = {"until": 0.0}  # time.monotonic
+_waited_for: set[Future[Any]] = set()  # what is being asked of the Hub, and not given up yet
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,10 @@ class Source:
         weights and code. Raises HubError, within STALLED_S of the Hub's last word."""
         if self.folder is not None:
             return self.folder
+        if files == MODEL_FILES and not any(path.endswith(".safetensors") for path in self.sizes):
+            raise HubError(
+                f"The {self.what} {self.name} holds no weights in safetensors; other formats are not loaded."
+            )
         missing = {
             path: size
             for path, size in self.sizes.items()
@@ -167,11 +172,7 @@ def find(name: str, revision: str | None, what: str) -> Source:
 
 def local_folder(name: str, revision: str | None, files: Sequence[str], what: str) -> Path:
     """The folder of a model or adapter with what matches the patterns `files`: found, then fetched. Raises HubError."""
-    source = find(name, revision, what)
-    weights = any(path.endswith(".safetensors") for path in source.sizes)
-    if files == MODEL_FILES and source.folder is None and not weights:
-        raise HubError(f"The {what} {name} holds no weights in safetensors; other formats are not loaded.")
-    return source.fetch(files)
+    return find(name, revision, what).fetch(files)
 
 
 def look_up(name: str, revision: str | None, what: str, kind: Kind = "model") -> Source:
@@ -270,8 +271,10 @@ def _download(source: Source, files: Sequence[str]) -> Path:
 def _in_time(work: Callable[[], Result], last_sign: Callable[[], float], patience_s: float) -> Result:
     """What `work` returns or raises; TimeoutError once `patience_s` have gone by since `last_sign()` (monotonic
     seconds). The thread is then left to itself, as name resolution and sockets cannot be interrupted, and until it has
-    ended the client is offline: it would retry for a minute, and the process could not exit."""
+    ended the client is offline: it would retry for a minute, and the process could not exit. That would end other
+    downloads, too, so while there are any it is left to retry."""
     outcome: Future[Result] = Future()
+    _waited_for.add(outcome)
 
     def run() -> None:
         try:
@@ -280,14 +283,18 @@ def _in_time(work: Callable[[], Result], last_sign: Callable[[], float], patienc
             outcome.set_exception(error)
 
     threading.Thread(target=run, name="hub", daemon=True).start()
-    while not outcome.done():
-        left = last_sign() + patience_s - time.monotonic()
-        if left <= 0:
-            offline.__enter__()
-            outcome.add_done_callback(offline.__exit__)
-            raise TimeoutError(f"nothing was heard for {patience_s:.0f} s")
-        wait([outcome], timeout=left)
-    return outcome.result()
+    try:
+        while not outcome.done():
+            left = last_sign() + patience_s - time.monotonic()
+            if left <= 0:
+                if _waited_for == {outcome}:
+                    offline.__enter__()
+                    outcome.add_done_callback(offline.__exit__)
+                raise TimeoutError(f"nothing was heard for {patience_s:.0f} s")
+            wait([outcome], timeout=left)
+        return outcome.result()
+    finally:
+        _waited_for.discard(outcome)
 
 
 def _sentence(error: Exception, name: str, revision: str | None, what: str, got: float = 0) -> HubError:  # noqa: PLR0911

@@ -2,6 +2,7 @@
 
 import ast
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from chartqa_demo.engines import Options, loading
 from chartqa_demo.engines.local import LocalEngine, load_local
 from chartqa_demo.errors import EngineError
 from chartqa_demo.settings import Settings
+from chartqa_demo.space.hub import Source
 from train.__main__ import main
 from train.data import chart_rows
 
@@ -169,11 +171,12 @@ def test_a_base_with_code_of_its_own_is_for_the_endpoint(tmp_path: Path, monkeyp
     (tmp_path / "config.json").write_text(json.dumps(described), encoding="utf-8")
     asked: list[tuple[str, ...]] = []
 
-    def fetch(name: str, revision: str | None, files: tuple[str, ...], what: str) -> Path:
-        asked.append(files)
-        return tmp_path
+    class OnTheHub(Source):
+        def fetch(self, files: Sequence[str]) -> Path:
+            asked.append(tuple(files))
+            return tmp_path
 
-    monkeypatch.setattr(loading, "local_folder", fetch)
+    monkeypatch.setattr(loading, "find", lambda name, revision, what: OnTheHub(name, revision, what, {}))
     with pytest.raises(EngineError, match=r"allenai/Molmo-7B-D-0924 brings code of its own \(molmo\).*--endpoint"):
         load_local(Settings(base="allenai/Molmo-7B-D-0924", device="cpu"))
     assert asked == [("config.json",)]

@@ -1,5 +1,7 @@
 """The README's table comes from results files alone."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,8 @@ from knowing_engine import KnowingEngine, finish, make_examples
 from chartqa_demo.errors import ReportError
 from chartqa_demo.evaluate import report
 from chartqa_demo.evaluate.report import BEGIN, END, measured_line
+from chartqa_demo.evaluate.tables import accuracy_table, as_markdown, figures_of, rule_as_text, rule_columns
+from chartqa_demo.ui.evaluate.scores import item_detail, scores_section
 
 ABOUT = {"dataset": "ChartQA", "split": "test", "seed": 0, "limit": None, "kind": None}
 
@@ -70,6 +74,23 @@ def test_the_page_gets_the_same_in_one_sentence(folder):
     assert "Adapter 100.0 [" in line
     assert measured_line(folder / "results", "another model", "bundled") is None
     assert measured_line(folder / "results", "a knowing engine", "another adapter") is None
+
+
+def test_charts_of_one_s_own_have_no_columns_of_human_and_machine(tmp_path):
+    examples = [replace(one, kind="unknown", source="") for one in make_examples(8)]
+    results = finish(KnowingEngine(), examples, tmp_path / "run.jsonl", about=ABOUT).results
+    summary = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))
+    figures = figures_of(results)
+    shown = [report.section(summary), rule_as_text(figures, "canonical"), scores_section(figures, "canonical")]
+    shown += [
+        as_markdown(accuracy_table(figures, rule_columns("canonical"))),
+        item_detail(results.items[0], "exact", {}),
+    ]
+    for text in shown:
+        assert "human" not in text.lower() and "machine" not in text.lower() and "unknown" not in text
+    assert "100.00 [67.56, 100.00] (8)" in shown[1] and '"meta">test/1<' in shown[4]
+    both = finish(KnowingEngine(), make_examples(8), tmp_path / "both.jsonl", about=ABOUT).results
+    assert "human (n)" in rule_as_text(figures_of(both), "canonical")
 
 
 def test_the_readme_says_what_the_committed_results_say():

@@ -140,6 +140,18 @@ def test_a_cold_start_downloads_base_adapter_and_two_rows(
     assert {"model.safetensors", "adapter_model.safetensors", "test-00000-of-00001.parquet"} <= set(fetched)
 
 
+def test_a_base_is_looked_up_once(filled: Hub, tmp_path: Path) -> None:
+    load = """
+import sys
+from chartqa_demo.engines.loading import base_folder
+from chartqa_demo.space import hub
+found, hub.look_up = hub.look_up, lambda *asked: print("asked", *asked[:2]) or found(*asked)
+print(base_folder(sys.argv[1], None).name)
+"""
+    done = child(load, BASE, **client_environment(filled.url, tmp_path / "hf"))
+    assert done.stdout.splitlines() == [f"asked {BASE} None", filled.models[BASE].sha], done.stderr
+
+
 def test_a_second_start_downloads_nothing_and_a_third_works_without_the_hub(filled: Hub, tmp_path: Path) -> None:
     environ = client_environment(filled.url, tmp_path / "hf")
     first = child(FETCH, "base model", BASE, "", **environ)
@@ -329,6 +341,20 @@ def test_after_two_overlapping_time_outs_the_hub_is_asked_again(first_to_end: in
     assert is_soon(True), "the other one still waits"
     downloads[1 - first_to_end].set()
     assert is_soon(False)
+
+
+def test_what_still_arrives_is_not_cut_off_by_another_download_that_is_given_up(online: None) -> None:
+    stalled, healthy = threading.Event(), threading.Event()
+    with ThreadPoolExecutor() as other:
+        arriving = other.submit(client._in_time, healthy.wait, time.monotonic, 60.0)
+        while not client._waited_for:
+            time.sleep(0.01)
+        give_up_on(stalled)
+        assert constants.is_offline_mode() is datasets.config.HF_HUB_OFFLINE is False
+        healthy.set()
+        assert arriving.result() is True
+    stalled.set()
+    assert is_soon(False) and not client._waited_for
 
 
 def test_an_operator_s_own_offline_mode_outlives_a_time_out() -> None:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import gradio as gr
 
-from chartqa_demo.data.splits import Example, Split
+from chartqa_demo.data.splits import KINDS, Example, Split
 from chartqa_demo.engines import Answer, Options
 from chartqa_demo.errors import ChartError
 from chartqa_demo.evaluate.record import ANY, DIFFER, Item, Results, filters, select, sources
@@ -131,7 +131,7 @@ class Disagreements:
             *(self.picked, self.chart, self.detail, self.open_button),
             *(self.subject, self.correct.accept, self.correct.told, self.correct.answer),
         ]
-        self.outputs = [self.who, self.source, *self.list_outputs, *self.detail_outputs]
+        self.outputs = [self.who, self.kind, self.source, *self.list_outputs, *self.detail_outputs]
 
     def connect(self, shown: gr.Dropdown, rule: gr.Radio, seed: gr.Number) -> None:
         """The events. `shown` names the evaluation."""
@@ -158,8 +158,10 @@ class Disagreements:
         who = filters(results) if results else [("All questions", ANY)]
         first = DIFFER if results and select(results, rule, DIFFER) else ANY
         known = sources(results) if results else []
+        told = results is None or any(item.kind in KINDS for item in results.items)
         return {
             self.who: gr.Dropdown(who, value=first),
+            self.kind: gr.Dropdown(value=EVERY, visible=told),
             self.source: gr.Dropdown([("Any", EVERY), *((source, source) for source in known)], value=EVERY),
             **self.browse(name, rule, first, EVERY, EVERY, "id", seed),
             **self.no_item(),

@@ -6,8 +6,8 @@ Every text passes `escape` here, once; figures and signs say in words what their
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from chartqa_demo.data.splits import Example
-from chartqa_demo.evaluate.record import ALL, GROUPS, Item, Results
+from chartqa_demo.data.splits import KINDS, Example
+from chartqa_demo.evaluate.record import ALL, Item, Results
 from chartqa_demo.evaluate.rules import RULE_NOTES, RULES, best_verdict, standing
 from chartqa_demo.evaluate.run import Progress
 from chartqa_demo.evaluate.statistics import Score, calibration_error
@@ -44,7 +44,7 @@ def item_list(
     rows = "".join(
         f'<li><button type="button" data-index="{index}"{_mark(item.id == picked)}>'
         f'<span class="question">{escape(item.question)}</span>'
-        f'<span class="meta">{escape(item.id)} · {escape(item.kind)} · {escape(item.source)} · gold answer '
+        f'<span class="meta">{_origin(item)} · gold answer '
         f"<strong>{escape(' or '.join(item.gold))}</strong></span>"
         f'<span class="answers">{_short_answers(item, rule, titles)}</span></button></li>'
         for index, item in enumerate(items)
@@ -88,11 +88,17 @@ def item_detail(item: Item | None, rule: str, titles: Mapping[str, str], chart_s
     if not chart_shown:
         failed += '<p class="empty">This page cannot show the chart: its data set is not open here.</p>'
     return (
-        f'<div class="item"><p class="meta">{escape(item.id)} · {escape(item.kind)} · {escape(item.source)}</p>'
+        f'<div class="item"><p class="meta">{_origin(item)}</p>'
         f'<p class="question">{escape(item.question)}</p>'
         f'<p class="gold">Gold answer <strong>{escape(" or ".join(item.gold))}</strong></p>{failed}'
         f"<dl>{''.join(_whole_answer(item, arm, title, rule) for arm, title in titles.items())}</dl></div>"
     )
+
+
+def _origin(item: Item) -> str:
+    """Which question, and who wrote it about whose chart, as far as the data set says."""
+    kind = item.kind if item.kind in KINDS else ""
+    return " · ".join(escape(part) for part in (item.id, kind, item.source) if part)
 
 
 def _mark(picked: bool) -> str:
@@ -109,12 +115,12 @@ def _counted(figures: Figures) -> str:
 def _bars(figures: Figures, rule: str) -> str:
     # No headline under one rule alone: a right answer in a sentence is wrong under one and right under the other.
     other, words = ("canonical", "as ChartQA scores") if rule == "tolerant" else ("tolerant", "with format forgiven")
-    head = "".join(f'<th scope="col">{GROUP_TITLES[group]}</th>' for group in reversed(GROUPS))
+    head = "".join(f'<th scope="col">{GROUP_TITLES[group]}</th>' for group in reversed(figures.groups))
     rows = "".join(
         f'<tr><th scope="row">{escape(figures.title_of(arm))}</th>'
         + "".join(
             _bar(groups[group], GROUP_TITLES[group], figures.scores[other][arm][group], words)
-            for group in reversed(GROUPS)
+            for group in reversed(figures.groups)
         )
         + "</tr>"
         for arm, groups in figures.scores[rule].items()

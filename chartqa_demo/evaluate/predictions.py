@@ -64,6 +64,8 @@ class Predictions:
             text = (texts.pop(0) if len(texts) > 1 else texts[0]) if texts else None
             if text is not None:
                 found[example.id] = text
+        if all(one.text is None for one in self.predictions):
+            raise ResultsError(f"{self.file_name} holds no answer: {len(self.predictions):,} predictions, all null.")
         if not found and examples:
             raise ResultsError(
                 f"{self.file_name} holds no prediction for any of the {len(examples)} questions; it names charts such "

@@ -102,8 +102,8 @@ class Source:
             )
             return {key: (str(one.dtype), tuple(map(int, one.shape))) for key, one in found.tensors.items()}
         except (SafetensorError, SafetensorsParsingError, ValueError, TypeError) as error:
-            told = first_line(error)
-            raise HubError(f"{file} of the {self.what} {shown(self.name)} cannot be read: {told}") from error
+            told = first_line(error).rstrip(".")
+            raise HubError(f"{file} of the {self.what} {shown(self.name)} cannot be read: {told}.") from error
         except Exception as error:
             raise _sentence(error, self.name, self.revision, self.what) from error
 

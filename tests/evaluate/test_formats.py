@@ -50,6 +50,14 @@ def test_a_null_prediction_is_no_answer_and_is_not_counted(tmp_path: Path) -> No
     assert last.results.items[0].failures == {"m": "There is no recorded prediction for this question."}
 
 
+def test_a_file_of_null_predictions_alone_is_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_text(json.dumps(ROW | {"prediction": None}) + "\n")
+    theirs = read_predictions(f"m={path}")
+    with pytest.raises(ResultsError, match=r"^p\.jsonl holds no answer: 1 predictions, all null\.$"):
+        theirs.answers_for(theirs.examples())
+
+
 def write_as(form: str, rows: list[dict[str, str]], folder: Path) -> Path:
     """The rows in the format of another tool."""
     kinds = {"test_human": "human_test", "test_augmented": "augmented_test"}

@@ -161,7 +161,7 @@ class Disagreements:
         told = results is None or any(item.kind in KINDS for item in results.items)
         return {
             self.who: gr.Dropdown(who, value=first),
-            self.kind: gr.Dropdown(value=EVERY, visible=told),
+            self.kind: gr.update(value=EVERY, visible=told),
             self.source: gr.Dropdown([("Any", EVERY), *((source, source) for source in known)], value=EVERY),
             **self.browse(name, rule, first, EVERY, EVERY, "id", seed),
             **self.no_item(),

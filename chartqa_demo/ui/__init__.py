@@ -1,8 +1,8 @@
 """The page: `build_app` puts the tabs together, `launch_options` holds what Gradio 6 wants from `launch()` instead.
 
 By what a visitor sees: `compare`, `evaluate` and `training` are the tabs, `adapters` the choice of one for the third
-arm, `theme` and the style sheets what it looks like, `browser` what runs in the visitor's browser; `markup`, `events`
-and `spreadsheet` are what the tabs share.
+arm, `theme` and the style sheets what it looks like, `browser` what runs in the visitor's browser, `words` the page in
+other languages; `markup`, `events` and `spreadsheet` are what the tabs share.
 Imports every room but `train`, and never torch.
 """
 
@@ -29,6 +29,7 @@ from chartqa_demo.ui.events import QUICK
 from chartqa_demo.ui.markup import STANDINGS, banner, page_head
 from chartqa_demo.ui.theme import CSS_FILES, SCRIPTS, page_theme
 from chartqa_demo.ui.training.tab import build_training_tab
+from chartqa_demo.ui.words import page_words
 
 TITLE = "One chart, one question, three answers"
 ABOUT = (
@@ -99,6 +100,7 @@ def launch_options() -> dict[str, Any]:
     return {
         "theme": page_theme(),
         "css": "\n".join(file.read_text(encoding="utf-8") for file in CSS_FILES),
+        "i18n": page_words(),
         "head": "".join(f'<script>(() => {{"use strict"; {script}}})()</script>' for script in _scripts()),
         "show_error": True,
         "max_file_size": MAX_BYTES,

@@ -63,11 +63,6 @@ document.addEventListener("keydown", (event) => {
 });
 document.addEventListener("click", (event) => event.target.closest(".page-head .keys") && showKeys());
 
-// The page is in English, whatever the browser's language, which Gradio writes down as the page's.
-const speakEnglish = () => document.documentElement.lang === "en" || (document.documentElement.lang = "en");
-new MutationObserver(speakEnglish).observe(document.documentElement, { attributeFilter: ["lang"] });
-speakEnglish();
-
 // Gradio replaces what changes. When that takes the focused element away, the nearest thing to press there gets it.
 let focused, around;
 document.addEventListener("focusin", (event) => {

@@ -185,7 +185,7 @@ def _short_answers(item: Item, rule: str, titles: Mapping[str, str]) -> str:
         return f'<span class="failed">{escape(item.error)}</span>'
     return "".join(
         f"<span><b>{escape(title)}</b> {_sign(item.correct(arm, rule), item.correct(arm, 'tolerant'))} "
-        f"{escape(_cut(item.answers.get(arm, '')))}</span>"
+        f'<span translate="no">{escape(_cut(item.answers.get(arm, "")))}</span></span>'
         for arm, title in titles.items()
     )
 

@@ -140,8 +140,8 @@ def test_only_states_are_announced_never_the_growing_text(tab: Tab, engine: Scri
     assert live.locator(".answer").count() == 0
 
 
-def test_the_page_says_its_own_language_not_the_browsers(browser: Browser, app_url: str) -> None:
-    visitor = browser.new_context(locale="fr-FR")
+def test_the_page_says_its_own_language_not_one_it_has_no_words_of(browser: Browser, app_url: str) -> None:
+    visitor = browser.new_context(locale="de-DE")
     page = visitor.new_page()
     page.goto(app_url)
     expect(page.get_by_role("article", name="Adapter")).to_be_visible()

@@ -1,0 +1,185 @@
+"""The page in English, Spanish, French and Chinese: the words themselves, and what a browser of that language shows."""
+
+import ast
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from page_fixtures import Tab, replies
+from playwright.sync_api import Browser, Page, expect
+
+from chartqa_demo.engines.scripted import ScriptedEngine
+from chartqa_demo.ui.words import languages, words
+
+pytest_plugins = ("page_fixtures",)
+
+PACKAGE = Path(__file__).parents[3] / "chartqa_demo"
+OTHERS = [one for one in languages() if one != "en"]
+# What is the same in several languages, or a name.
+SAME = {"Question", "Questions", "Notebook", "Tokens", "Pretrained", "Prompted", "Adapter", "canonical", "exact"}
+SAME |= {"year-strict", "tolerant", "human", "machine", "bars", "Arm", "step"}
+READ = """() => {
+  const said = [];
+  const texts = document.createTreeWalker(document.querySelector("gradio-app"), NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    const { data, parentElement } = texts.currentNode;
+    const theirs =
+      "script, style, textarea, [dir=auto], [translate=no], #chips, .question, .answer, strong, .meta, kbd, code";
+    if (/\\p{L}{3}/u.test(data) && parentElement.getClientRects().length && !parentElement.closest(theirs))
+      said.push(data.trim());
+  }
+  for (const name of ["alt", "placeholder", "aria-label"])
+    for (const one of document.querySelectorAll(`#workbench [${name}]`)) said.push(one.getAttribute(name));
+  return said.filter(Boolean);
+}"""
+
+
+def placeholders(text: str) -> list[str]:
+    return sorted(re.findall(r"{(\w+)}", text))
+
+
+def test_there_are_the_four_languages() -> None:
+    assert languages() == ["en", "es", "fr", "zh-CN"]
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_a_language_has_every_key_with_the_same_placeholders(language: str) -> None:
+    english, other = words("en"), words(language)
+    assert list(other) == list(english)
+    assert {key: placeholders(text) for key, text in other.items()} == {
+        key: placeholders(text) for key, text in english.items()
+    }
+    assert all(text.strip() for text in other.values())
+
+
+def test_an_english_text_has_one_key() -> None:
+    texts = list(words("en").values())
+    assert sorted(one for one in set(texts) if texts.count(one) > 1) == []
+
+
+def said_by_the_code() -> Iterator[str]:
+    """Every string of the package's Python, pieces of f-strings apart, and the text of what runs in the browser."""
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
+    yield from (path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.js"))
+
+
+# What the code puts into its sentences by itself: numbers of things, arms, yes and no.
+PUT_IN = (
+    r"{\w+}|\b(?:Pretrained|Prompted|Adapter|rows?|tokens?|within|more than|and|Both|All three|found|None of the three"
+)
+PUT_IN += r"|only|none|pass|passes|yes|no|says?|stopped|arms?|all)\b"
+
+
+def test_every_english_text_is_one_that_the_code_says() -> None:
+    said = "\n".join(said_by_the_code()).lower()
+    gone = {}
+    for key, text in words("en").items():
+        if key.startswith("gradio."):  # Gradio's own, that it says in English to everyone
+            continue
+        pieces = [one for part in re.split(PUT_IN, text, flags=re.I) for one in re.split(r"[;:,.] |[.:]$", part)]
+        if missing := [one for one in pieces if one.strip(" .,:;()“”").lower() not in said]:
+            gone[key] = missing
+    assert gone == {}
+
+
+@pytest.fixture
+def visit(browser: Browser, app_url: str) -> Iterator[Callable[[str], Tab]]:
+    contexts = []
+
+    def visit(locale: str) -> Tab:
+        context = browser.new_context(locale=locale, viewport={"width": 1280, "height": 800})
+        contexts.append(context)
+        tab = Tab(context.new_page(), app_url)
+        tab.page.goto(app_url)
+        expect(tab.card("Adapter")).to_be_visible(timeout=60_000)  # a new profile has no files of the page yet
+        return tab
+
+    yield visit
+    for context in contexts:
+        context.close()
+
+
+@pytest.mark.parametrize(
+    ("locale", "language", "button", "answers", "verdict", "ready"),
+    [
+        ("fr-FR", "fr", "Demander", "Réponses", "Juste", "3 réponses prêtes : Pretrained faux; Prompted faux"),
+        ("es-MX", "es", "Preguntar", "Respuestas", "Correcta", "3 respuestas listas: Pretrained incorrecta"),
+        ("zh-TW", "zh-CN", "提问", "回答", "正确", "3 个回答已就绪：Pretrained 错误"),
+    ],
+)
+def test_a_browser_of_a_language_gets_the_page_in_it(
+    visit: Callable[[str], Tab],
+    engine: ScriptedEngine,
+    locale: str,
+    language: str,
+    button: str,
+    answers: str,
+    verdict: str,
+    ready: str,
+) -> None:
+    engine.script = replies("Stopped.", "Right", "200")  # words of the page, said by a model
+    tab = visit(locale)
+    root = tab.page.locator("html")
+    expect(root).to_have_attribute("lang", language)
+    expect(root).to_have_attribute("dir", "ltr")
+    expect(tab.page.locator("#asked h2")).to_have_text(answers)
+    tab.page.locator("#examples button").first.click()
+    expect(tab.page.locator("#question textarea")).to_have_value("How many visitors came in the fourth quarter?")
+    tab.press(button)
+    expect(tab.card("Adapter").locator(".verdict strong")).to_have_text(verdict)
+    expect(tab.page.locator("#status")).to_contain_text(ready)
+    assert [tab.answer(arm).inner_text() for arm in ("Pretrained", "Prompted", "Adapter")] == [
+        "Stopped.",
+        "Right",
+        "200",
+    ]
+    assert tab.errors == []
+
+
+def test_sentences_are_composed_and_what_a_model_said_in_them_stays(visit: Callable[[str], Tab]) -> None:
+    said = {
+        "All three found 1250; only Adapter wrote it as ChartQA wants.": (
+            "Les trois ont trouvé 1250; seul Adapter l'a écrit comme le veut ChartQA."
+        ),
+        "Stopped after 2 of 80 questions. Start with the same settings goes on.": (
+            "Arrêté après 2 questions sur 80. « Démarrer » avec les mêmes réglages continue."
+        ),
+        "“Wrong; Right” is not “Stop. Ask”": "« Wrong; Right » n'est pas « Stop. Ask »",
+        "All arms are wrong": "All arms are wrong",  # no words for it
+        "  Done ": "  Terminé ",
+        "5 %": "5 %",
+    }
+    page = visit("fr-FR").page
+    assert {text: page.evaluate("text => inWords(text)", text) for text in said} == said
+
+
+def read(page: Page) -> list[str]:
+    """What the page says on every tab, once there are answers; not what models and visitors wrote."""
+    page.locator("#examples button").first.click()
+    expect(page.locator("#question textarea")).to_have_value("How many visitors came in the fourth quarter?")
+    page.locator("#ask").click()
+    expect(page.locator("[data-done=True]")).to_have_count(1)
+    said = page.evaluate(READ)
+    for tab in (1, 2):
+        page.get_by_role("tab").nth(tab).click()
+        page.wait_for_timeout(500)  # what the tab asks for when it opens
+        said += page.evaluate(READ)
+    return said
+
+
+def test_nothing_that_the_page_says_stays_english(visit: Callable[[str], Tab]) -> None:
+    english, french = (set(read(visit(locale).page)) for locale in ("en-US", "fr-FR"))
+    assert len(english) > 80
+    assert sorted((english & french) - SAME) == []
+
+
+def test_a_browser_of_another_language_gets_english_that_says_so(visit: Callable[[str], Tab]) -> None:
+    tab = visit("de-DE")
+    expect(tab.page.locator("html")).to_have_attribute("lang", "en")
+    expect(tab.page.get_by_role("button", name="Ask", exact=True)).to_be_visible()
+    expect(tab.page.locator("#chart")).to_contain_text("Drop Image Here")  # Gradio's own words, too
+    assert tab.errors == []

@@ -395,3 +395,19 @@ def test_the_tab_is_accessible_at_every_size(open_tab: OpenTab, engine: BatchEng
         page.screenshot(path=Path(shots) / f"evaluate-{size}-{theme}.png", full_page=True)
     found = Axe().run(page).response["violations"]
     assert [(one["id"], [node["html"][:200] for node in one["nodes"]]) for one in found] == []
+
+
+def test_a_question_asked_meanwhile_says_that_it_waits_and_for_what(open_tab: OpenTab, engine: BatchEngine) -> None:
+    tab = open_tab()
+    press(tab.page, "start")
+    expect(status(tab.page)).to_have_text("0 of 80 questions.")
+    tab.page.get_by_role("tab", name="Compare").click()
+    tab.pick_example()
+    gate = engine.pace = Gate()
+    tab.press("Ask")
+    tab.expect_notice("An evaluation is running. Your question passes before its next batch")
+    expect(tab.card("Adapter")).to_contain_text("Waiting")
+    gate.open()
+    tab.expect_ready()
+    expect(tab.page.locator("#notice [role=alert]")).to_have_count(0)
+    engine.open()

@@ -3,7 +3,7 @@
 import gradio as gr
 
 from chartqa_demo.data.splits import Split
-from chartqa_demo.ui.compare.cards.answers import thumbnails
+from chartqa_demo.ui.compare.cards.answers import OWN_CHART, thumbnails
 from chartqa_demo.ui.compare.charts import gallery_of, split_in_words
 from chartqa_demo.ui.markup import PICK_JS
 
@@ -25,6 +25,7 @@ class Charts:
             elem_id="chart",
         )
         self.notice = gr.HTML(js_on_load="takeCharts(trigger);", elem_id="chart-notice", apply_default_css=False)
+        gr.HTML(OWN_CHART, apply_default_css=False)
         with gr.Row(elem_id="random-row"):
             self.kind = gr.Radio(
                 ["any", "human", "machine"],

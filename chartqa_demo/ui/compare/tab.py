@@ -6,7 +6,7 @@ chart or Stop can end the stream that runs, and what is wrong with a question is
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,7 @@ class CompareTab:
         corrections: Corrections,
     ) -> None:
         self.engine = engine
+        self.why_wait: Callable[[], str] = str  # why a question asked now has to wait; empty where it has not
         self.examples = examples
         self.gallery = gallery
         self.sample = recorded_sample(engine, gallery, Options(settings.max_new_tokens))
@@ -235,12 +236,13 @@ class CompareTab:
         """Stream the answers into the cards."""
         if asked is None:
             return
-        run = Run(asked, (), "running")
-        yield self.show(run, "Answering.")
+        run, waits = Run(asked, (), "running"), self.why_wait()
+        told = self.show(replace(run, phase="waiting"), waits) if waits else self.show(run, "Answering.")
+        yield {self.notice: notice(waits), **told}
         try:
             for answers in stream_answers(self.engine, asked):
                 run = replace(run, answers=answers)
-                yield self.show(run, "Answering.")
+                yield {self.notice: "", **self.show(run, "Answering.")}
         except (ChartError, EngineError) as error:
             failed = self.show(replace(run, phase="stopped"), "The question failed.")
             yield {self.notice: notice(str(error)), **failed}

@@ -69,12 +69,17 @@ class Running:
     def start(self, choice: Choice, file_name: str, owner: str, states: States) -> Run | None:
         """Begin; None where another run goes on. states: what asks the questions."""
         with self.lock:
-            if self.newest is not None and not self.newest.ended:
+            if self.goes_on:
                 return None
             run = self.newest = Run(choice, file_name, owner)
         context = contextvars.copy_context()  # ZeroGPU reads from it whose quota is used
         threading.Thread(target=context.run, args=(self._run, run, states), daemon=True).start()
         return run
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether anyone's run does."""
+        return self.newest is not None and not self.newest.ended
 
     def of(self, owner: str) -> Run | None:
         """The visitor's own run that goes on."""

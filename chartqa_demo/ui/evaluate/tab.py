@@ -39,6 +39,7 @@ LENT_S = 20.0  # the same on ZeroGPU, where every visitor has a GPU of their own
 AWAY_S = 60.0  # on ZeroGPU: how long a run uses up the quota of a visitor who has left
 
 
+WAITS = "An evaluation is running. Your question passes before its next batch: the answers begin some seconds later."
 OPENING = "The page is still being opened. Try again in a second."
 OWN_NOTE = (
     '<p class="cost">A ZIP, or a CSV or JSONL with its pictures: columns image, query and label, at most 20 MB a file. '
@@ -69,6 +70,7 @@ class EvaluateTab:
         self.choices = Choices(engine, settings, examples)
         self.lent = on_zerogpu()
         self.running = Running(AWAY_S if self.lent else None)
+        compare.why_wait = lambda: "" if self.lent or not self.running.goes_on else WAITS
         self.uploads = Uploads(in_use=lambda visitor: self.running.of(visitor) is not None)
         self.folder = ResultsFolder(Path(settings.results_dir), self.uploads.root)
         self.visitor = visitor

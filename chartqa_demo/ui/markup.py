@@ -69,6 +69,7 @@ def page_head(title: str, about: str, links: Mapping[str, str]) -> str:
         f'<a href="{escape(address)}" target="_blank" rel="noopener">{escape(words)}</a>'
         for words, address in links.items()
     )
+    told += '<button type="button" class="earlier">Your questions</button>'
     keys = '<button type="button" class="keys">Keys <kbd>?</kbd></button>'
     return (
         f'<header class="page-head"><h1>{escape(title)}</h1><p>{escape(about)}</p>'

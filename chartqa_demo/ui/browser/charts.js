@@ -40,6 +40,13 @@ addEventListener("change", (event) => {
   if (file && !file.type.startsWith("image/")) takeOver(event, file);
 }, true);
 
+document.addEventListener("click", (event) => {
+  if (!event.target.closest("[data-own-chart]")) return;
+  const chooser = Object.assign(document.createElement("input"), { type: "file", accept: "image/*" });
+  chooser.onchange = () => take(chooser.files[0]);
+  chooser.click();
+});
+
 // A chart, larger: a click on it opens it over the page, a click there shows its own pixels twice as large.
 document.addEventListener("click", (event) => {
   const chart = event.target.closest("#chart .image-frame img, .asked .pinned, #evaluation-chart img");

@@ -76,6 +76,7 @@ function entryShown() {
   const written = find(".asked[data-entry]");
   return written && { ...JSON.parse(written.dataset.entry), picture: written.querySelector(".pinned").src };
 }
+window.entryShown = entryShown;
 
 function keepShown() {
   const entry = entryShown();
@@ -142,6 +143,16 @@ window.listHistory = (element, trigger) => {
   }];
   showHistory();
 };
+
+// The list lies below everything else of Compare.
+document.addEventListener("click", (event) => {
+  if (!event.target.closest(".page-head .earlier")) return;
+  find('[role="tab"]').click();
+  setTimeout(() => {
+    find("#history").scrollIntoView();
+    find("#history .question")?.focus({ preventScroll: true });
+  }, 100);
+});
 
 async function remove(some) {
   gone = some;
@@ -250,10 +261,13 @@ async function copyText(text, button) {
     document.execCommand("copy");
     field.remove();
   }
-  const told = button.textContent;
-  button.textContent = "Copied";
-  setTimeout(() => (button.textContent = told), 1500);
+  window.toldOn(button, "Copied");
 }
+window.toldOn = (button, done) => {
+  const told = (button.dataset.told ??= button.textContent);
+  button.textContent = done;
+  setTimeout(() => (button.textContent = told), 1500);
+};
 
 // --- what comes to be kept ------------------------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 """Charts are pasted and dropped anywhere on the page, and what is no chart is a sentence; in Chromium."""
 
+import re
 from base64 import b64encode
 from importlib import import_module
 from importlib.util import find_spec
@@ -117,3 +118,11 @@ def test_pictures_of_phones_are_read_and_shown(tab: Tab, engine: ScriptedEngine,
         assert engine.questions[-1][0].size == (480, 320)
         tab.press("Remove Image")
         expect(tab.page.locator("#chart img")).to_have_count(0)
+
+
+def test_an_own_chart_is_offered_in_words_beside_one_that_is_shown(tab: Tab, chart_file: Path) -> None:
+    tab.pick_example(2)
+    with tab.page.expect_file_chooser() as chooser:
+        tab.press("choose a file")
+    chooser.value.set_files(chart_file)
+    expect(tab.page.locator("#chart img")).to_have_attribute("src", re.compile("visitors"))

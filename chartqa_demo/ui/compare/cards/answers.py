@@ -15,11 +15,18 @@ from chartqa_demo.ui.compare.history import Entry, Phase
 from chartqa_demo.ui.compare.question import Question, why_cut
 from chartqa_demo.ui.markup import confidence_mark, small_picture, verdict
 
+OWN_CHART = (
+    '<p class="own">Your own chart: <button type="button" data-own-chart>choose a file</button>, or drop or paste it '
+    "anywhere on this page.</p>"
+)
 SHARE = (
     '<button type="button" data-copy="link">Copy link</button>'
     '<button type="button" data-copy="markdown">Copy as Markdown</button>'
+    '<button type="button" data-image="copy">Copy as image</button>'
+    '<button type="button" data-image="save">Save image</button>'
     '<button type="button" data-index="0" class="onward">Same question on the next chart <kbd>S</kbd></button>'
     '<p class="legend">Underlined: what one answer alone says.</p>'
+    '<p class="private">Your own chart stays private, so there is no link to it.</p>'
 )
 
 

@@ -10,6 +10,10 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the suite runs in several processes
+# Every process of the suite has ports of its own. When two ask for one at once, Gradio goes on to the next port with
+# the same app, whose MCP server cannot be started twice, and waits five seconds at each of a hundred ports.
+os.environ["GRADIO_SERVER_PORT"] = str(7900 + 20 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]))
+os.environ["GRADIO_NUM_PORTS"] = "20"
 # An app that ends deletes the uploads it was sent, and the same chart is one file for all apps of a folder.
 os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="uploads")
 # What tests read of small folders is not left in the cache of whoever runs them.
@@ -18,11 +22,13 @@ os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="datasets")
 import pytest
 from tiny import build_tiny, build_tiny_adapter
 
-# Files of a minute and more, the longest first: what begins last should not be what ends last.
+# Files of half a minute and more, the longest first: what begins last should not be what ends last.
 LONG = (
-    *("test_publish", "test_hub", "test_train_run", "test_evaluate_page", "test_transformers_serve", "test_loop"),
-    *("test_compare_page", "test_settings", "test_training_tab", "test_train_recipe", "test_compare_page_failures"),
-    *("test_zerogpu", "test_adapters", "test_deploy", "test_engine", "test_steps", "test_compare_page_access"),
+    *("test_transformers_serve", "test_compare_page", "test_hub", "test_evaluate_page", "test_train_recipe"),
+    *("test_compare_page_access", "test_loop", "test_zerogpu", "test_train_run", "test_compare_page_failures"),
+    *("test_training_tab", "test_publish", "test_settings", "test_kernels", "test_adapters", "test_deploy"),
+    *("test_chart_beside_answers", "test_nothing_is_lost", "test_evaluate_own", "test_commands", "test_merge"),
+    *("test_mixture", "test_steps"),
 )
 
 

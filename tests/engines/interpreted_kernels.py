@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from tiny import chart
 
-from chartqa_demo.arms import ARMS
+from chartqa_demo.adapters.contract import Contract
 from chartqa_demo.engines import Options
 from chartqa_demo.engines.fast import layers, tower
 from chartqa_demo.engines.fast.layers import Adapted
@@ -17,8 +17,9 @@ from chartqa_demo.engines.fast.steps import Step
 from chartqa_demo.engines.local import LocalEngine, load_local
 from chartqa_demo.settings import Settings
 
-QUESTION = "What is the value of the red bar in 2019?"
-SHORT = Options(max_new_tokens=3)
+# Every token costs the interpreter milliseconds: short answers to a short question, behind a short system message.
+QUESTION, SYSTEM = "How many bars?", "Read charts."
+SHORT = Options(max_new_tokens=3, system=SYSTEM)
 
 
 def found(engine: LocalEngine, adapter: Path) -> tuple[list[torch.Tensor], list[str]]:
@@ -29,7 +30,7 @@ def found(engine: LocalEngine, adapter: Path) -> tuple[list[torch.Tensor], list[
     assert decoder is not None
     with torch.inference_mode():
         every += [decoder.next(step, torch.tensor(tokens)).clone() for tokens in ([3, 4, 5], [6, 7, 8])]
-    (answers,) = engine.answer_many([(chart(3, (84, 112)), QUESTION)], ARMS, SHORT)
+    (answers,) = engine.answer_many([(chart(3, (84, 112)), QUESTION)], engine.arms, SHORT)
     return every, [answer.text for answer in answers]
 
 
@@ -38,7 +39,7 @@ def started(engine: LocalEngine) -> tuple[Step, list[torch.Tensor]]:
     engine.looks.clear()
     look, decoder = engine.looks.of([chart(3, (84, 112))])[0], engine.fast.decoder
     assert decoder is not None
-    prompts = [engine._token_ids(engine.prompt_text(arm, QUESTION, SHORT), look) for arm in ARMS]
+    prompts = [engine._token_ids(engine.prompt_text(arm, QUESTION, SHORT), look) for arm in engine.arms]
     step, logits = decoder.start(prompts, [look] * 3, Adapted.of(["", "", engine._name]), 8)
     return step, [look.pooled[0], logits]
 
@@ -99,6 +100,8 @@ def rows_apart() -> float:
 
 
 def main(base: Path, adapter: Path, another: Path) -> None:
+    for folder in (adapter, another):
+        Contract(str(base), SYSTEM).save(folder)
     engine = load_local(Settings(base=str(base), adapter=str(adapter), device="cpu", decode="static"))
     plain, answers = found(engine, adapter)
     engine.use_adapter(str(another))

@@ -43,7 +43,7 @@ def engine_of(base: Path | str, adapter: str) -> LocalEngine:
 
 
 def adapter_texts(engine: LocalEngine, charts: list[Image.Image], question: str) -> list[str]:
-    return [last(engine.answer(one, question, engine.arms, Options(max_new_tokens=16)))[2].text for one in charts]
+    return [last(engine.answer(one, question, engine.arms[2:], Options(max_new_tokens=16)))[0].text for one in charts]
 
 
 def prompted_texts(engine: LocalEngine, charts: list[Image.Image], question: str, system: str) -> list[str]:

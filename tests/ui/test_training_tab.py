@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import gradio as gr
@@ -29,10 +29,17 @@ pytest_plugins = ("page_fixtures",)
 
 LOG = """
 import json, sys
-from trackio.sqlite_storage import SQLiteStorage
-project, run, rows = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
-SQLiteStorage.bulk_log(project, run, rows, config={"num_train_epochs": 3, "max_steps": -1})
+from pathlib import Path
+from trackio import sqlite_storage
+for line in sys.stdin:
+    store, project, run, rows = json.loads(line)
+    sqlite_storage.TRACKIO_DIR = Path(store)
+    sqlite_storage.SQLiteStorage.bulk_log(project, run, rows, config={"num_train_epochs": 3, "max_steps": -1})
+    print("logged", flush=True)
 """
+
+
+Log = Callable[..., None]
 
 
 class Engine(ScriptedEngine):
@@ -44,9 +51,24 @@ class Engine(ScriptedEngine):
         self.adapter = name
 
 
-def log(run: str, *rows: dict[str, float], project: str = "bundled") -> None:
-    """What a training process elsewhere does: another process, the same store."""
-    subprocess.run([sys.executable, "-c", LOG, project, run, json.dumps(rows)], env=os.environ, check=True)
+@pytest.fixture(scope="module")
+def elsewhere() -> Iterator[subprocess.Popen[str]]:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", LOG], **pipes) as process:
+        yield process
+        process.stdin.close()
+
+
+@pytest.fixture
+def log(elsewhere: subprocess.Popen[str], runs: Path) -> Log:
+    """`log(run, row, row ...)`: what a training process does: another process, the same store."""
+
+    def log(run: str, *rows: dict[str, float], project: str = "bundled") -> None:
+        elsewhere.stdin.write(json.dumps([os.environ["TRACKIO_DIR"], project, run, rows]) + "\n")
+        elsewhere.stdin.flush()
+        assert elsewhere.stdout.readline() == "logged\n"
+
+    return log
 
 
 def leave_adapter(runs: Path, name: str, weights: Path, **scores: float) -> None:
@@ -103,7 +125,7 @@ def page(request: pytest.FixtureRequest, browser: Browser, url: str) -> Iterator
     assert sideways <= tab.width
 
 
-def test_a_run_of_another_process_appears_and_grows_while_one_looks(page: Page) -> None:
+def test_a_run_of_another_process_appears_and_grows_while_one_looks(page: Page, log: Log) -> None:
     expect(page.get_by_text("No training run has been logged")).to_be_visible()
     log("first", {"train/global_step": 10, "train/loss": 2.5, "train/learning_rate": 2e-4, "train/epoch": 0.5})
     loss = page.get_by_role("img", name="Loss:")
@@ -115,7 +137,7 @@ def test_a_run_of_another_process_appears_and_grows_while_one_looks(page: Page) 
     expect(page.get_by_role("img", name="Learning rate")).to_be_visible()
 
 
-def test_accuracy_is_drawn_per_arm_and_the_chosen_run_stays_chosen(page: Page) -> None:
+def test_accuracy_is_drawn_per_arm_and_the_chosen_run_stays_chosen(page: Page, log: Log) -> None:
     base = {"eval/accuracy_pretrained": 10.0, "eval/accuracy_prompted": 20.0}
     log("first", *({"train/global_step": step, "eval/accuracy_adapter": 20.0 + step, **base} for step in (0, 10, 20)))
     title = "Relaxed accuracy on validation questions, %"
@@ -134,7 +156,9 @@ def test_accuracy_is_drawn_per_arm_and_the_chosen_run_stays_chosen(page: Page) -
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_axe_finds_no_violation(browser: Browser, url: str, runs: Path, tiny_adapter: Path, theme: str) -> None:
+def test_axe_finds_no_violation(
+    browser: Browser, url: str, runs: Path, tiny_adapter: Path, log: Log, theme: str
+) -> None:
     log("first", *({"train/global_step": step, "train/loss": 3.0 / step, "eval/loss": 4.0 / step} for step in (1, 2)))
     leave_adapter(runs, "first", tiny_adapter)
     page = browser.new_context(viewport=SIZES["wide"]).new_page()
@@ -165,7 +189,7 @@ def test_a_finished_adapter_is_put_to_use_without_a_restart(
     assert engine.adapter == str(runs / "first")
 
 
-def test_a_step_that_was_logged_twice_counts_once(runs: Path) -> None:
+def test_a_step_that_was_logged_twice_counts_once(log: Log) -> None:
     log("again", {"train/global_step": 1, "train/loss": 3.0}, {"train/global_step": 2, "train/loss": 2.0})
     log("again", {"train/global_step": 2, "train/loss": 2.5}, {"train/global_step": 3, "train/loss": 1.0})
     assert run_names() == [("bundled", "again")]

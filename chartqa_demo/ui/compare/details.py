@@ -6,6 +6,7 @@ from chartqa_demo.arms import PROMPTED
 from chartqa_demo.engines import Engine, Options
 from chartqa_demo.settings import Settings
 from chartqa_demo.ui.compare.question import MAX_TEMPERATURE, MAX_TOKENS, SETTINGS
+from chartqa_demo.ui.compare.table import TablePart
 from chartqa_demo.ui.events import QUICK, Updates
 
 PIXEL_LIMITS = (100_352, 200_704, 401_408, 802_816, 1_003_520)  # 128 to 1,280 image tokens of 784 pixels
@@ -15,6 +16,7 @@ class Details:
     """The components, built where it is called. `settings` holds them in the order of `read_question`."""
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
+        self.table = TablePart(engine)
         with gr.Accordion("The exact prompt of each arm", open=False, elem_id="prompts"):
             self.prompts = [
                 gr.Textbox(
@@ -72,6 +74,7 @@ class Details:
         shown = [usual.get(name) if value is None else value for name, value in zip(SETTINGS, values, strict=True)]
         return dict(zip(self.settings, shown, strict=True))
 
-    def connect(self) -> None:
-        """Reset brings the system message back that the app comes with."""
+    def connect(self, image: gr.Image) -> None:
+        """Reset brings the system message back that the app comes with. image: the chart, for its table."""
+        self.table.connect(image)
         self.reset_button.click(lambda: PROMPTED.system, None, self.system, **QUICK)

@@ -180,7 +180,7 @@ class CompareTab:
 
         self.correct.connect(self.run, subject_of_run(self.engine.arms), [self.asked.change])
         self.gaze.connect(self.run, [self.asked.change, self.charts.image.change])
-        self.details.connect()
+        self.details.connect(self.charts.image)
         kept_outputs = [*self.chart_outputs, *self.details.settings]
         self.history.select(self.reopen, None, kept_outputs, **QUICK)
         page.load(self.open_kept, self.kept, kept_outputs, js="async () => [await keptAtStart()]", **QUICK).then(

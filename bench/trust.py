@@ -206,20 +206,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     if flags.part == "overlay":
         for arm, one in found["arms"].items():
-            print(
-                f"{arm:11} {one['hits']} of {one['charts']} hit, chance {one['random']}, centre {one['centre']}, ratio",
-                end=" ",
-            )
-            print(f"{one['ratio']} {one['ratio_interval']}, heads {one['heads']}")
+            told = f"{arm:11} {one['hits']} of {one['charts']} hit, a random cell {one['random']}, the middle"
+            print(f"{told} {one['centre']}: {one['ratio']} times as often {one['ratio_interval']}, head {one['head']}")
         print(f"{found['seconds_of_all_arms']} s for all arms\n{output}")
         return int(len(found["shown"]) < len(found["arms"]))
     for part in ("measured", "chartqa"):
         for arm, one in found.get(part, {}).items():
+            told = f"{part:9} {arm:11} calibration error {one['error']} {one['error_interval']}, without its curve"
             print(
-                f"{part:9} {arm:11} calibration error {one['error']} {one['error_interval']}, without its curve",
-                end=" ",
+                f"{told} {one['error_uncalibrated']}; ranked {one['ranked']}, {one['right']} of {one['answers']} right"
             )
-            print(f"{one['error_uncalibrated']}; ranked {one['ranked']}, right {one['right']} of {one['answers']}")
     print(f"ranked on the charts of the fit: {found['ranked']}\n{output}")
     return int(any(one["error"] > MOST for one in found["measured"].values()))
 

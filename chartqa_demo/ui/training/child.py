@@ -29,7 +29,8 @@ from chartqa_demo.settings import PACKAGE
 RESULTS = "results.jsonl"  # what `train` leaves of its measurement
 KILL_AFTER_S = 20.0
 TAIL_BYTES = 20_000
-STEPS = re.compile(r"(?:([A-Z][\w ]*): +)?\d+%\|[^|]*\| (\d+)/(\d+) ")  # tqdm's bar, with what it counts
+# tqdm's bar from where its line begins, with what it counts: "Checking /some/folder, split val:   0%|  | 0/2 [...]"
+STEPS = re.compile(r"(?:^|[\r\n])(?:([A-Z][\w ]*)[^\r\n|%]*: +)? *\d+%\|[^|\r\n]*\| (\d+)/(\d+) ")
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ class Training:
         if not found:
             return "The training is starting.", 0, 0
         what, done, total = found[-1]
-        return f"{what or 'Training'}: {int(done):,} of {int(total):,}.", int(done), int(total)
+        return f"{what.strip() or 'Training'}: {int(done):,} of {int(total):,}.", int(done), int(total)
 
 
 class Trainer:

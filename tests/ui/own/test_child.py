@@ -12,7 +12,7 @@ from chartqa_demo.data.corrections import Correction, encoded, pixels_id, zipped
 from chartqa_demo.engines.scripted import ScriptedEngine
 from chartqa_demo.errors import EngineError
 from chartqa_demo.settings import Settings
-from chartqa_demo.ui.training.child import Trainer
+from chartqa_demo.ui.training.child import Trainer, Training
 from chartqa_demo.ui.training.start import training_config
 
 
@@ -52,6 +52,22 @@ def test_stop_ends_the_process(tmp_path: Path) -> None:
     trainer.start(rows(3))
     trainer.stop()
     assert ended(trainer).startswith("The training was stopped.")
+
+
+@pytest.mark.parametrize(
+    ("printed", "told"),
+    [
+        ("", "The training is starting."),
+        ("\rChecking /a/folder-rows, split val:   0%|          | 0/2 [00:00<?, ?it/s]", "Checking: 0 of 2."),
+        ("Trained on:\n  '4'\n\r  0%|          | 0/7 [00:00<?, ?it/s]", "Training: 0 of 7."),
+        ("\r 14%|█▍        | 1/7 [00:19<01:53, 19.00s/it]", "Training: 1 of 7."),
+        ("\r 14%|█ | 1/7 [00:19<01:53]\rEvaluating: 100%|█████| 5/5 [00:35<00:00, 7.05s/it]", "Evaluating: 5 of 5."),
+    ],
+)
+def test_progress_is_told_by_what_is_being_done(printed: str, told: str, tmp_path: Path) -> None:
+    training = Training(tmp_path / "run", SimpleNamespace())  # pyright: ignore (its process is not asked)
+    training.log_file.write_text(printed, encoding="utf-8", newline="")
+    assert training.progress()[0] == told
 
 
 def test_the_page_starts_trainings_for_its_owner_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -150,7 +150,7 @@ def subject_of_run(arms: Sequence[Arm]) -> Callable[[Any], Subject | None]:
 
     def read(run: Any) -> Subject | None:
         asked = run.question
-        if asked is None:
+        if asked is None or run.hidden:
             return None
         texts = [answer.text for answer in run.answers] or [""] * len(arms)
         answers = {arm.title: text for arm, text in zip(arms, texts, strict=True)}

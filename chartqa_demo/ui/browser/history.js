@@ -222,10 +222,11 @@ function cell(value) {
   const text = value == null ? "" : isText(value) && /^[=+\-@\t\r]/.test(value) && isNaN(value) ? "'" + value : String(value);
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
-function asCsv(all) {
+function asCsv(all, ...more) {
+  const columns = [...COLUMNS, ...more];
   const rows = all.flatMap((one) => one.answers.map((answer) =>
-    [one.asked_at, one.chart, one.question, one.gold.join(" or "), ...COLUMNS.map((name) => answer[name])]));
-  return [["asked_at", "chart", "question", "gold", ...COLUMNS], ...rows].map((row) => row.map(cell).join(",")).join("\r\n");
+    [one.asked_at, one.chart, one.question, one.gold.join(" or "), ...columns.map((name) => answer[name])]));
+  return [["asked_at", "chart", "question", "gold", ...columns], ...rows].map((row) => row.map(cell).join(",")).join("\r\n");
 }
 
 // --- a link, and Markdown --------------------------------------------------------------------------------------------
@@ -279,5 +280,6 @@ new MutationObserver(() => {
   if (!written || written === last) return;
   last = written;
   const entry = entryShown();
-  if (entry.done && !entry.kept) keepEntry(entry);
+  if (entry.done && !entry.kept && !entry.hidden) keepEntry(entry);
 }).observe(document.documentElement, { childList: true, subtree: true, attributeFilter: ["src", "data-entry"] });
+Object.assign(window, { isEntry, make, download, asCsv }); // for what was guessed

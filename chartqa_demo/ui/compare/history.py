@@ -14,6 +14,8 @@ from urllib.parse import urlencode
 from chartqa_demo.arms import PROMPTED, Arm
 from chartqa_demo.engines import Answer, Answers, Options
 from chartqa_demo.errors import QuestionError
+from chartqa_demo.ui.compare.cards.guess import VISITOR, Guess, order_of, unnamed
+from chartqa_demo.ui.compare.charts import Chart
 from chartqa_demo.ui.compare.question import SETTINGS, Question, read_question, records
 
 Entry = dict[str, Any]
@@ -22,12 +24,19 @@ Phase = Literal["idle", "waiting", "running", "stopped", "done"]
 
 @dataclass(frozen=True)
 class Run:
-    """What the cards show; kept: it came out of the visitor's browser, or the visitor has not asked it."""
+    """What the cards show; kept: it came out of the visitor's browser, or the visitor has not asked it; guess: what the
+    visitor said where that had to come first."""
 
     question: Question | None = None
     answers: Answers = ()
     phase: Phase = "idle"
     kept: bool = False
+    guess: Guess | None = None
+
+    @property
+    def hidden(self) -> bool:
+        """Whether arms and gold answer must not be told yet."""
+        return self.question is not None and self.question.blind and self.guess is None
 
 
 def entry(arms: Sequence[Arm], run: Run) -> Entry | None:
@@ -35,7 +44,12 @@ def entry(arms: Sequence[Arm], run: Run) -> Entry | None:
     asked, done = run.question, run.phase == "done"
     if asked is None:
         return None
-    answers = run.answers if done else ()
+    told = records(arms, run.answers, asked) if done and run.answers else []
+    guess = run.guess or Guess()
+    if guess.best:
+        told = [{**one, "best": one["arm"] == guess.best} for one in told]
+    if told and guess.text:
+        told += records([VISITOR], (Answer(VISITOR.key, guess.text, done=True),), asked)
     asked_at = datetime.fromtimestamp(asked.asked_at, timezone.utc).isoformat(timespec="seconds")
     return {
         "id": repr(asked.asked_at),
@@ -48,10 +62,13 @@ def entry(arms: Sequence[Arm], run: Run) -> Entry | None:
         "sampled": list(asked.sampled),
         "sampled_from": asked.sampled_from,
         "settings": {name: getattr(asked.options, name) for name in SETTINGS},
-        "answers": records(arms, answers, asked) if answers else [],
+        "answers": told,
         "link": link_to(asked),
         "done": done,
         "kept": run.kept,
+        "blind": asked.blind,
+        "hidden": run.hidden,
+        "best": guess.best,
     }
 
 
@@ -66,28 +83,38 @@ def link_to(asked: Question) -> str:
     return "?" + urlencode({"example": asked.example, "q": asked.text, **told}) if asked.example else ""
 
 
-def read_entry(one: Any, arms: Sequence[Arm], chart: str) -> Run | None:
-    """The run of an entry, to be shown beside the file `chart`; None for anything else."""
+def read_entry(one: Any, arms: Sequence[Arm], chart: Chart, typed: object = None) -> Run | None:
+    """The run of an entry, to be shown beside `chart`; None for anything else. typed: the visitor's own gold answer,
+    since an entry that hides it does not hold it."""
     try:
+        blind, hidden = one.get("blind") is True, one.get("hidden") is True
         asked = read_question(
-            Path(chart),
+            Path(chart.file),
             one["question"],
-            None,
+            typed if hidden else None,
             *(one["settings"].get(name) for name in SETTINGS),
+            known_golds=chart.golds,
+            source=chart.source,
             chart_name=str(one["chart"]),
             example=str(one["example"]),
         )
-        asked = replace(
-            asked,
-            asked_at=float(one["id"]),
-            gold=tuple(map(str, one["gold"])),
-            gold_from=str(one["gold_from"]),
-            sampled=tuple(map(str, one["sampled"])),
-            sampled_from=str(one["sampled_from"]),
-        )
+        asked = replace(asked, asked_at=float(one["id"]), blind=blind)
         answers = {answer["arm"]: answer for answer in one["answers"]}
+        if hidden:
+            places = enumerate(order_of(asked, len(arms)))
+            answers = {arms[index].key: answers[unnamed(place).key] for place, index in places}
+        else:
+            asked = replace(
+                asked,
+                gold=tuple(map(str, one["gold"])),
+                gold_from=str(one["gold_from"]),
+                sampled=tuple(map(str, one["sampled"])),
+                sampled_from=str(one["sampled_from"]),
+            )
+        said = str(answers.get(VISITOR.key, {}).get("text", ""))
+        guess = Guess(said, str(one.get("best") or "")) if blind and not hidden else None
         shown = tuple(_answer(arm, answers[arm.key]) for arm in arms)
-        return Run(asked, shown, "done" if all(answer.done for answer in shown) else "stopped", kept=True)
+        return Run(asked, shown, "done" if all(answer.done for answer in shown) else "stopped", True, guess)
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError, QuestionError):
         return None
 

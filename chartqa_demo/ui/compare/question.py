@@ -38,7 +38,7 @@ class Question:
     """One question about one chart file. gold: accepted answers, empty where none is known; gold_from: where they are
     known from ("you" for the visitor's own, which wins); sampled, sampled_from: what the data set says then instead;
     example: what a link calls the chart, empty for a visitor's own; asked_at: Unix time, which makes the same question,
-    asked again, another one."""
+    asked again, another one; blind: whether arms and gold answer are hidden until the visitor has guessed."""
 
     chart: Path
     text: str
@@ -50,6 +50,7 @@ class Question:
     example: str = ""
     options: Options = field(default_factory=Options)
     asked_at: float = field(default_factory=time.time)
+    blind: bool = False
 
 
 def chart_path(payload: Mapping[str, Any] | None) -> Path | None:

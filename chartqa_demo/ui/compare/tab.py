@@ -141,13 +141,14 @@ class CompareTab:
             self.charts.notice.upload,
         ]
         gr.on([*asks, self.chips.select, *charts, self.stop_button.click], None, cancels=[self.answering], **PRIVATE)
-        typed = [self.question, self.chart, self.charts.image, self.gold, *self.details.settings]
+        blind, told = self.cards.guess_first, self.details.settings
+        typed = [self.question, self.chart, self.charts.image, blind, self.gold, *told]
         for event in (
             gr.on(asks, self.ask, typed, ask_outputs, **ask_options),
             self.chips.select(self.ask_suggestion, typed, ask_outputs, **ask_options),
             self.cards.share.select(
                 self.ask_next,
-                [self.run, self.chart, *self.details.settings],
+                [self.run, self.chart, blind, *told],
                 list(dict.fromkeys([*self.chart_outputs, *ask_outputs])),
                 **ask_options,
             ),
@@ -181,14 +182,17 @@ class CompareTab:
         self.correct.connect(self.run, subject_of_run(self.engine.arms), [self.asked.change])
         self.gaze.connect(self.run, [self.asked.change, self.charts.image.change])
         self.details.connect(self.charts.image)
+        self.cards.connect(self.run)
         kept_outputs = [*self.chart_outputs, *self.details.settings]
         self.history.select(self.reopen, None, kept_outputs, **QUICK)
-        page.load(self.open_kept, self.kept, kept_outputs, js="async () => [await keptAtStart()]", **QUICK).then(
-            None, js="() => started()", **QUICK
-        )
+        page.load(None, None, blind, js="() => guessFirst()", **QUICK)
+        at_start = "async () => [await keptAtStart(), guessFirst()]"
+        opening = page.load(self.open_kept, [self.kept, blind], kept_outputs, js=at_start, **QUICK)
+        opening.then(None, js="() => started()", **QUICK)
 
-    def ask(self, text: object, chart: Chart, payload: dict[str, Any] | None, *values: object) -> Updates:
-        """Check the question and hand it to `answer`; `values` are the gold answer and the settings."""
+    def ask(self, text: object, chart: Chart, payload: dict[str, Any] | None, blind: bool, *values: object) -> Updates:
+        """Check the question and hand it to `answer`; `values` are the gold answer and the settings. blind: arms and
+        gold answer stay hidden until the visitor has guessed."""
         try:
             path = chart_path(payload)
             if str(path) != chart.file:
@@ -204,6 +208,7 @@ class CompareTab:
             )
         except QuestionError as error:
             return {self.notice: notice(str(error))}
+        asked = replace(asked, blind=bool(blind))
         told = [self.engine.prompt_text(arm, asked.text, asked.options) for arm in self.engine.arms]
         return {
             self.notice: notice(""),
@@ -214,13 +219,19 @@ class CompareTab:
         }
 
     def ask_suggestion(
-        self, event: gr.EventData, text: object, chart: Chart, payload: dict[str, Any] | None, *values: object
+        self,
+        event: gr.EventData,
+        text: object,
+        chart: Chart,
+        payload: dict[str, Any] | None,
+        blind: bool,
+        *values: object,
     ) -> Updates:
         """Ask a chip's question. A gold answer that the visitor typed belongs to the visitor's own question."""
         chosen = dict(enumerate(chart.suggestions)).get(event.index, text)
-        return {self.question: chosen, self.gold: "", **self.ask(chosen, chart, payload, None, *values[1:])}
+        return {self.question: chosen, self.gold: "", **self.ask(chosen, chart, payload, blind, None, *values[1:])}
 
-    def ask_next(self, run: Run, chart: Chart, *settings: object) -> Updates:
+    def ask_next(self, run: Run, chart: Chart, blind: bool, *settings: object) -> Updates:
         """Ask the question of the cards about the next chart of the same split that can be shown."""
         if run.question is None:
             return {self.notice: notice("Ask a question first.")}
@@ -228,7 +239,7 @@ class CompareTab:
         for one in charts_after(example, split):
             shown = self.open_example(one, split)
             if onward := shown.get(self.chart):
-                asked = self.ask(run.question.text, onward, {"path": onward.file}, None, *settings)
+                asked = self.ask(run.question.text, onward, {"path": onward.file}, blind, None, *settings)
                 return {**shown, **asked, self.question: run.question.text}
         return {self.charts.notice: notice("There is no other chart here.")}
 
@@ -247,7 +258,7 @@ class CompareTab:
             failed = self.show(replace(run, phase="stopped"), "The question failed.")
             yield {self.notice: notice(str(error)), **failed}
             return
-        yield self.show(replace(run, phase="done"), announce(self.engine.arms, asked, run.answers))
+        yield self.show(replace(run, phase="done"), announce(self.engine.arms, asked, run.answers, run.hidden))
 
     def stop(self, run: Run) -> Updates:
         """Keep what is on the cards; the stream itself was cancelled by the same click."""
@@ -314,11 +325,12 @@ class CompareTab:
         """Show a question of the history."""
         return self.open_kept(event.kept)
 
-    def open_kept(self, kept: Any) -> Updates:
-        """Show again what the visitor's browser kept: a chart, what was typed, the answers. Anything can come."""
+    def open_kept(self, kept: Any, blind: bool = False) -> Updates:
+        """Show again what the visitor's browser kept: a chart, what was typed, the answers. Anything can come. blind:
+        whether a first visit's sample hides its arms."""
         kept = kept if isinstance(kept, dict) else {}
         if not kept or isinstance(kept.get("link"), dict):
-            return self.open_link(kept["link"]) if kept else self.open_sample()
+            return self.open_link(kept["link"]) if kept else self.open_sample(blind)
         found = find_example(kept.get("example"), (self.examples, self.gallery))
         if found:
             shown = self.open_example(*found)
@@ -330,12 +342,12 @@ class CompareTab:
             shown = {**self.forget(), self.charts.image: chart.file or None, self.chart: chart, self.cards.followed: ""}
         shown |= {self.question: str(kept.get("question") or ""), self.gold: str(kept.get("gold") or "")}
         chart = shown.get(self.chart)
-        run = read_entry(kept.get("entry"), self.engine.arms, chart.file) if chart and chart.file else None
+        run = read_entry(kept.get("entry"), self.engine.arms, chart, kept.get("gold")) if chart and chart.file else None
         if not run or not run.question:
             return shown
         told = "The page was left before the answers were ready."
         if run.phase == "done":
-            told = announce(self.engine.arms, run.question, run.answers)
+            told = announce(self.engine.arms, run.question, run.answers, run.hidden)
         return {**shown, **self.details.show(run.question.options), **self.show(run, told)}
 
     def open_link(self, link: dict[str, Any]) -> Updates:
@@ -352,7 +364,7 @@ class CompareTab:
             return {**shown, self.notice: notice(str(error))}
         return {**shown, self.question: asked.text, **self.details.show(asked.options)}
 
-    def open_sample(self) -> Updates:
+    def open_sample(self, blind: bool) -> Updates:
         """A first visit: a chart whose answers were recorded."""
         if self.sample is None:
             return {self.notice: gr.skip()}
@@ -362,7 +374,7 @@ class CompareTab:
             of_chart = {"source": chart.source, "chart_name": chart.name, "example": chart.example}
             asked = read_question(Path(chart.file), example.question, known_golds=chart.golds, **of_chart)
             told = "An example with recorded answers. Ask has the model answer now."
-            shown |= self.show(Run(asked, answers, "done", kept=True), told)
+            shown |= self.show(Run(replace(asked, blind=blind), answers, "done", kept=True), told)
         return shown
 
     def show(self, run: Run, told: str = "") -> Updates:

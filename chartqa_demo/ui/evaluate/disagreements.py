@@ -145,12 +145,12 @@ class Disagreements:
         picking.then(None, js=SCROLL_TO_ITEM, **QUICK)
         self.correct.connect(self.subject, lambda subject: subject)
         opened = [self.followed, *self.compare.chart_outputs, self.tabs]
-        onward = self.compare.cards.followed
+        onward, blind = self.compare.cards.followed, self.compare.cards.guess_first
         # An answer that still streams in Compare belongs to another chart: it ends, as with any new chart there.
         gr.on([self.open_button.click, onward.select], None, cancels=[self.compare.answering], **QUICK)
-        opening = self.open_button.click(self.open_in_compare, self.filtered, opened, **QUICK)
+        opening = self.open_button.click(self.open_in_compare, [blind, *self.filtered], opened, **QUICK)
         opening.then(None, js=SHOW_OPENED, **QUICK)
-        onward.select(self.follow, self.followed, opened, trigger_mode="multiple", **QUICK)
+        onward.select(self.follow, [blind, self.followed], opened, trigger_mode="multiple", **QUICK)
 
     def show(self, name: str | None, rule: str, seed: float) -> Updates:
         """Another evaluation: its filters, its first questions, none of them chosen."""
@@ -245,6 +245,7 @@ class Disagreements:
 
     def open_in_compare(
         self,
+        blind: bool,
         name: str | None,
         rule: str,
         who: str,
@@ -260,19 +261,19 @@ class Disagreements:
         ids = tuple(item.id for item in found)
         ids = ids if picked in ids else (picked,)
         followed = Followed(name, ids, ids.index(picked), "Disagreement" if who == DIFFER else "Question")
-        return {**self.open_item(followed), self.tabs: gr.Tabs(selected="compare")}
+        return {**self.open_item(followed, blind), self.tabs: gr.Tabs(selected="compare")}
 
-    def follow(self, followed: Followed, event: gr.EventData) -> Updates:
+    def follow(self, blind: bool, followed: Followed, event: gr.EventData) -> Updates:
         """The question before or behind, going round; one whose chart cannot be shown is passed over."""
         step, count = (1 if event.index else -1), len(followed.ids)
         for far in range(1, count):
-            shown = self.open_item(replace(followed, at=(followed.at + step * far) % count))
+            shown = self.open_item(replace(followed, at=(followed.at + step * far) % count), blind)
             if self.compare.chart in shown:
                 return shown
         return {self.compare.charts.notice: notice("No other chart of this evaluation can be shown.")}
 
-    def open_item(self, followed: Followed) -> Updates:
-        """A question in the Compare tab: its chart, and the answers that are known already."""
+    def open_item(self, followed: Followed, blind: bool) -> Updates:
+        """A question in the Compare tab: its chart, and the answers that are known already; blind: whose, not yet."""
         results, count = self.folder.results(followed.name), len(followed.ids)
         item = _item(results, followed.ids[followed.at])
         found = self.example_of(results, item) if results and item else None
@@ -288,6 +289,7 @@ class Disagreements:
                 chart_name=chart.name,
                 example=chart.example,
                 options=Options(max_new_tokens=int(results.settings.get("max_new_tokens") or MAX_TOKENS)),
+                blind=blind,
             )
             told = f"From the evaluation of {results.settings.get('date')}, with {heading(results.settings)}."
             answers = tuple(_recorded(item, arm.key, told) for arm in self.compare.engine.arms)

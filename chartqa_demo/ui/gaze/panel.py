@@ -54,7 +54,7 @@ class GazePart:
     def show(self, run: Run) -> Updates:
         """Draw where the arms looked for the answers on their cards."""
         asked = run.question
-        if asked is None or run.phase != "done":
+        if asked is None or run.phase != "done" or run.hidden:
             return {self.pictures: notice("Ask a question first, and wait for the answers.")}
         try:
             image = load_chart(asked.chart)

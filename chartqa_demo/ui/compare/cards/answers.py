@@ -75,13 +75,16 @@ def asked_line(
     arms: Sequence[Arm] = (),
     judged: Sequence[Verdict | None] = (),
     kept: Entry | None = None,
+    hidden: bool = False,
 ) -> str:
     """The question that the cards answer, its gold answer or why there is no verdict, and who is right; `kept` is what
-    the browser keeps of it."""
+    the browser keeps of it, `hidden` whether the gold answer is."""
     if asked is None:
         hint = '<p class="hint">Pick a chart, ask a question, and compare.</p>'
         return f'<div class="asked"><h2>Answers</h2>{hint}</div>'
-    if asked.gold:
+    if asked.gold and hidden:
+        told = "Gold answer hidden until you answer or vote."
+    elif asked.gold:
         source = "yours" if asked.gold_from == "you" else asked.gold_from
         told = f"Gold answer {_gold(asked.gold)}{f' ({escape(source)})' if source else ''}"
         if asked.sampled:
@@ -89,11 +92,12 @@ def asked_line(
             told += _gold(asked.sampled)
     else:
         told = "No gold answer is known, so there are answers and no verdicts."
-    winner = escape(winner_line(arms, judged, asked.gold)) if asked.gold else ""
+    winner = escape(winner_line(arms, judged, asked.gold)) if asked.gold and not hidden else ""
     pinned = f'<img class="pinned" src="gradio_api/file={quote(str(asked.chart))}" alt="">'
     return (
         f'<div class="asked{" judged" if asked.gold else ""}" data-entry="{escape(json.dumps(kept))}" '
-        f'data-done="{bool(kept and kept["done"])}" data-link="{escape(kept["link"] if kept else "")}">{pinned}'
+        f'data-done="{bool(kept and kept["done"])}" data-link="{escape(kept["link"] if kept else "")}" '
+        f'data-hidden="{hidden}">{pinned}'
         f'<h2>Answers</h2><p class="question" dir="auto">{escape(asked.text)}</p>'
         f'<p class="gold">{told}</p><p class="winner">{winner}</p></div>'
     )

@@ -30,8 +30,10 @@ def winner_line(arms: Sequence[Arm], judged: Sequence[Verdict | None], gold: Seq
     return f"{told}."
 
 
-def announce(arms: Sequence[Arm], asked: Question, answers: Answers) -> str:
-    """ "3 answers ready: Pretrained wrong, ..."."""
+def announce(arms: Sequence[Arm], asked: Question, answers: Answers, hidden: bool = False) -> str:
+    """ "3 answers ready: Pretrained wrong, ..."; hidden: no arm is named yet."""
+    if hidden:
+        return f"{len(answers)} answers ready. Answer or vote to see whose they are."
     told = []
     for arm, answer, judged in zip(arms, answers, verdicts(answers, asked.gold), strict=True):
         if answer.error or judged:

@@ -100,6 +100,7 @@ def test_without_usage_the_pieces_of_text_are_counted(make: Callable[..., Endpoi
         ("failing", "server", "failed on this question (500): CUDA error: device-side assert"),
         ("nobody", "model", "has no model 'nobody' at this address (404): The model `nobody` does not exist."),
         ("picky", "refused", "refused this question for the model 'picky' (400): max_tokens is too large"),
+        ("forbidding", "refused", "refused this question for the model 'forbidding' (422): messages.0: Not text; Long"),
         ("locked", "key", "refused the key (401). Set OPENAI_API_KEY to one that may use locked."),
         ("busy", "busy", "is busy (429). Ask again in 60 seconds."),
         ("gateway", "starting", "is not ready (502). Its model may still be loading; ask again in a minute."),
@@ -155,6 +156,32 @@ def test_a_template_that_takes_no_system_message_gets_ours_before_the_question(
         "messages"
     ][-1]["content"]
     assert (image["type"], system["text"], question["text"]) == ("image_url", f"{ADAPTER.system}\n\n", QUESTION)
+
+
+def test_what_a_server_does_not_take_is_learnt_from_one_refusal(
+    server: EndpointServer, make: Callable[..., EndpointEngine]
+) -> None:
+    for name, refusals in (("modern", 1), ("stern", 2)):
+        engine = make(base=name)
+        for _ in range(2):
+            (answer,) = last(engine.answer(chart(), QUESTION, [PRETRAINED], Options(20, temperature=0.7)))
+            assert (answer.text, answer.error) == (expected(name, chart(), QUESTION), None)
+        assert server.attempts[name] == refusals + 2
+        assert server.requests[-1]["max_completion_tokens"] == 20 and "max_tokens" not in server.requests[-1]
+        assert ("top_k" in server.requests[-1]) == (name == "modern")
+
+
+def test_a_sampled_answer_may_take_any_token(server: EndpointServer, make: Callable[..., EndpointEngine]) -> None:
+    for temperature in (0.7, 0.0):
+        last(make().answer(chart(), QUESTION, [PRETRAINED], Options(temperature=temperature, seed=3)))
+    sampled, greedy = server.requests
+    assert (sampled["top_k"], sampled["top_p"], sampled["seed"]) == (-1, 1.0, 3)
+    assert not {"top_k", "top_p", "seed"} & greedy.keys()
+
+
+def test_an_answer_in_parts_is_read_and_its_thoughts_are_not(make: Callable[..., EndpointEngine]) -> None:
+    (answer,) = last(make(base="parts").answer(chart(), QUESTION, [PRETRAINED], Options()))
+    assert (answer.text, answer.error) == (expected("parts", chart(), QUESTION), None)
 
 
 def test_a_server_that_is_not_there_is_a_sentence_in_every_card() -> None:

@@ -26,6 +26,7 @@ from starlette.routing import Route
 
 KEY = "sk-right-key"
 PIECES = 4
+DETAIL = {"type": "string_type", "msg": "Not text", "input": [{}]}  # as FastAPI says it
 ANSWERING = (
     "base",
     "tuned",
@@ -40,6 +41,9 @@ ANSWERING = (
     "erring",
     "bare",
     "runaway",
+    "modern",
+    "stern",
+    "parts",
 )
 
 
@@ -91,10 +95,20 @@ class EndpointServer:
         refusals = {
             "failing": (500, {"error": {"message": "CUDA error: device-side assert"}}),
             "picky": (400, {"detail": "max_tokens is too large"}),
+            "forbidding": (
+                422,
+                {"detail": [DETAIL | {"loc": ["body", "messages", 0]}, {"msg": "Long"}]},
+            ),
         }
         if model == "strict" and body["messages"][0]["role"] == "system":
             told = "Prompting with images is incompatible with system messages."
             refusals["strict"] = (400, {"error": {"message": told}})
+        if model == "modern" and "max_tokens" in body:
+            told = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens'."
+            refusals["modern"] = (400, {"error": {"message": told, "param": "max_tokens"}})
+        if model == "stern" and (extra := next((name for name in ("top_k", "max_tokens") if name in body), None)):
+            detail = {"type": "extra_forbidden", "msg": "Extra inputs are not permitted", "loc": ["body", extra]}
+            refusals["stern"] = (422, {"detail": [detail]})
         if model == "locked" and self.keys[-1] != f"Bearer {KEY}":
             refusals["locked"] = (401, {"error": {"message": f"Incorrect API key provided: {self.keys[-1]}"}})
         if model not in (*ANSWERING, *statuses):
@@ -120,7 +134,11 @@ class EndpointServer:
             text = self._answer(body)
             cuts = [round(len(text) * k / PIECES) for k in range(PIECES + 1)]
             for k in range(PIECES):
-                yield _event(delta={"content": text[cuts[k] : cuts[k + 1]]})
+                piece = text[cuts[k] : cuts[k + 1]]
+                thought = {"type": "thinking", "thinking": [{"type": "text", "text": "Let me see."}]}
+                yield _event(
+                    delta={"content": [thought, {"type": "text", "text": piece}] if model == "parts" else piece}
+                )
                 await asyncio.sleep(0)
                 if k == 1:
                     if model == "slow":

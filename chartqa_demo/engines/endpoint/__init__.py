@@ -12,7 +12,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
@@ -29,6 +29,17 @@ from chartqa_demo.adapters.check import fetch_contract
 from chartqa_demo.adapters.contract import Contract, arm_system, bounded, told
 from chartqa_demo.arms import Arm, Message, arms_with, messages
 from chartqa_demo.engines import BETWEEN, Answer, Answers, Ended, Gazes, Options, said_again
+from chartqa_demo.engines.endpoint.replies import (
+    CutOff,
+    Unreadable,
+    failure,
+    key_variable,
+    mark_repeats,
+    read,
+    readable,
+    reason,
+    refuses,
+)
 from chartqa_demo.errors import EngineError
 from chartqa_demo.images import fit_canvas, shrink
 from chartqa_demo.settings import BUNDLED_ADAPTER, BUNDLED_BASE, DEFAULT_MAX_PIXELS, Settings
@@ -39,12 +50,10 @@ REQUEST_S = 120.0  # from sending to the last token, the server's own queue incl
 CONNECT_S = 4.0  # tried RETRIES times more, as a server may be just starting
 HEARTBEAT_S = 1.0
 RETRIES = 3
-LONGEST_WAIT_S = 8.0  # a server that asks for more is not asked again: nobody watches an empty card for so long
-RETRIED = (429, 502, 503)  # too many requests, and a gateway whose server is starting
 OF_ONE_ARM = ("no_adapter", "refused", "server", "unreadable", "cut_off")  # kinds of failures: the others may answer
 
 PIECES = re.compile(r"\d|[^\W\d]+|\s+|[^\w\s]")  # of a text, about as large as tokens, which are not known here
-HUB_HOSTS = (".huggingface.co", ".huggingface.cloud", ".hf.space")
+EVERY_TOKEN = -1  # as top_k, for vLLM and those who follow it
 NO_ADAPTER = "No adapter is named. Start the app with --adapter-name and the name by which the server serves the LoRA."
 
 
@@ -64,7 +73,8 @@ class EndpointEngine:
         self.bundled = settings.base == "bundled"
         self.parallel = VISITORS
         self._base_name, self._timeout_s = settings.base_name, timeout_s
-        self._folds_system = False  # learnt from the first refusal
+        # What the server does not take is learnt from its first refusal
+        self._folds_system, self._takes_top_k, self._limit = False, True, "max_tokens"
         self._canvases = _canvases(settings)
         contract = bounded(_contract(settings), settings.max_pixels or DEFAULT_MAX_PIXELS)
         self._max_pixels = settings.max_pixels or (contract and contract.max_pixels) or DEFAULT_MAX_PIXELS
@@ -75,7 +85,7 @@ class EndpointEngine:
             api_key=_key(self.host) or "none",  # the client refuses an empty one; servers without keys ignore it
             max_retries=RETRIES,
             timeout=openai.Timeout(None, connect=CONNECT_S),  # the whole request has its limit in _ask_arm
-            http_client=openai.DefaultAsyncHttpxClient(event_hooks={"response": [_mark_repeats]}),
+            http_client=openai.DefaultAsyncHttpxClient(event_hooks={"response": [mark_repeats]}),
         )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._starting = threading.Lock()
@@ -216,30 +226,49 @@ class EndpointEngine:
             nonlocal latest
             tell(latest := answer)
 
-        sampling = {"temperature": 0.0} if options.greedy else {"temperature": options.temperature, "top_p": 1.0}
-        if not options.greedy and options.seed is not None:
-            sampling["seed"] = options.seed
+        try:
+            while True:
+                request = self._request(model, arm, question, options, url)
+                try:
+                    await asyncio.wait_for(self._stream(request, latest, began, keep), self._timeout_s)
+                    return
+                except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+                    if not self._learns(reason(error), request):
+                        raise
+        except (openai.APIError, asyncio.TimeoutError, Unreadable, CutOff) as error:
+            kind, sentence = failure(error, self.host, model, self._timeout_s, bool(latest.text))
+            seconds = time.perf_counter() - began
+            tell(replace(latest, total_s=seconds, done=True, error=sentence, error_kind=kind))
+
+    def _request(self, model: str, arm: Arm, question: str, options: Options, url: str) -> dict[str, Any]:
+        """What is sent, in the words that the server takes as far as they are known."""
         request = {
             "model": model,
             "messages": self._turns(arm, question, options, url),
-            "max_tokens": options.max_new_tokens,
+            self._limit: options.max_new_tokens,
             "stream": True,
             "stream_options": {"include_usage": True},
-            **sampling,
+            "temperature": 0.0 if options.greedy else options.temperature,
         }
-        try:
-            try:
-                await asyncio.wait_for(self._stream(request, latest, began, keep), self._timeout_s)
-            except openai.BadRequestError as error:  # Llama 3.2 Vision's template takes no system turn with a picture
-                if request["messages"][0]["role"] != "system" or "system" not in _said(error).lower():
-                    raise
-                self._folds_system = True
-                request["messages"] = self._turns(arm, question, options, url)
-                await asyncio.wait_for(self._stream(request, latest, began, keep), self._timeout_s)
-        except (openai.APIError, asyncio.TimeoutError, _Unreadable, _CutOff) as error:
-            kind, sentence = _failure(error, self.host, model, self._timeout_s, bool(latest.text))
-            seconds = time.perf_counter() - began
-            tell(replace(latest, total_s=seconds, done=True, error=sentence, error_kind=kind))
+        if not options.greedy:
+            request["top_p"] = 1.0
+            if self._takes_top_k:  # vLLM's own: left out, it takes the model's, which for Qwen2-VL is 1
+                request["extra_body"] = {"top_k": EVERY_TOKEN}
+            if options.seed is not None:
+                request["seed"] = options.seed
+        return request
+
+    def _learns(self, text: str, request: dict[str, Any]) -> bool:
+        """Whether the refusal `text` of this request says something by which the next one differs."""
+        if "top_k" in text and "extra_body" in request:
+            self._takes_top_k = False
+        elif "max_tokens" in request and ("max_completion_tokens" in text or refuses(text, "max_tokens")):
+            self._limit = "max_completion_tokens"
+        elif request["messages"][0]["role"] == "system" and "system" in text.lower():
+            self._folds_system = True  # Llama 3.2 Vision's template takes no system turn with a picture
+        else:
+            return False
+        return True
 
     async def _stream(
         self, request: dict[str, Any], answer: Answer, began: float, tell: Callable[[Answer], None]
@@ -247,9 +276,9 @@ class EndpointEngine:
         text, usage, chunks = "", None, 0
         ended: Ended | None = None
         async with await self._client.chat.completions.create(**request) as stream:
-            async for chunk in _readable(stream):
+            async for chunk in readable(stream):
                 chunks += 1
-                piece, ending, counted = _read(chunk)
+                piece, ending, counted = read(chunk)
                 usage = counted or usage
                 ended = ("limit" if ending == "length" else "end") if ending else ended
                 if piece:
@@ -262,102 +291,16 @@ class EndpointEngine:
                 if ended == "repetition":
                     break  # closes the connection, and with it the generation
         if not chunks:
-            raise _Unreadable
+            raise Unreadable
         if ended is None:
-            raise _CutOff
+            raise CutOff
         total, tokens = time.perf_counter() - began, answer.tokens if usage is None else usage
         tell(replace(answer, tokens=tokens, total_s=total, done=True, ended=ended))
 
 
-async def _mark_repeats(response: Any) -> None:
-    """Tell the client which refusals to repeat, by the header that it obeys (openai 3.54, `_should_retry`): left alone
-    it also repeats what failed for good (500), and waits for up to two minutes when the server says so."""
-    if response.status_code >= 400:
-        again = response.status_code in RETRIED and (_wait(response) or 0) <= LONGEST_WAIT_S
-        response.headers["x-should-retry"] = str(again).lower()
-
-
-class _Unreadable(Exception):
-    """A piece of the stream is no chat completion."""
-
-
-class _CutOff(Exception):
-    """The stream ended before the answer did."""
-
-
-async def _readable(stream: Any) -> AsyncIterator[Any]:
-    """The chunks; what is no JSON raises _Unreadable."""
-    try:
-        async for chunk in stream:
-            yield chunk
-    except (ValueError, TypeError, AttributeError) as error:
-        raise _Unreadable from error
-
-
-def _read(chunk: Any) -> tuple[str, str | None, int | None]:
-    """Text, reason of the end, number of tokens; the last is known in the last chunk. Raises _Unreadable."""
-    try:
-        usage = chunk.usage.completion_tokens if chunk.usage else None
-        if not chunk.choices:  # the chunk that only carries the usage
-            if usage is None and chunk.choices is None:
-                raise _Unreadable
-            return "", None, usage
-        return chunk.choices[0].delta.content or "", chunk.choices[0].finish_reason, usage
-    except (AttributeError, TypeError, KeyError, IndexError) as error:
-        raise _Unreadable from error
-
-
-def _failure(error: Exception, host: str, model: str, timeout_s: float, begun: bool) -> tuple[str, str]:
-    """One word for the operator's metrics and one sentence for the visitor; `begun`: there is text already."""
-    status = error.status_code if isinstance(error, openai.APIStatusError) else None
-    if isinstance(error, asyncio.TimeoutError):
-        kind, told = "timeout", f"did not finish within {timeout_s:g} seconds. Ask again, or for a shorter answer."
-    elif isinstance(error, _CutOff) or (isinstance(error, openai.APIConnectionError) and begun):
-        kind, told = "cut_off", "broke off in the middle of the answer. Ask again."
-    elif isinstance(error, openai.APIConnectionError):
-        kind, told = "unreachable", "cannot be reached. Check that the server runs and that --endpoint is right."
-    elif isinstance(error, _Unreadable | openai.APIResponseValidationError):
-        kind = "unreadable"
-        told = "sent something that is no chat completion. Check --endpoint; it usually ends in /v1."
-    elif isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
-        kind, told = "key", f"refused the key ({status}). Set {_key_variable(host)} to one that may use {model}."
-    elif isinstance(error, openai.RateLimitError):
-        kind, told = "busy", f"is busy ({status}). Ask again in {_wait(error.response) or 60:.0f} seconds."
-    elif status in RETRIED:
-        kind, told = "starting", f"is not ready ({status}). Its model may still be loading; ask again in a minute."
-    elif isinstance(error, openai.NotFoundError):
-        kind, told = "model", f"has no model {model!r} at this address ({status}){_said(error)}"
-    elif status is not None and status < 500:
-        kind, told = "refused", f"refused this question for the model {model!r} ({status}){_said(error)}"
-    else:
-        kind, told = "server", f"failed on this question ({status or 'while answering'}){_said(error)}"
-    return kind, f"The server at {host} {told}"
-
-
-def _said(error: Exception) -> str:
-    """What the server says about it, at most 200 characters of one line, as the end of a sentence."""
-    body = getattr(error, "body", None)
-    said = body.get("message") or body.get("detail") if isinstance(body, dict) else body
-    if not isinstance(said, str) or not said.strip():
-        return "."
-    return f": {said.strip().splitlines()[0][:200]}"
-
-
-def _wait(response: Any) -> float | None:
-    """Seconds that the server asks to wait, None where it names none (or a date, which nobody uses here)."""
-    try:
-        return max(0.0, float(response.headers["retry-after"]))
-    except (KeyError, ValueError):
-        return None
-
-
-def _key_variable(host: str) -> str:
-    return "HF_TOKEN" if f".{host.partition(':')[0]}".endswith(HUB_HOSTS) else "OPENAI_API_KEY"
-
-
 def _key(host: str) -> str | None:
     """From the environment only, and the Hub's token goes to nobody but the Hub."""
-    return os.environ.get(_key_variable(host))
+    return os.environ.get(key_variable(host))
 
 
 def _canvases(settings: Settings) -> list[tuple[int, int]] | None:

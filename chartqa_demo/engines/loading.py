@@ -87,11 +87,10 @@ def choose(settings: Settings) -> ChosenBase:
             raise EngineError(f"--quantize {quantize} is not available on Apple's GPU; use --quantize none.")
         notes += (ON_MPS,)
     decode = settings.decode
-    if decode == "graph" and (device.type != "cuda" or on_zerogpu()):
-        why = "does not outlive a ZeroGPU window" if on_zerogpu() else f"cannot be captured on {device.type}"
-        raise EngineError(f"A CUDA graph {why}; use --decode static, eager or auto.")
+    if decode == "graph" and device.type != "cuda":
+        raise EngineError(f"A CUDA graph cannot be captured on {device.type}; use --decode static, eager or auto.")
     if decode == "auto":
-        decode = "static" if device.type != "cuda" or on_zerogpu() or quantize == "8bit" else "graph"
+        decode = "static" if device.type != "cuda" or quantize == "8bit" else "graph"
     return ChosenBase(base, quantize, dtype, device, notes, decode)
 
 

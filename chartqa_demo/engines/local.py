@@ -45,7 +45,7 @@ from chartqa_demo.engines.trust.gaze import attention, gaze
 from chartqa_demo.engines.trust.measured import Measured
 from chartqa_demo.errors import EngineError, HubError
 from chartqa_demo.images import shrink
-from chartqa_demo.settings import BUNDLED_ADAPTER, BUNDLED_BASE, DEFAULT_MAX_PIXELS, Settings
+from chartqa_demo.settings import BUNDLED_ADAPTER, BUNDLED_BASE, DEFAULT_MAX_PIXELS, Settings, on_zerogpu
 
 BASE = "__base__"  # PEFT's name for "no adapter" in a mixed batch
 ADAPTERS_RESIDENT = 4  # the one in use and those used before it, so that going back costs nothing
@@ -148,8 +148,9 @@ class LocalEngine:
                         yield tuple(found.get(arm.key) or self._waiting(arm) for arm in arms)
 
     def warm_up(self) -> None:
-        """Make ready what usual questions need, before the first of them; nothing where no step is captured."""
-        if self.fast is None or not self.fast.replays:
+        """Make ready what usual questions need, before the first of them; nothing where no step is captured, and on
+        ZeroGPU, where a worker's first question captures its step: the next ones find it, as they find the weights."""
+        if self.fast is None or not self.fast.replays or on_zerogpu():
             return
         arms = [arm for arm in self.arms if self._serves(arm)]
         pixels = self.processor.image_processor.size["longest_edge"]

@@ -6,11 +6,12 @@ back from there crosses a pipe, exceptions by their class name alone unless they
 """
 
 import logging
-import math
+import os
 import re
+import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from pathlib import Path
 from typing import cast
 
 import gradio as gr
@@ -20,30 +21,17 @@ from PIL import Image
 from chartqa_demo.arms import Arm
 from chartqa_demo.engines import Answers, Engine, Gazes, Options
 from chartqa_demo.errors import EngineError, OutOfMemory, RecordedError
-from chartqa_demo.settings import DEFAULT_MAX_PIXELS
 from chartqa_demo.space.recorded import Recorded, read_recorded
+from chartqa_demo.space.window import Job, Learnt, Used, window_seconds
 
 AT_ONCE = 4  # questions with a GPU each, or waiting at the scheduler, where a visitor's priority counts
 
-# The estimate of a window. Asking for more than is used gets short quotas refused; asking for less kills the answer.
-START_S = 5.0  # fork, CUDA context, first kernels
-MOVED_BYTES_PER_S = 1.6e9  # weights from the pack on disk to the GPU, paid by a worker's first question; measured
-READ_S_PER_MPIXEL = 1.0  # vision tower and prefill of three arms
-STEP_S = 0.01  # one token of every row: launches ...
-STREAMED_BYTES_PER_S = 8e11  # ... and every weight read once
 CARD_FACTOR = 1.5  # the platform reserves so much more on its Blackwell cards (`spaces` 0.51, zero/configs.json)
 
+YIELD_EVERY_S = 0.1  # an item takes a pickle, a pipe and three threads on its way to the page
+
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Job:
-    """What one GPU window answers: one question that streams, or a batch of them."""
-
-    items: tuple[tuple[Image.Image, str], ...]
-    arms: tuple[Arm, ...]
-    options: Options
-    streams: bool
+_warm = False  # in a worker: whether it has answered before
 
 
 class ZeroGpuEngine:
@@ -63,12 +51,10 @@ class ZeroGpuEngine:
         self.parallel = AT_ONCE
         self.weight_bytes = weight_bytes
         self.recorded = tuple(recorded)
+        self.learnt = Learnt()
 
-        def seconds(job: Job) -> int:
-            return window_seconds(job, weight_bytes)
-
-        @spaces.GPU(duration=seconds)
-        def on_gpu(job: Job) -> Generator[Answers | list[Answers], None, None]:
+        @spaces.GPU(duration=self._seconds)
+        def on_gpu(job: Job) -> Generator[Answers | list[Answers] | Used, None, None]:
             yield from _answers(engine, job)
 
         self._on_gpu = on_gpu
@@ -82,7 +68,10 @@ class ZeroGpuEngine:
             with closing(self._on_gpu(job)) as stream:
                 for answers in stream:
                     begun = True
-                    yield cast(Answers, answers)
+                    if isinstance(answers, Used):
+                        self.learnt.window(job, answers, self.weight_bytes)
+                    else:
+                        yield cast(Answers, answers)
         except Exception as error:
             if not begun and (answers := self._recorded_answers(image, question, arms, options)) is not None:
                 yield answers
@@ -94,7 +83,8 @@ class ZeroGpuEngine:
         """See `engines.Engine`. One window for the whole batch."""
         job = Job(tuple(items), tuple(arms), options, streams=False)
         try:
-            (answers,) = self._on_gpu(job)
+            answers, used = self._on_gpu(job)
+            self.learnt.window(job, cast(Used, used), self.weight_bytes)
         except Exception as error:
             raise self._sentence(error, job) from error
         return cast(list[Answers], answers)
@@ -111,6 +101,9 @@ class ZeroGpuEngine:
         """Always raises EngineError: the weights are packed away once the page is up."""
         raise EngineError(f"On ZeroGPU the adapter is chosen at the start; set CHARTQA_ADAPTER to {name} and restart.")
 
+    def _seconds(self, job: Job) -> int:
+        return window_seconds(job, self.weight_bytes, self.learnt)
+
     def _recorded_answers(
         self, image: Image.Image, question: str, arms: Sequence[Arm], options: Options
     ) -> Answers | None:
@@ -126,8 +119,10 @@ class ZeroGpuEngine:
             return OutOfMemory(str(error.message))
         if isinstance(error, gr.Error) and error.title == EngineError.__name__:
             return EngineError(str(error.message))
+        if "GPU task aborted" in str(error):
+            self.learnt.taken_back()
         told = str(error) if isinstance(error, gr.Error) else f"{type(error).__name__}: {error}"
-        if (sentence := refusal(told, round(CARD_FACTOR * window_seconds(job, self.weight_bytes)))) is None:
+        if (sentence := refusal(told, round(CARD_FACTOR * self._seconds(job)))) is None:
             log.error("ZeroGPU failed in a way without a sentence", exc_info=error)
             return EngineError(f"ZeroGPU gave no GPU for this question ({told[:120]}). Ask again in a minute.")
         return EngineError(sentence)
@@ -146,17 +141,6 @@ def lend_gpus(engine: Engine) -> ZeroGpuEngine:
     except RecordedError as error:
         raise EngineError(str(error)) from error
     return ZeroGpuEngine(engine, weight_bytes, recorded)
-
-
-def window_seconds(job: Job, weight_bytes: int) -> int:
-    """Whole seconds to ask for, as if the job's worker had to be started; a warm one needs a fraction of it."""
-    limit = job.options.max_pixels or DEFAULT_MAX_PIXELS
-    charts = {id(image): min(image.width * image.height, limit) for image, _ in job.items}
-    rows = len(job.items) * len(job.arms)
-    step = STEP_S * max(1, rows / 16) + weight_bytes / STREAMED_BYTES_PER_S
-    reading = READ_S_PER_MPIXEL * sum(charts.values()) / 1e6 * max(1, len(job.items) / len(charts))
-    start = START_S + weight_bytes / MOVED_BYTES_PER_S
-    return math.ceil(start + reading + step * job.options.max_new_tokens)
 
 
 def refusal(told: str, reserved_s: int) -> str | None:
@@ -207,13 +191,20 @@ def refusal(told: str, reserved_s: int) -> str | None:
     return None
 
 
-def _answers(engine: Engine, job: Job) -> Iterator[Answers | list[Answers]]:
-    """Runs in the worker; whatever fails there becomes the one exception that keeps its text on the way back."""
+def _answers(engine: Engine, job: Job) -> Iterator[Answers | list[Answers] | Used]:
+    """Runs in the worker; whatever fails there becomes the one exception that keeps its text on the way back. What the
+    window took comes last."""
+    global _warm
+    cold, _warm = not _warm, True
+    began = time.monotonic() - (_alive_s() if cold else 0.0)
     try:
         if job.streams:
-            yield from engine.answer(*job.items[0], job.arms, job.options)
+            answers = ()
+            for answers in thinned(engine.answer(*job.items[0], job.arms, job.options)):
+                yield answers
+            every = [answers]
         else:
-            yield engine.answer_many(job.items, job.arms, job.options)
+            yield (every := engine.answer_many(job.items, job.arms, job.options))
     except EngineError as error:
         kind = OutOfMemory if isinstance(error, OutOfMemory) else EngineError
         raise gr.Error(str(error), title=kind.__name__, print_exception=False) from error
@@ -221,6 +212,28 @@ def _answers(engine: Engine, job: Job) -> Iterator[Answers | list[Answers]]:
         log.exception("A question failed on the GPU")
         sentence = f"The model failed on this question ({type(error).__name__}). Ask again, or try a smaller picture."
         raise gr.Error(sentence, title=EngineError.__name__, print_exception=False) from error
+    tokens = max((answer.tokens for answers in every for answer in answers), default=0)
+    yield Used(time.monotonic() - began, cold, tokens)
+
+
+def thinned(states: Iterator[Answers], every_s: float = YIELD_EVERY_S) -> Iterator[Answers]:
+    """Of the states of answers the first, the first with text of all, one in `every_s` seconds, and the last. Closing
+    the iterator closes `states`."""
+    told, last, sent, read = float("-inf"), (), True, False
+    with closing(cast(Generator[Answers, None, None], states)):
+        for last in states:
+            first = not read and all(answer.text or answer.done for answer in last)
+            if sent := first or time.monotonic() - told >= every_s:
+                yield last
+                told, read = time.monotonic(), read or first
+        if not sent:
+            yield last
+
+
+def _alive_s() -> float:
+    """Seconds since this process was forked (proc(5): /proc/self/stat, starttime)."""
+    started = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - started / os.sysconf("SC_CLK_TCK")
 
 
 def _hours(wait: str) -> str:

@@ -148,8 +148,7 @@ class LocalEngine:
                         yield tuple(found.get(arm.key) or self._waiting(arm) for arm in arms)
 
     def warm_up(self) -> None:
-        """Make ready what usual questions need, before the first of them; nothing where no step is captured, and on
-        ZeroGPU, where a worker's first question captures its step: the next ones find it, as they find the weights."""
+        """Make ready what usual questions need; nothing where no step is captured, and where a ZeroGPU worker will."""
         if self.fast is None or not self.fast.replays or on_zerogpu():
             return
         arms = [arm for arm in self.arms if self._serves(arm)]

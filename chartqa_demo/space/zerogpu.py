@@ -119,10 +119,11 @@ class ZeroGpuEngine:
             return OutOfMemory(str(error.message))
         if isinstance(error, gr.Error) and error.title == EngineError.__name__:
             return EngineError(str(error.message))
+        reserved = round(CARD_FACTOR * self._seconds(job))
         if "GPU task aborted" in str(error):
             self.learnt.taken_back()
         told = str(error) if isinstance(error, gr.Error) else f"{type(error).__name__}: {error}"
-        if (sentence := refusal(told, round(CARD_FACTOR * self._seconds(job)))) is None:
+        if (sentence := refusal(told, reserved)) is None:
             log.error("ZeroGPU failed in a way without a sentence", exc_info=error)
             return EngineError(f"ZeroGPU gave no GPU for this question ({told[:120]}). Ask again in a minute.")
         return EngineError(sentence)

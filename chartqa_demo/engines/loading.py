@@ -89,8 +89,8 @@ def choose(settings: Settings) -> ChosenBase:
     decode = settings.decode
     if decode == "graph" and device.type != "cuda":
         raise EngineError(f"A CUDA graph cannot be captured on {device.type}; use --decode static, eager or auto.")
-    if decode == "auto":
-        decode = "static" if device.type != "cuda" or quantize == "8bit" else "graph"
+    if decode == "auto":  # on ZeroGPU a graph has not been measured; one that is asked for is captured there
+        decode = "static" if device.type != "cuda" or on_zerogpu() or quantize == "8bit" else "graph"
     return ChosenBase(base, quantize, dtype, device, notes, decode)
 
 

@@ -13,12 +13,12 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.request import urlopen
 
 import torch
@@ -81,7 +81,7 @@ def cancelled(served: EndpointEngine, example: Example) -> float:
     """Seconds from leaving an answer to a server that works on nothing."""
     states = served.answer(example.load_image(), example.question, served.arms, Options(max_new_tokens=512))
     next(state for state in states if any(answer.text for answer in state))
-    states.close()
+    cast(Generator[Answers, None, None], states).close()
     began = time.perf_counter()
     while running(served) and time.perf_counter() - began < 30:
         time.sleep(0.02)

@@ -12,6 +12,7 @@ from chartqa_demo.evaluate.record import Item, Results
 from chartqa_demo.evaluate.statistics import calibration_error, reliability
 from chartqa_demo.evaluate.tables import figures_of, figures_of_summary
 from chartqa_demo.ui.compare.cards.answers import answer_card
+from chartqa_demo.ui.compare.charts import Chart
 from chartqa_demo.ui.compare.history import Run, entry, read_entry
 from chartqa_demo.ui.compare.question import Question
 from chartqa_demo.ui.evaluate.scores import item_detail, scores_section
@@ -94,8 +95,8 @@ def test_the_browser_keeps_it_and_an_entry_of_an_older_page_has_none(kept: objec
     told = entry(ARMS, run)
     assert told is not None and [one["confidence"] for one in told["answers"]] == [0.42] * 3
     told["answers"][0]["confidence"] = kept
-    again = read_entry(told, ARMS, "chart.png")
+    again = read_entry(told, ARMS, Chart("chart.png"))
     assert again is not None and [one.confidence for one in again.answers] == [shown, 0.42, 0.42]
     del told["answers"][0]["confidence"]
-    older = read_entry(told, ARMS, "chart.png")
+    older = read_entry(told, ARMS, Chart("chart.png"))
     assert older is not None and older.answers[0].confidence is None

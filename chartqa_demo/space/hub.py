@@ -361,16 +361,22 @@ def _check_sums(folder: Path, fetched: dict[str, int], name: str, what: str) -> 
         blob = (folder / path).resolve()
         if not re.fullmatch(r"[0-9a-f]{64}", blob.name):
             continue
-        digest = hashlib.sha256()
-        with blob.open("rb") as file:
-            while block := file.read(2**24):
-                digest.update(block)
-        if digest.hexdigest() != blob.name:
+        if sha256_of(blob) != blob.name:
             blob.unlink()
             (folder / path).unlink(missing_ok=True)
             raise HubError(
                 f"{path} of the {what} {name} arrived damaged (its checksum differs) and was removed. Start again."
             )
+
+
+def sha256_of(*paths: Path) -> str:
+    """64 hexadecimal digits, the SHA-256 of files, one behind the other, read block by block. Raises OSError."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while block := file.read(2**24):
+                digest.update(block)
+    return digest.hexdigest()
 
 
 def _amount(size: float) -> str:

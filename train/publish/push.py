@@ -4,7 +4,6 @@ Only the files in `PUBLISHED` leave the machine; checkpoints, `training_args.bin
 `hf auth login` or HF_TOKEN and is never an argument here, so it cannot end in a file or a log.
 """
 
-import hashlib
 import json
 import math
 import tempfile
@@ -28,6 +27,7 @@ from safetensors import SafetensorError, deserialize
 from chartqa_demo.adapters.contract import CONFIG, CONTRACT_FILE, WEIGHTS, read_contract
 from chartqa_demo.arms import ARMS
 from chartqa_demo.errors import first_line
+from chartqa_demo.space.hub import sha256_of
 
 RESULTS = "results.json"
 CARD = "README.md"
@@ -150,7 +150,7 @@ def _check_results(folder: Path) -> None:
 
 def _sha256(path: Path) -> str | None:
     """Hexadecimal SHA-256 of a file, None when it is not there."""
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+    return sha256_of(path) if path.is_file() else None
 
 
 def _sentence(error: Exception, repo_id: str) -> str:  # noqa: PLR0911 (one sentence per case)

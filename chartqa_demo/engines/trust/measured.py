@@ -5,16 +5,17 @@ much; a curve per arm with two numbers, fitted on generated charts, makes a prob
 log-odds). `python -m bench.trust` measures and writes the file beside the weights; it counts for no others.
 """
 
-import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from chartqa_demo.arms import PROMPTED, Arm
 from chartqa_demo.engines import Options
+from chartqa_demo.space.hub import sha256_of
 
 FILE = "trust.json"
 LARGEST = 2**16  # bytes of the file
@@ -52,13 +53,13 @@ class Measured:
     """
 
     def __init__(self, base: Path) -> None:
-        self._base = base
-        self._of_base = read_arms(base, base)
+        self._base, self._weights = base, cache(weights_of)  # those that were loaded, whatever lies there later
+        self._of_base = read_arms(base, base, self._weights)
         self._of_adapter: dict[str, Any] = {}
 
     def use_adapter(self, folder: Path) -> None:
         """The adapter in another folder answers from now on."""
-        self._of_adapter = read_arms(folder, self._base)
+        self._of_adapter = read_arms(folder, self._base, self._weights)
 
     def confidence(self, arm: Arm, log_probability: float | None, tokens: int, options: Options) -> float | None:
         """0 to 1; None where it was not measured: without a curve, of a sampled answer, under another message."""
@@ -86,23 +87,21 @@ class Measured:
 
 def weights_of(folder: Path) -> str:
     """The first 16 digits of the SHA-256 of the weights in a folder. Raises OSError."""
-    found = hashlib.sha256()
-    for path in sorted(folder.glob("*.safetensors")):
-        with path.open("rb") as file:
-            while part := file.read(2**24):
-                found.update(part)
-    return found.hexdigest()[:16]
+    return sha256_of(*sorted(folder.glob("*.safetensors")))[:16]
 
 
-def read_arms(folder: Path, base: Path) -> dict[str, Any]:
+def read_arms(folder: Path, base: Path, of_base: Callable[[Path], str] = weights_of) -> dict[str, Any]:
     """What the file in a folder says of each arm; nothing where there is no file, or it was made for other weights than
-    those in the two folders: exchanging weights may not leave a wrong figure."""
+    those in the two folders: exchanging weights may not leave a wrong figure. of_base: `weights_of` of the base, which
+    can take long."""
     path = folder / FILE
     try:
         if not path.is_file() or path.stat().st_size > LARGEST:
             return {}
         told = json.loads(path.read_text(encoding="utf-8"))
-        return dict(told["arms"]) if told["weights"] == [weights_of(one) for one in (folder, base)] else {}
+        weights = of_base(base)
+        own = weights if folder == base else weights_of(folder)
+        return dict(told["arms"]) if told["weights"] == [own, weights] else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 

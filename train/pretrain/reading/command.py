@@ -12,7 +12,6 @@ from its record in `runs/`. A record belongs to the weights that began it and re
 """
 
 import argparse
-import hashlib
 import json
 import os
 import shlex
@@ -35,6 +34,7 @@ from chartqa_demo.evaluate.record import GROUPS, Item, Results
 from chartqa_demo.evaluate.run import display_name, measure, record_path
 from chartqa_demo.images import Size
 from chartqa_demo.settings import BUNDLED_ADAPTER, BUNDLED_BASE, Settings
+from chartqa_demo.space.hub import sha256_of
 from train.pretrain.reading.held_out import (
     all_scores,
     bar_rows,
@@ -272,7 +272,7 @@ def _hardware(device: str) -> str:
 def _weights() -> dict[str, str]:
     """The first 12 digits of the SHA-256 of the two files of weights: figures belong to these and no others."""
     files = {"model": BUNDLED_BASE / "model.safetensors", "adapter": BUNDLED_ADAPTER / "adapter_model.safetensors"}
-    return {name: hashlib.sha256(path.read_bytes()).hexdigest()[:12] for name, path in files.items()}
+    return {name: sha256_of(path)[:12] for name, path in files.items()}
 
 
 def _span(seeds: range) -> list[int]:

@@ -180,10 +180,7 @@ class Disagreements:
         first: int = 0,
     ) -> Updates:
         """One page of the questions that pass the filters, from number `first` on."""
-        results = self.folder.results(name)
-        found: list[Item] = []
-        if results is not None:
-            found = select(results, rule, who, _chosen(kind), _chosen(source), order, int(seed or 0))
+        results, found = self.folder.results(name), self.passing(name, rule, who, kind, source, order, seed)
         first = min(max(0, first), max(0, (len(found) - 1) // PAGE * PAGE))
         page = found[first : first + PAGE]
         if results is None and name is not None:
@@ -243,9 +240,8 @@ class Disagreements:
             self.open_button: gr.Button(interactive=False),
         }
 
-    def open_in_compare(
+    def passing(
         self,
-        blind: bool,
         name: str | None,
         rule: str,
         who: str,
@@ -253,12 +249,15 @@ class Disagreements:
         source: str,
         order: Literal["id", "random"],
         seed: float | None,
-        picked: str,
-    ) -> Updates:
-        """The chosen question in the Compare tab, and the way from there to the others that pass the filters."""
+    ) -> list[Item]:
+        """The questions of an evaluation that pass the filters, in their order."""
         results = self.folder.results(name)
-        found = select(results, rule, who, _chosen(kind), _chosen(source), order, int(seed or 0)) if results else []
-        ids = tuple(item.id for item in found)
+        return select(results, rule, who, _chosen(kind), _chosen(source), order, int(seed or 0)) if results else []
+
+    def open_in_compare(self, blind: bool, name: str | None, rule: str, who: str, *filtered: Any) -> Updates:
+        """The chosen question in the Compare tab, and the way from there to the others that pass the filters."""
+        *others, picked = filtered
+        ids = tuple(item.id for item in self.passing(name, rule, who, *others))
         ids = ids if picked in ids else (picked,)
         followed = Followed(name, ids, ids.index(picked), "Disagreement" if who == DIFFER else "Question")
         return {**self.open_item(followed, blind), self.tabs: gr.Tabs(selected="compare")}

@@ -64,10 +64,11 @@ class Cards:
         order = order_of(asked, len(self.arms))
         arms = [unnamed(place) if hidden else self.arms[index] for place, index in enumerate(order)]
         answers = tuple(run.answers[index] for index in order) if run.answers else ()
-        kept = entry(self.arms, run)
         if asked and hidden:
             asked = without_gold(asked)
             kept = entry(arms, replace(run, question=asked, answers=answers))
+        else:
+            kept = entry(self.arms, run)
         judged = verdicts(answers, asked.gold if asked else ()) or [None] * len(arms)
         texts = marked([answer.text for answer in answers]) if done else [None] * len(arms)
         return {

@@ -1,13 +1,17 @@
 """What the Evaluate tab offers to measure on, without a browser."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import gradio as gr
 from page_fixtures import bar_chart
 
 from chartqa_demo.data.splits import chosen_columns, open_split
 from chartqa_demo.engines.scripted import ScriptedEngine
 from chartqa_demo.settings import Settings
 from chartqa_demo.ui.evaluate.choices import Choices
+from chartqa_demo.ui.evaluate.tab import EvaluateTab
 
 
 def test_other_splits_are_opened_by_the_columns_chosen_by_hand(tmp_path: Path) -> None:
@@ -24,3 +28,20 @@ def test_other_splits_are_opened_by_the_columns_chosen_by_hand(tmp_path: Path) -
     )
     opened = {name: choices.open(index) for index, (_, name) in enumerate(choices.charts[:2])}
     assert {name: split.examples[0].gold for name, split in opened.items()} == {"test": ("4",), "train": ("3",)}
+
+
+def test_of_two_estimates_of_one_visitor_at_once_the_older_says_nothing() -> None:
+    tab, session = EvaluateTab.__new__(EvaluateTab), SimpleNamespace(session_hash="one")
+    tab.newest = {}
+    told: dict[int, Any] = {}
+
+    def estimate(charts: int, size: int, *others: Any) -> str:
+        if size == 50:  # the visitor chooses another number while this one is computed
+            told[80] = tab.estimate_newest(0, 80, "any", 0, [], "", session)
+            elsewhere = SimpleNamespace(session_hash="two")
+            assert tab.estimate_newest(0, 20, "any", 0, [], "", elsewhere) == "20 questions"
+        return f"{size} questions"
+
+    tab.estimate = estimate
+    told[50] = tab.estimate_newest(0, 50, "any", 0, [], "", session)
+    assert told == {80: "80 questions", 50: gr.skip()}

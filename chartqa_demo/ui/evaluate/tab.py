@@ -74,6 +74,7 @@ class EvaluateTab:
         self.uploads = Uploads(in_use=lambda visitor: self.running.of(visitor) is not None)
         self.folder = ResultsFolder(Path(settings.results_dir), self.uploads.root)
         self.visitor = visitor
+        self.newest: dict[str, object] = {}  # session -> its estimate under way, or the last
 
         self.lay_out_settings()
         self.lay_out_scores()
@@ -161,14 +162,14 @@ class EvaluateTab:
         chosen = [self.charts, self.size, self.kind, self.seed, self.arms, self.visitor]
         browser = self.disagreements
         shown = [self.shown, self.scores, self.csv_button, self.json_button, *browser.outputs]
-        moving = [self.notice, self.progress, self.start_button, self.stop_button, self.cost, *shown]
+        moving = [self.notice, self.progress, self.start_button, self.stop_button, *shown]
 
         # Not in the queue of Compare: the engine's own lock lets a visitor's question pass between two batches.
         queued: dict[str, Any] = {"concurrency_limit": None, **PRIVATE}
-        self.start_button.click(self.start, [*chosen, self.rule], moving, **queued)
+        started = self.start_button.click(self.start, [*chosen, self.rule], moving, **queued)
         self.stop_button.click(self.stop, self.visitor, self.stop_button, **QUICK)
         changes = [one.change for one in chosen[:-1]]
-        gr.on(changes, self.estimate, chosen, self.cost, trigger_mode="always_last", **QUICK)
+        gr.on(changes, self.estimate_newest, chosen, self.cost, trigger_mode="always_last", **QUICK)
         own = [self.notice, self.charts, self.size, self.forget_button, self.own_note]
         self.upload_button.upload(self.upload, [self.upload_button, self.visitor], own, preprocess=False, **PRIVATE)
         self.forget_button.click(self.forget, self.visitor, own, **QUICK)
@@ -182,8 +183,9 @@ class EvaluateTab:
         )
         greeted = [self.visitor, self.charts, self.forget_button, self.own_note, *shown]
         opening = page.load(self.greet, [self.visitor, self.rule], greeted, **QUICK)
-        opening.then(self.estimate, chosen, self.cost, **QUICK)  # of what is chosen by then
-        opening.then(self.look_again, [*chosen, self.rule], moving, **queued)
+        looked = opening.then(self.look_again, [self.visitor, self.rule], moving, **queued)
+        for before in (opening, started, looked):
+            before.then(self.estimate_newest, chosen, self.cost, **QUICK)  # of what is chosen by then
         page.unload(self.leave)
 
     def start(
@@ -207,16 +209,12 @@ class EvaluateTab:
             yield {self.notice: notice(busy)}
             return
         yield from self.follow(following, rule)
-        yield {self.cost: self.estimate(charts, size, kind, seed, arms, visitor)}
 
-    def look_again(
-        self, charts: int, size: int, kind: str, seed: float, arms: list[str], visitor: str, rule: str
-    ) -> Iterator[Updates]:
+    def look_again(self, visitor: str, rule: str) -> Iterator[Updates]:
         """After a reload: the visitor's run, if it still goes on."""
         yield {self.notice: gr.skip()}  # a generator without a value would empty all outputs
         if following := self.running.of(visitor):
             yield from self.follow(following, rule)
-            yield {self.cost: self.estimate(charts, size, kind, seed, arms, visitor)}
 
     def states(self, now: Run, asking: Callable[[Sequence[Example]], None]) -> Iterator[Progress]:
         """The states of one run."""
@@ -307,10 +305,20 @@ class EvaluateTab:
     def leave(self, request: gr.Request) -> None:
         """A tab was closed."""
         self.uploads.leave(str(request.session_hash))
+        self.newest.pop(str(request.session_hash), None)
 
     def example_of(self, results: Results, item: Item) -> tuple[Example, Split] | None:
         """See `Choices.example_of`."""
         return self.choices.example_of(results, item, [one.split for one in list(self.uploads.kept.values())])
+
+    def estimate_newest(
+        self, charts: int, size: int, kind: str, seed: float, arms: list[str], visitor: str, request: gr.Request
+    ) -> str | dict[str, Any]:
+        """`estimate` of what is chosen last: of two at once, the one that began first says nothing."""
+        session, mine = str(request.session_hash), object()
+        self.newest[session] = mine
+        told = self.estimate(charts, size, kind, seed, arms, visitor)
+        return told if self.newest.get(session) is mine else gr.skip()
 
     def estimate(self, charts: int, size: int, kind: str, seed: float, arms: list[str], visitor: str) -> str:
         """What a run with these settings asks and costs, before it starts."""

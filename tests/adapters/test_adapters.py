@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from children import child
 from hub import Hub, client_environment, serve_hub
-from page_fixtures import Tab, example_split
+from page_fixtures import Tab, Windows, page_of
 from PIL import Image
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 from tiny import build_tiny_adapter
 
 from chartqa_demo.adapters.check import MAX_BYTES, why_not
@@ -22,7 +22,6 @@ from chartqa_demo.engines.local import ADAPTERS_RESIDENT, LocalEngine, load_loca
 from chartqa_demo.engines.scripted import ScriptedEngine
 from chartqa_demo.errors import EngineError
 from chartqa_demo.settings import HUB_BASE, Settings
-from chartqa_demo.ui import build_app, launch_options
 
 pytest_plugins = ("page_fixtures",)
 
@@ -225,27 +224,16 @@ class TakesAdapters(ScriptedEngine):
         self.adapter, self.notes = name, (f"The adapter {name} does not say how it was trained.",)
 
 
-def open_page(browser: Browser, engine: ScriptedEngine, allowed: Any) -> Iterator[Tab]:
-    app = build_app(engine, Settings(visitor_adapters=allowed), example_split())
-    _, url, _ = app.launch(prevent_thread_lock=True, quiet=True, **launch_options())
-    page = browser.new_context().new_page()
-    tab = Tab(page, url)
-    page.goto(url)
-    expect(tab.card("Adapter")).to_be_visible()
-    yield tab
-    page.context.close()
-    app.close(verbose=False)
-    assert not tab.errors and not tab.outside, (tab.errors, tab.outside)
+@pytest.fixture
+def choosing(windows: Windows) -> Iterator[Tab]:
+    with page_of(windows, TakesAdapters(), Settings(visitor_adapters="hub")) as tab:
+        yield tab
 
 
 @pytest.fixture
-def choosing(browser: Browser) -> Iterator[Tab]:
-    yield from open_page(browser, TakesAdapters(), "hub")
-
-
-@pytest.fixture
-def plain(browser: Browser) -> Iterator[Tab]:
-    yield from open_page(browser, TakesAdapters(), "off")
+def plain(windows: Windows) -> Iterator[Tab]:
+    with page_of(windows, TakesAdapters(), Settings(visitor_adapters="off")) as tab:
+        yield tab
 
 
 def load(tab: Tab, name: str) -> None:

@@ -15,8 +15,8 @@ import yaml
 from gradio_client import Client, handle_file
 from gradio_client.utils import QueueError
 from packaging.requirements import Requirement
-from page_fixtures import Gate, Tab, example_split
-from playwright.sync_api import Browser, expect
+from page_fixtures import Gate, Tab, Windows, example_split
+from playwright.sync_api import expect
 
 from chartqa_demo.engines.scripted import ScriptedEngine
 from chartqa_demo.settings import HUB_ADAPTER, HUB_BASE, Settings
@@ -137,7 +137,7 @@ def test_the_queue_has_a_length_because_zerogpus_default_is_one() -> None:
     assert "queue(max_size=settings.queue_size)" in (ROOT / "chartqa_demo" / "__main__.py").read_text(encoding="utf-8")
 
 
-def test_a_full_queue_is_a_sentence_and_the_page_stays_as_it_is(browser: Browser, chart_file: Path) -> None:
+def test_a_full_queue_is_a_sentence_and_the_page_stays_as_it_is(windows: Windows, chart_file: Path) -> None:
     engine, gate = ScriptedEngine(), Gate()
     engine.pace = gate
     app = build_app(engine, Settings(), example_split())
@@ -148,7 +148,7 @@ def test_a_full_queue_is_a_sentence_and_the_page_stays_as_it_is(browser: Browser
         gate.let()
         next(asked[0])
         asked.append(clients[1].submit(handle_file(chart_file), "And now?", api_name="/ask"))
-        page = browser.new_context().new_page()
+        page = windows().new_page()
         tab = Tab(page, url)
         page.goto(url)
         tab.pick_example()
@@ -163,6 +163,6 @@ def test_a_full_queue_is_a_sentence_and_the_page_stays_as_it_is(browser: Browser
         expect(tab.card("Adapter")).to_contain_text("Ready")
         gate.open()
         assert all(job.result(60)[0]["done"] for job in asked)
-        page.context.close()
+        page.close()
     finally:
         app.close(verbose=False)

@@ -3,7 +3,8 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
-from functools import cache, partial
+from contextlib import contextmanager
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
@@ -29,19 +30,28 @@ CHROMIUM_FLAGS = [
     "--disable-sync",
     "--use-fake-ui-for-media-stream",
     "--use-fake-device-for-media-stream",
+    "--process-per-site",  # see `windows`
 ]
 expect.set_options(timeout=20_000)  # a busy machine with two cores
 SIZES = {"wide": {"width": 1280, "height": 800}, "phone": {"width": 390, "height": 844}}
-FORGET = """() => new Promise((ready) => {
+FORGET = """async () => {
   localStorage.clear();
-  const asked = indexedDB.open("chartqa-side-by-side");
-  asked.onsuccess = () => {
-    const stores = [...asked.result.objectStoreNames];
-    const cleared = asked.result.transaction(stores, "readwrite");
-    for (const one of stores) cleared.objectStore(one).clear();
-    cleared.oncomplete = ready;
-  };
-})"""  # what the browser keeps of a visitor
+  for (const { name } of await indexedDB.databases())
+    await new Promise((ready) => {
+      const asked = indexedDB.open(name);
+      asked.onsuccess = () => {
+        const stores = [...asked.result.objectStoreNames];
+        const cleared = asked.result.transaction(stores, "readwrite");
+        for (const one of stores) cleared.objectStore(one).clear();
+        cleared.oncomplete = ready;
+      };
+    });
+}"""  # what the browser keeps of a visitor
+# Gradio 6.31 leaves the clock of its "Loading..." running, 60 frames a second, in every page that is open.
+STILL = """
+const frame = window.requestAnimationFrame.bind(window);
+window.requestAnimationFrame = (draw) => (/performance.now..-.*1e3/.test(draw) ? 0 : frame(draw));
+"""
 # What Gradio logs of a page that is left while it still waits for the server.
 LEAVING = ("AbortError: signal is aborted", "Unexpected error Connection errored out")
 LOOKS = [("wide", "light"), ("wide", "dark"), ("phone", "light"), ("phone", "dark")]
@@ -185,6 +195,16 @@ class Tab:
                 kept_since = time.monotonic()
             self.page.wait_for_timeout(50)
 
+    def leave(self) -> None:
+        """Close the tab and forget the visitor; nothing may have gone wrong unseen."""
+        sideways = self.page.evaluate("document.documentElement.scrollWidth")
+        self.page.evaluate(FORGET)
+        self.page.close()
+        errors = [error for error in self.errors if self.visits < 2 or not error.startswith(LEAVING)]
+        assert not errors, errors
+        assert not self.outside, self.outside
+        assert sideways <= self.width, f"the page is {sideways} pixels wide in a window of {self.width}"
+
     def expect_ready(self) -> None:
         expect(self.page.get_by_role("status").filter(has_text="3 answers ready")).to_be_visible()
 
@@ -193,6 +213,19 @@ class Tab:
 
 
 OpenTab = Callable[..., Tab]
+
+
+@contextmanager
+def page_of(windows: "Windows", engine: ScriptedEngine, settings: Settings) -> Iterator[Tab]:
+    """A server of its own for this engine, and a tab on its page."""
+    app = build_app(engine, settings, example_split())
+    _, url, _ = app.launch(prevent_thread_lock=True, quiet=True, **launch_options())
+    tab = Tab(windows().new_page(), url)
+    tab.page.goto(url)
+    expect(tab.card("Adapter")).to_be_visible()
+    yield tab
+    tab.leave()
+    app.close(verbose=False)
 
 
 @pytest.fixture(scope="session")
@@ -227,21 +260,45 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
+class Windows:
+    """Browsers of visitors, each kept for the whole run: a page opens in half the time where its files and the process
+    that drew the last one are still there. A blank page of the same site keeps that process."""
+
+    def __init__(self, browser: Browser) -> None:
+        self.browser = browser
+        self.kept: dict[tuple[object, ...], BrowserContext] = {}
+
+    def __call__(
+        self,
+        size: str = "wide",
+        permissions: tuple[str, ...] = (),
+        reduced_motion: Literal["reduce"] | None = None,
+        visitor: int = 0,
+        locale: str = "en-US",
+    ) -> BrowserContext:
+        """visitor: tells visitors who come at one time apart."""
+        kind = (size, permissions, reduced_motion, visitor, locale)
+        if kind not in self.kept:
+            context = self.kept[kind] = self.browser.new_context(
+                viewport=SIZES[size],
+                permissions=list(permissions),
+                reduced_motion=reduced_motion or "no-preference",
+                locale=locale,
+            )
+            context.add_init_script(STILL)
+            blank = context.new_page()
+            blank.route("**/*", lambda route: route.fulfill(body=""))
+            blank.goto("http://127.0.0.1/")
+        return self.kept[kind]
+
+
 @pytest.fixture(scope="session")
-def windows(browser: Browser) -> Callable[..., BrowserContext]:
-    """One browser context per size and set of permissions: a page opens twice as fast with the files in the cache."""
-
-    @cache
-    def window(size: str, permissions: tuple[str, ...], reduced_motion: Literal["reduce"] | None) -> BrowserContext:
-        return browser.new_context(
-            viewport=SIZES[size], permissions=list(permissions), reduced_motion=reduced_motion or "no-preference"
-        )
-
-    return window
+def windows(browser: Browser) -> Windows:
+    return Windows(browser)
 
 
 @pytest.fixture
-def open_tab(windows: Callable[..., BrowserContext], app_url: str) -> Iterator[OpenTab]:
+def open_tab(windows: Windows, app_url: str) -> Iterator[OpenTab]:
     """`open_tab(size="wide", theme="light")`; after the test nothing may have gone wrong unseen in any tab."""
     tabs: list[Tab] = []
 
@@ -260,13 +317,7 @@ def open_tab(windows: Callable[..., BrowserContext], app_url: str) -> Iterator[O
 
     yield open_tab
     for tab in tabs:
-        sideways = tab.page.evaluate("document.documentElement.scrollWidth")
-        tab.page.evaluate(FORGET)
-        tab.page.close()
-        errors = [error for error in tab.errors if tab.visits < 2 or not error.startswith(LEAVING)]
-        assert not errors, errors
-        assert not tab.outside, tab.outside
-        assert sideways <= tab.width, f"the page is {sideways} pixels wide in a window of {tab.width}"
+        tab.leave()
 
 
 @pytest.fixture

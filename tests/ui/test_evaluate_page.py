@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from page_fixtures import SIZES, Gate, OpenTab, Tab, bar_chart, encoded, wait_until
-from playwright.sync_api import Browser, Page, expect
+from page_fixtures import Gate, OpenTab, Tab, Windows, bar_chart, encoded, wait_until
+from playwright.sync_api import Page, expect
 
 from chartqa_demo.arms import Arm
 from chartqa_demo.data.splits import Example, Split, chart_id
@@ -109,12 +109,12 @@ def app_url(evaluation_app: tuple[BatchEngine, str, Path], engine: BatchEngine) 
 
 
 @pytest.fixture
-def open_tab(browser: Browser, app_url: str) -> Iterator[OpenTab]:
-    """The Evaluate tab in a browser tab; after the test nothing may have gone wrong unseen."""
+def open_tab(windows: Windows, app_url: str) -> Iterator[OpenTab]:
+    """The Evaluate tab in the browser of one more visitor; after the test nothing may have gone wrong unseen."""
     tabs: list[Tab] = []
 
     def open_tab(size: str = "wide", theme: str = "light") -> Tab:
-        page = browser.new_context(viewport=SIZES[size], accept_downloads=True).new_page()
+        page = windows(size, visitor=len(tabs)).new_page()
         tab = Tab(page, app_url)
         tabs.append(tab)
         page.goto(f"{app_url}?__theme={theme}")
@@ -125,13 +125,8 @@ def open_tab(browser: Browser, app_url: str) -> Iterator[OpenTab]:
 
     yield open_tab
     for tab in tabs:
-        if tab.page.is_closed():
-            continue
-        sideways = tab.page.evaluate("document.documentElement.scrollWidth")
-        tab.page.context.close()
-        assert not tab.errors, tab.errors
-        assert not tab.outside, tab.outside
-        assert sideways <= tab.width, f"the page is {sideways} pixels wide in a window of {tab.width}"
+        if not tab.page.is_closed():
+            tab.leave()
 
 
 def choose(page: Page, label: str, option: str) -> None:

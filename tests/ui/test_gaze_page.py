@@ -4,15 +4,14 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from page_fixtures import Tab, example_split
+from page_fixtures import Tab, Windows, page_of
 from PIL import Image
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 
 from chartqa_demo.arms import ARMS, Arm
 from chartqa_demo.engines import Answers, Gaze, Gazes, Options
 from chartqa_demo.engines.scripted import ScriptedEngine
 from chartqa_demo.settings import Settings
-from chartqa_demo.ui import build_app, launch_options
 from chartqa_demo.ui.gaze.panel import heat_picture, hottest, pictures
 
 pytest_plugins = ("page_fixtures",)
@@ -34,17 +33,10 @@ class LooksBack(ScriptedEngine):
 
 
 @pytest.fixture
-def page(browser: Browser) -> Iterator[tuple[Tab, LooksBack]]:
+def page(windows: Windows) -> Iterator[tuple[Tab, LooksBack]]:
     engine = LooksBack()
-    app = build_app(engine, Settings(), example_split())
-    _, url, _ = app.launch(prevent_thread_lock=True, quiet=True, **launch_options())
-    tab = Tab(browser.new_context().new_page(), url)
-    tab.page.goto(url)
-    expect(tab.card("Adapter")).to_be_visible()
-    yield tab, engine
-    tab.page.context.close()
-    app.close(verbose=False)
-    assert not tab.errors and not tab.outside, (tab.errors, tab.outside)
+    with page_of(windows, engine, Settings()) as tab:
+        yield tab, engine
 
 
 def test_a_visitor_sees_where_the_arms_looked_and_how_strongly(page: tuple[Tab, LooksBack]) -> None:

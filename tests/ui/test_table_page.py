@@ -4,12 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from page_fixtures import Tab, example_split
-from playwright.sync_api import Browser, expect
+from page_fixtures import Tab, Windows, page_of
+from playwright.sync_api import expect
 
 from chartqa_demo.engines.scripted import ScriptedEngine
 from chartqa_demo.settings import Settings
-from chartqa_demo.ui import build_app, launch_options
 from chartqa_demo.ui.compare.table import MOST_COLUMNS, MOST_ROWS, REQUEST, read_table
 from train.pretrain.model.tokenizer import TABLE_REQUEST
 
@@ -19,18 +18,11 @@ TABLE = "Bicycles counted\nstreet | 2019 | 2020\nMill <b>Lane</b> | 12 | 14.5\nQ
 
 
 @pytest.fixture
-def page(browser: Browser) -> Iterator[tuple[Tab, ScriptedEngine]]:
+def page(windows: Windows) -> Iterator[tuple[Tab, ScriptedEngine]]:
     engine = ScriptedEngine(delay=0.001, script=lambda arm, question: TABLE if question == REQUEST else "12")
     engine.bundled = True
-    app = build_app(engine, Settings(), example_split())
-    _, url, _ = app.launch(prevent_thread_lock=True, quiet=True, **launch_options())
-    tab = Tab(browser.new_context().new_page(), url)
-    tab.page.goto(url)
-    expect(tab.card("Adapter")).to_be_visible()
-    yield tab, engine
-    tab.page.context.close()
-    app.close(verbose=False)
-    assert not tab.errors and not tab.outside, (tab.errors, tab.outside)
+    with page_of(windows, engine, Settings()) as tab:
+        yield tab, engine
 
 
 def test_a_visitor_reads_a_chart_as_a_table(page: tuple[Tab, ScriptedEngine]) -> None:

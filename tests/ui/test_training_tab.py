@@ -11,8 +11,8 @@ from pathlib import Path
 import gradio as gr
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from page_fixtures import SIZES, Tab
-from playwright.sync_api import Browser, Page, expect
+from page_fixtures import Tab, Windows
+from playwright.sync_api import Page, expect
 
 from chartqa_demo.adapters.contract import Contract
 from chartqa_demo.adapters.runs import finished_adapters, read_run, run_names
@@ -110,19 +110,15 @@ def url(runs: Path, engine: Engine) -> Iterator[str]:
 
 
 @pytest.fixture(params=["wide", "phone"])
-def page(request: pytest.FixtureRequest, browser: Browser, url: str) -> Iterator[Page]:
+def page(request: pytest.FixtureRequest, windows: Windows, url: str) -> Iterator[Page]:
     """The opened tab; afterwards no error, no request to another host, no sideways scroll."""
-    page = browser.new_context(viewport=SIZES[request.param]).new_page()
+    page = windows(request.param).new_page()
     tab = Tab(page, url)
     page.goto(url)
     page.get_by_role("tab", name="Training").click()
     yield page
     expect(page.get_by_role("tab", name="Training")).to_have_count(1)
-    sideways = page.evaluate("document.documentElement.scrollWidth")
-    page.context.close()
-    assert not tab.errors
-    assert not tab.outside
-    assert sideways <= tab.width
+    tab.leave()
 
 
 def test_a_run_of_another_process_appears_and_grows_while_one_looks(page: Page, log: Log) -> None:
@@ -157,17 +153,17 @@ def test_accuracy_is_drawn_per_arm_and_the_chosen_run_stays_chosen(page: Page, l
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_axe_finds_no_violation(
-    browser: Browser, url: str, runs: Path, tiny_adapter: Path, log: Log, theme: str
+    windows: Windows, url: str, runs: Path, tiny_adapter: Path, log: Log, theme: str
 ) -> None:
     log("first", *({"train/global_step": step, "train/loss": 3.0 / step, "eval/loss": 4.0 / step} for step in (1, 2)))
     leave_adapter(runs, "first", tiny_adapter)
-    page = browser.new_context(viewport=SIZES["wide"]).new_page()
+    page = windows().new_page()
     page.goto(f"{url}?__theme={theme}")
     page.get_by_role("tab", name="Training").click()
     expect(page.get_by_role("img", name="Loss")).to_be_visible()
     expect(page.get_by_role("button", name="Use this adapter")).to_be_visible()
     found = Axe().run(page).response["violations"]
-    page.context.close()
+    page.close()
     assert [(one["id"], [node["html"][:200] for node in one["nodes"]]) for one in found] == []
 
 

@@ -2,13 +2,12 @@
 place of a model."""
 
 import re
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from page_fixtures import LOOKS, Gate, OpenTab, Tab, replies
-from playwright.sync_api import BrowserContext, TimeoutError, expect
+from page_fixtures import LOOKS, Gate, OpenTab, Tab, Windows, replies
+from playwright.sync_api import TimeoutError, expect
 
 from chartqa_demo.engines.scripted import ScriptedEngine
 
@@ -176,9 +175,7 @@ def test_another_chart_ends_the_question_about_the_first(tab: Tab, engine: Scrip
     expect(tab.page.get_by_label("Question", exact=True)).to_have_value("Is the second bar taller than the third?")
 
 
-def test_closing_the_tab_ends_the_engine(
-    windows: Callable[..., BrowserContext], engine: ScriptedEngine, app_url: str
-) -> None:
+def test_closing_the_tab_ends_the_engine(windows: Windows, engine: ScriptedEngine, app_url: str) -> None:
     engine.script = replies(*["word " * 500] * 3)
     engine.delay = 0.5
     tab = Tab(windows("wide", (), None).new_page(), app_url)

@@ -1,13 +1,12 @@
 """What goes wrong on the Compare page is a sentence, and the page goes on; in Chromium, with a scripted engine."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 from gradio_client import Client, handle_file
 from gradio_client.utils import Status
-from page_fixtures import Gate, Tab, bar_chart, encoded, example_split, wait_until
+from page_fixtures import Gate, Tab, Windows, bar_chart, encoded, example_split, wait_until
 from PIL import Image
-from playwright.sync_api import BrowserContext, expect
+from playwright.sync_api import expect
 
 from chartqa_demo.arms import Arm
 from chartqa_demo.engines.scripted import ScriptedEngine
@@ -140,9 +139,7 @@ def test_an_unexpected_failure_is_a_sentence_without_a_traceback(tab: Tab, engin
     expect(tab.page.locator("body")).not_to_contain_text("secret detail")
 
 
-def test_a_full_queue_is_told_in_a_sentence(
-    windows: Callable[..., BrowserContext], chart_file: Path, tmp_path: Path
-) -> None:
+def test_a_full_queue_is_told_in_a_sentence(windows: Windows, chart_file: Path, tmp_path: Path) -> None:
     """One question is answered, one may wait, and the third visitor keeps chart, question and cards."""
     engine = ScriptedEngine()
     engine.pace = gate = Gate()

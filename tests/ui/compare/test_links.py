@@ -5,8 +5,8 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from page_fixtures import OpenTab, Tab, example_split, replies
-from playwright.sync_api import Browser, expect
+from page_fixtures import OpenTab, Tab, Windows, example_split, replies
+from playwright.sync_api import expect
 
 from chartqa_demo.data.splits import open_split
 from chartqa_demo.engines import Options
@@ -25,7 +25,7 @@ def copied(tab: Tab, name: str) -> str:
 
 
 def test_a_link_opens_chart_question_and_settings_elsewhere_and_asks(
-    open_tab: OpenTab, browser: Browser, engine: ScriptedEngine, app_url: str
+    open_tab: OpenTab, windows: Windows, engine: ScriptedEngine, app_url: str
 ) -> None:
     engine.script = lambda arm, question: f"answer to {question}"
     tab = open_tab(permissions=("clipboard-read", "clipboard-write"))
@@ -42,8 +42,7 @@ def test_a_link_opens_chart_question_and_settings_elsewhere_and_asks(
         "q": ["How many bars & 100 %?"],
         "max_new_tokens": ["9"],
     }
-    profile = browser.new_context()
-    other = Tab(profile.new_page(), app_url)
+    other = Tab(windows(visitor=1).new_page(), app_url)
     other.page.goto(link)
     expect(other.answer("Adapter")).to_have_text("answer to How many bars & 100 %?")
     other.expect_ready()
@@ -53,7 +52,7 @@ def test_a_link_opens_chart_question_and_settings_elsewhere_and_asks(
     other.page.reload()  # which keeps the answers, and does not ask again
     other.expect_ready()
     assert len(engine.questions) == asked
-    profile.close()
+    other.leave()
 
 
 @pytest.mark.parametrize(
@@ -64,12 +63,12 @@ def test_a_link_opens_chart_question_and_settings_elsewhere_and_asks(
     ],
 )
 def test_a_link_to_what_is_not_here_is_a_sentence(
-    browser: Browser, engine: ScriptedEngine, app_url: str, query: str, sentence: str
+    windows: Windows, engine: ScriptedEngine, app_url: str, query: str, sentence: str
 ) -> None:
-    tab = Tab(browser.new_context().new_page(), app_url)
+    tab = Tab(windows().new_page(), app_url)
     tab.page.goto(f"{app_url}?{query}")
     tab.expect_notice(sentence)
-    tab.page.context.close()
+    tab.leave()
     assert engine.questions == []
 
 
@@ -88,11 +87,11 @@ def test_an_own_chart_has_markdown_and_no_link(open_tab: OpenTab, engine: Script
     assert "?example=" not in text
 
 
-def test_a_first_visit_finds_a_chart_with_recorded_answers(browser: Browser, tmp_path: Path) -> None:
+def test_a_first_visit_finds_a_chart_with_recorded_answers(windows: Windows, tmp_path: Path) -> None:
     engine = ScriptedEngine(delay=0)
     app = build_app(engine, Settings(results_dir=str(tmp_path)), open_split("bundled"))
     _, url, _ = app.queue().launch(prevent_thread_lock=True, quiet=True, **launch_options())
-    tab = Tab(browser.new_context().new_page(), url)
+    tab = Tab(windows().new_page(), url)
     tab.page.goto(url)
     expect(tab.page.locator("#chart .image-frame img")).to_be_visible()
     for arm in ("Pretrained", "Prompted", "Adapter"):
@@ -103,7 +102,7 @@ def test_a_first_visit_finds_a_chart_with_recorded_answers(browser: Browser, tmp
     assert engine.questions == []
     tab.press("Ask")
     expect(tab.page.locator("#history li")).to_have_count(1)
-    tab.page.context.close()
+    tab.leave()
     app.close(verbose=False)
 
 

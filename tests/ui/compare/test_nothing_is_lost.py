@@ -1,12 +1,11 @@
 """Chart, question and answers outlive a reload, and the history is the visitor's own; in Chromium, scripted engine."""
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from page_fixtures import Gate, OpenTab, Tab, replies
-from playwright.sync_api import BrowserContext, expect
+from page_fixtures import Gate, OpenTab, Tab, Windows, replies
+from playwright.sync_api import expect
 
 from chartqa_demo.engines.scripted import ScriptedEngine
 
@@ -151,7 +150,7 @@ def test_questions_are_deleted_one_by_one_or_all_and_come_back(tab: Tab, engine:
 
 
 def test_an_uploaded_picture_stays_in_the_browser_of_its_visitor(
-    windows: Callable[..., BrowserContext], open_tab: OpenTab, engine: ScriptedEngine, chart_file: Path
+    windows: Windows, open_tab: OpenTab, engine: ScriptedEngine, chart_file: Path
 ) -> None:
     ask_about(open_tab(), chart_file)
     other = open_tab("phone")  # another browser profile

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from page_fixtures import SIZES, Tab, bar_chart, example_split
-from playwright.sync_api import Browser, expect
+from page_fixtures import Tab, Windows, bar_chart, example_split
+from playwright.sync_api import expect
 
 from chartqa_demo.data.corrections import Kept
 from chartqa_demo.data.splits import open_split
@@ -38,12 +38,12 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
 
 
 @pytest.fixture
-def visit(browser: Browser) -> Iterator[Callable[..., Tab]]:
+def visit(windows: Windows) -> Iterator[Callable[..., Tab]]:
     """`visit(url, size)`: a visitor with a browser of their own; afterwards no error and no sideways scroll."""
     tabs: list[Tab] = []
 
     def visit(url: str, size: str = "wide") -> Tab:
-        tab = Tab(browser.new_context(viewport=SIZES[size], accept_downloads=True).new_page(), url)
+        tab = Tab(windows(size, visitor=len(tabs)).new_page(), url)
         tabs.append(tab)
         tab.page.goto(url)
         expect(tab.card("Adapter")).to_be_visible()
@@ -51,10 +51,7 @@ def visit(browser: Browser) -> Iterator[Callable[..., Tab]]:
 
     yield visit
     for tab in tabs:
-        sideways = tab.page.evaluate("document.documentElement.scrollWidth")
-        tab.page.context.close()
-        assert not tab.errors, tab.errors
-        assert sideways <= tab.width
+        tab.leave()
 
 
 def told(tab: Tab, words: str, where: str = "compare") -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from page_fixtures import SIZES, Tab, bar_chart, encoded, example_split, wait_until
-from playwright.sync_api import Browser, Page, expect
+from page_fixtures import Tab, Windows, bar_chart, encoded, example_split, wait_until
+from playwright.sync_api import Page, expect
 
 from chartqa_demo.data.corrections import Kept
 from chartqa_demo.engines.scripted import ScriptedEngine
@@ -50,12 +50,12 @@ def app(tmp_path: Path) -> Iterator[tuple[BatchEngine, str]]:
 
 
 @pytest.fixture
-def visit(app: tuple[BatchEngine, str], browser: Browser) -> Iterator[Callable[..., Page]]:
+def visit(app: tuple[BatchEngine, str], windows: Windows) -> Iterator[Callable[..., Page]]:
     """`visit(size)`: a visitor on the Evaluate tab, in a browser of their own."""
     tabs: list[Tab] = []
 
     def visit(size: str = "wide") -> Page:
-        tab = Tab(browser.new_context(viewport=SIZES[size], accept_downloads=True).new_page(), app[1])
+        tab = Tab(windows(size, visitor=len(tabs)).new_page(), app[1])
         tabs.append(tab)
         tab.page.goto(app[1])
         look(tab.page)
@@ -63,11 +63,7 @@ def visit(app: tuple[BatchEngine, str], browser: Browser) -> Iterator[Callable[.
 
     yield visit
     for tab in tabs:
-        sideways = tab.page.evaluate("document.documentElement.scrollWidth")
-        tab.page.context.close()
-        cut_off = ("AbortError", "Connection errored out")  # what a reload says of a stream that it ends
-        assert not [one for one in tab.errors if not any(words in one for words in cut_off)], tab.errors
-        assert sideways <= tab.width
+        tab.leave()
 
 
 def look(page: Page) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from page_fixtures import SIZES, Tab, bar_chart, encoded, example_split
-from playwright.sync_api import Browser, expect
+from page_fixtures import Tab, Windows, bar_chart, encoded, example_split
+from playwright.sync_api import expect
 from train_fixtures import SMALL_RUN
 
 from chartqa_demo.data.corrections import Kept
@@ -66,11 +66,11 @@ def page_of_a_tiny_model(
 
 
 def test_uploaded_charts_are_asked_corrected_trained_on_and_answered_by_the_new_adapter(
-    page_of_a_tiny_model: tuple[LocalEngine, str], browser: Browser, tmp_path: Path
+    page_of_a_tiny_model: tuple[LocalEngine, str], windows: Windows, tmp_path: Path
 ) -> None:
     engine, url = page_of_a_tiny_model
     before = engine.adapter
-    page = browser.new_context(viewport=SIZES["wide"]).new_page()
+    page = windows().new_page()
     tab = Tab(page, url)
     page.goto(url)
 
@@ -123,5 +123,4 @@ def test_uploaded_charts_are_asked_corrected_trained_on_and_answered_by_the_new_
     page.get_by_role("tab", name="Compare").click()
     tab.press("Ask")
     tab.expect_ready()
-    assert not tab.errors
-    page.context.close()
+    tab.leave()

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from page_fixtures import Tab, replies
-from playwright.sync_api import Browser, Page, expect
+from page_fixtures import Tab, Windows, replies
+from playwright.sync_api import Page, expect
 
 from chartqa_demo.engines.scripted import ScriptedEngine
 from chartqa_demo.ui.words import languages, words
@@ -88,20 +88,19 @@ def test_every_english_text_is_one_that_the_code_says() -> None:
 
 
 @pytest.fixture
-def visit(browser: Browser, app_url: str) -> Iterator[Callable[[str], Tab]]:
-    contexts = []
+def visit(windows: Windows, app_url: str) -> Iterator[Callable[[str], Tab]]:
+    tabs: list[Tab] = []
 
     def visit(locale: str) -> Tab:
-        context = browser.new_context(locale=locale, viewport={"width": 1280, "height": 800})
-        contexts.append(context)
-        tab = Tab(context.new_page(), app_url)
+        tab = Tab(windows(locale=locale).new_page(), app_url)
+        tabs.append(tab)
         tab.page.goto(app_url)
         expect(tab.card("Adapter")).to_be_visible(timeout=60_000)  # a new profile has no files of the page yet
         return tab
 
     yield visit
-    for context in contexts:
-        context.close()
+    for tab in tabs:
+        tab.leave()
 
 
 @pytest.mark.parametrize(

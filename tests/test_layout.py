@@ -188,6 +188,17 @@ def test_files_and_folders_stay_small() -> None:
     assert {name for name, count in files.items() if count > 9} - FULL_FOLDERS == set()
 
 
+def test_no_file_holds_the_marks_of_an_unfinished_merge() -> None:
+    kinds = {".py", ".js", ".css", ".json", ".md", ".yaml", ".jinja"}
+    files = [
+        *ROOT.glob("*.*"),
+        *(path for top in ("chartqa_demo", "train", "bench", "tests", "docs") for path in (ROOT / top).rglob("*")),
+    ]
+    texts = {path: path.read_text(encoding="utf-8") for path in files if path.is_file() and path.suffix in kinds}
+    assert len(texts) > 200
+    assert [str(path) for path, text in texts.items() if re.search("^(<{7}|>{7}) ", text, re.MULTILINE)] == []
+
+
 def test_the_tree_of_the_readme_is_complete_and_true() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     (tree,) = [block for block in text.split("```") if "\nchartqa_demo/\n" in block]

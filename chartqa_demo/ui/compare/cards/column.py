@@ -35,7 +35,7 @@ class Cards:
         self.arms = arms
         with gr.Column(elem_id="guess-first"):
             self.guess_first = gr.Checkbox(
-                label="Guess first: names show once you have answered or voted",
+                label="Guess first, then see who said what",
                 elem_id="guess-toggle",
                 elem_classes="plain",
             )

@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "pretrain": {"files"},
     "reading": {
         "files",
+        "hub",
         "data",
         "protocol",
         "engines",

@@ -34,19 +34,6 @@ CHROMIUM_FLAGS = [
 ]
 expect.set_options(timeout=20_000)  # a busy machine with two cores
 SIZES = {"wide": {"width": 1280, "height": 800}, "phone": {"width": 390, "height": 844}}
-FORGET = """async () => {
-  localStorage.clear();
-  for (const { name } of await indexedDB.databases())
-    await new Promise((ready) => {
-      const asked = indexedDB.open(name);
-      asked.onsuccess = () => {
-        const stores = [...asked.result.objectStoreNames];
-        const cleared = asked.result.transaction(stores, "readwrite");
-        for (const one of stores) cleared.objectStore(one).clear();
-        cleared.oncomplete = ready;
-      };
-    });
-}"""  # what the browser keeps of a visitor
 # Gradio 6.31 leaves the clock of its "Loading..." running, 60 frames a second, in every page that is open.
 STILL = """
 const frame = window.requestAnimationFrame.bind(window);
@@ -141,7 +128,7 @@ class Tab:
     """A browser tab as a visitor has it, which keeps what no visitor should cause: errors and outside requests."""
 
     def __init__(self, page: Page, url: str) -> None:
-        self.page = page
+        self.page, self.url = page, url
         self.errors: list[str] = []
         self.outside: list[str] = []
         self.width = (page.viewport_size or {"width": 0})["width"]
@@ -196,10 +183,14 @@ class Tab:
             self.page.wait_for_timeout(50)
 
     def leave(self) -> None:
-        """Close the tab and forget the visitor; nothing may have gone wrong unseen."""
-        sideways = self.page.evaluate("document.documentElement.scrollWidth")
-        self.page.evaluate(FORGET)
-        self.page.close()
+        """Close the tab, if it is open, and forget the visitor; nothing may have gone wrong unseen."""
+        sideways = 0
+        if not self.page.is_closed():
+            sideways = self.page.evaluate("document.documentElement.scrollWidth")
+            self.page.close()
+        blank = self.page.context.pages[0]  # see Windows
+        origin = {"origin": self.url.rstrip("/"), "storageTypes": "local_storage,indexeddb"}
+        self.page.context.new_cdp_session(blank).send("Storage.clearDataForOrigin", origin)
         errors = [error for error in self.errors if self.visits < 2 or not error.startswith(LEAVING)]
         assert not errors, errors
         assert not self.outside, self.outside

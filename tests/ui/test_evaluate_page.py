@@ -125,8 +125,7 @@ def open_tab(windows: Windows, app_url: str) -> Iterator[OpenTab]:
 
     yield open_tab
     for tab in tabs:
-        if not tab.page.is_closed():
-            tab.leave()
+        tab.leave()
 
 
 def choose(page: Page, label: str, option: str) -> None:

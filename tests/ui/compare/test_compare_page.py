@@ -185,6 +185,7 @@ def test_closing_the_tab_ends_the_engine(windows: Windows, engine: ScriptedEngin
     expect(tab.answer("Adapter")).to_contain_text("word")
     tab.page.close()
     assert engine.idle.wait(timeout=10), "the engine goes on for nobody"
+    tab.leave()
 
 
 def test_two_visitors_get_their_own_answers(open_tab: OpenTab, engine: ScriptedEngine) -> None:

@@ -161,7 +161,7 @@ def test_a_full_queue_is_told_in_a_sentence(windows: Windows, chart_file: Path, 
     assert len(answered.result()) == len(waiting.result()) == 3
     tab.press("Ask")
     tab.expect_ready()
-    tab.page.close()
+    tab.leave()
     app.close(verbose=False)
 
 

@@ -178,11 +178,9 @@ def test_a_reload_finds_the_run_again_and_a_closed_tab_does_not_end_it(
     expect(status(page)).to_contain_text("of 6 questions, about")
     expect(page.locator("#evaluation-start")).to_be_disabled()
     expect(page.locator("#evaluation-stop")).to_be_enabled()
-    context = page.context
     page.goto("about:blank")
     engine.gate.release(100)
     wait_until(lambda: sum(engine.batches) == 6, "the run to go on without a tab")
-    page = context.pages[0]
     page.goto(url)
     page.get_by_role("tab", name="Evaluate").click()
     expect(page.locator("#evaluation-scores")).to_contain_text("6 of 6 questions")

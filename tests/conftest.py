@@ -20,7 +20,6 @@ os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="uploads")
 os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="datasets")
 
 import pytest
-from tiny import build_tiny, build_tiny_adapter
 
 # Files of half a minute and more, the longest first: what begins last should not be what ends last.
 LONG = (
@@ -39,11 +38,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tiny import build_tiny  # not before a test needs it: torch takes seconds
+
     return build_tiny(tmp_path_factory.mktemp("tiny") / "base")
 
 
 @pytest.fixture(scope="session")
 def tiny_adapter(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tiny import build_tiny_adapter
+
     return build_tiny_adapter(tiny_base, tmp_path_factory.mktemp("tiny") / "adapter")
 
 

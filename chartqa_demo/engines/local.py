@@ -168,10 +168,9 @@ class LocalEngine:
         """See `engines.Engine`. Greedy only; each chart is looked at once however many questions it has."""
         if not options.greedy:
             raise EngineError("Many questions at once are answered greedily; set the temperature to 0.")
+        began, served = time.perf_counter(), [arm for arm in arms if self._serves(arm)]
         if not items:
             return []
-        began = time.perf_counter()
-        served = [arm for arm in arms if self._serves(arm)]
         with self._lock, ReadableFailures(), torch.inference_mode():
             if options.max_pixels:
                 items = [(shrink(image, options.max_pixels), question) for image, question in items]
@@ -209,17 +208,18 @@ class LocalEngine:
     def gazes(self, image: Image.Image, question: str, arms: Sequence[Arm], said: Answers, options: Options) -> Gazes:
         """See `engines.Engine`. One pass over the prompts and answers, whose charts are mostly still known."""
         texts = {one.arm: one.text for one in said if one.text and one.error is None}
-        arms = [arm for arm in arms if arm.key in texts and self._measured.heads(arm)]
-        if not arms or self.fast is None:
+        size = (self.fast.layers.count, self.fast.layers.heads) if self.fast else (0, 0)
+        heads = {arm: own for arm in arms if arm.key in texts and (own := self._measured.heads(arm, *size))}
+        if self.fast is None or not heads:
             return {}
+        image = shrink(image, options.max_pixels) if options.max_pixels else image
         with self._lock, ReadableFailures():
-            image = shrink(image, options.max_pixels) if options.max_pixels else image
             (look,) = self.looks.of([image])
-            prompts = [self._token_ids(self.prompt_text(arm, question, options), look) for arm in arms]
-            written = [self.processor.tokenizer(texts[arm.key])["input_ids"] for arm in arms]
-            adapters = [self._name if arm.adapter else "" for arm in arms]
-            found = zip(arms, attention(self.fast.layers, prompts, written, look, adapters), strict=True)
-            return {arm.key: gaze(one, self._measured.heads(arm), look, image, self.base.config) for arm, one in found}
+            prompts = [self._token_ids(self.prompt_text(arm, question, options), look) for arm in heads]
+            written = [self.processor.tokenizer(texts[arm.key])["input_ids"] for arm in heads]
+            adapters = [self._name if arm.adapter else "" for arm in heads]
+            found = zip(heads.items(), attention(self.fast.layers, prompts, written, look, adapters), strict=True)
+            return {arm.key: gaze(one, own, look, image, self.base.config) for (arm, own), one in found}
 
     def prompt_text(self, arm: Arm, question: str, options: Options) -> str:
         """See `engines.Engine`. One `<|image_pad|>` stands for the chart's image tokens."""

@@ -19,6 +19,7 @@ from chartqa_demo.space.hub import sha256_of
 
 FILE = "trust.json"
 LARGEST = 2**16  # bytes of the file
+MOST = 1024  # layers, and heads of one, that any model has
 SURE = 1e-4  # how far a probability stays from 0 and 1, where log-odds end
 
 Head = tuple[int, int]  # layer, head
@@ -69,17 +70,20 @@ class Measured:
         try:
             known = self._known(arm)
             curve = Curve(float(known["slope"]), float(known["offset"]))
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             return None
         usable = 0 < curve.slope < 50 and abs(curve.offset) < 50
         return curve(log_probability, tokens) if usable else None
 
-    def heads(self, arm: Arm) -> tuple[Head, ...]:
-        """The heads whose attention shows where the arm looked; none where that was not measured."""
+    def heads(self, arm: Arm, layers: int = MOST, of_layer: int = MOST) -> tuple[Head, ...]:
+        """The heads whose attention shows where the arm looked; none where that was not measured, or one of them is no
+        head of a model with so many layers, and so many heads in each: then another model was measured."""
         try:
-            return tuple((int(layer), int(head)) for layer, head in self._known(arm)["heads"])
+            found = [(layer, head) for layer, head in self._known(arm)["heads"]]
         except (KeyError, TypeError, ValueError):
             return ()
+        real = all(type(x) is type(y) is int and 0 <= x < layers and 0 <= y < of_layer for x, y in found)
+        return tuple(dict.fromkeys(found)) if real else ()
 
     def _known(self, arm: Arm) -> Any:
         return (self._of_adapter if arm.adapter else self._of_base).get(arm.key, {})
@@ -102,7 +106,7 @@ def read_arms(folder: Path, base: Path, of_base: Callable[[Path], str] = weights
         weights = of_base(base)
         own = weights if folder == base else weights_of(folder)
         return dict(told["arms"]) if told["weights"] == [own, weights] else {}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}
 
 

@@ -121,7 +121,16 @@ def change(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "told",
-    ["", "[]", "{}", '{"arms": 3}', '{"weights": [1, 2], "arms": {"pretrained": {}}}', "\ud800", "9" * 100_000],
+    [
+        "",
+        "[]",
+        "{}",
+        '{"arms": 3}',
+        '{"weights": [1, 2], "arms": {"pretrained": {}}}',
+        "\ud800",
+        "9" * 100_000,
+        "[" * 60_000,
+    ],
 )
 def test_a_file_that_is_no_curve_gives_none(told: str, folders: tuple[Path, Path]) -> None:
     (folders[0] / FILE).write_text(told, encoding="utf-8", errors="replace")

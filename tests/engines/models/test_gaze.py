@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,8 +13,7 @@ from chartqa_demo.arms import ADAPTER, ARMS, PRETRAINED
 from chartqa_demo.engines import Answer, Options
 from chartqa_demo.engines.local import LocalEngine, load_local
 from chartqa_demo.engines.trust.gaze import attention
-from chartqa_demo.engines.trust.measured import write_arms
-from chartqa_demo.errors import EngineError
+from chartqa_demo.engines.trust.measured import Measured, write_arms
 from chartqa_demo.images import fit_canvas
 from chartqa_demo.settings import Settings
 
@@ -109,7 +109,15 @@ def test_a_look_back_changes_no_answer_and_takes_no_new_look(folders: tuple[Path
     assert [(one.text, one.log_probability) for one in after] == [(one.text, one.log_probability) for one in before]
 
 
-def test_heads_that_the_model_does_not_have_are_a_sentence(folders: tuple[Path, Path]) -> None:
-    write_arms(folders[0], folders[0], {PRETRAINED.key: {"heads": [[9, 9]]}})
-    with pytest.raises(EngineError, match="The model failed on this question"):
-        load(*folders).gazes(chart(), QUESTION, ARMS, SAID, OPTIONS)
+def test_heads_that_are_none_of_the_model_s_are_not_drawn(folders: tuple[Path, Path]) -> None:
+    """The tiny model has two layers of four heads."""
+    engine, (base, adapter) = load(*folders), folders
+    many, endless, deep = [[n, 0] for n in range(9000)], [[0, 1e999]], [[[0], 1]]
+    others: list[Any] = [[[9, 9]], [[2, 0]], [[0, 4]], [[0, 1], [-1, 0]], [["0", "1"]], "01", [[0, 1.0]], [[True, 0]]]
+    for heads in (*others, [[0]], many, endless, deep, None, 7, {}, []):
+        write_arms(base, base, {PRETRAINED.key: {"heads": heads}})
+        engine._measured = Measured(base)
+        engine._measured.use_adapter(adapter)
+        assert set(engine.gazes(chart(), QUESTION, ARMS, SAID, OPTIONS)) == {ADAPTER.key}, heads
+    write_arms(base, base, {PRETRAINED.key: {"heads": [[0, 1]] * 1000 + [[1, 0]]}})
+    assert Measured(base).heads(PRETRAINED, 2, 4) == ((0, 1), (1, 0)), "each counts once"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from PIL import Image, ImageDraw
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
 
@@ -103,6 +104,12 @@ def wait_until(condition: Callable[[], bool], wish: str) -> None:
     while not condition():
         assert time.monotonic() < end, wish
         time.sleep(0.02)
+
+
+def violations(page: Page) -> list[tuple[str, list[str]]]:
+    """What axe finds wrong on a page: the rule, and the elements."""
+    found = Axe().run(page).response["violations"]
+    return [(one["id"], [node["html"][:200] for node in one["nodes"]]) for one in found]
 
 
 class Gate:

@@ -55,7 +55,7 @@ def notice(sentence: str) -> str:
 def hint(sentence: str) -> str:
     """Why there is nothing to see yet; what stands between backticks is a command."""
     marked = re.sub("`(.+?)`", r"<code>\1</code>", escape(sentence))
-    return f'<p class="notice">{marked}</p>'
+    return f'<p class="notice hint">{marked}</p>'
 
 
 def done(sentence: str) -> str:

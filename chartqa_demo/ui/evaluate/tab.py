@@ -135,7 +135,12 @@ class EvaluateTab:
         gr.HTML("<h2>Scores</h2>", apply_default_css=False)
         with gr.Row():
             self.shown = gr.Dropdown(
-                [], label="Evaluation", info="kept on this machine", elem_id="evaluation-shown", min_width=280
+                [],
+                label="Evaluation",
+                info="kept on this machine",
+                elem_id="evaluation-shown",
+                elem_classes="plain",
+                min_width=280,
             )
             self.rule = gr.Radio(
                 list(RULES),

@@ -8,6 +8,8 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
+from chartqa_demo.arms import ADAPTER
+
 Points = Sequence[tuple[float, float]]
 
 WIDTH, HEIGHT = 440, 220
@@ -39,16 +41,19 @@ def curve_chart(title: str, lines: Mapping[str, Points], across: str = "step") -
     parts.append(
         f'<text class="tick" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 4}" text-anchor="middle">{across}</text>'
     )
+    edge = WIDTH - RIGHT
     ends = _apart([at(*line[-1])[1] for line in lines.values()])
     for number, ((name, line), end) in enumerate(zip(lines.items(), ends, strict=True)):
         places = [at(x, y) for x, y in line]
         drawn = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
         dash = DASHES[number % len(DASHES)]
-        parts.append(f'<polyline class="line line-{number % len(DASHES)}" stroke-dasharray="{dash}" points="{drawn}"/>')
+        ours = " ours" if name == ADAPTER.title or len(lines) == 1 else ""
+        parts.append(f'<polyline class="line{ours}" stroke-dasharray="{dash}" points="{drawn}"/>')
         x, y = places[-1]
-        parts.append(f'<circle class="dot line-{number % len(DASHES)}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>')
+        parts.append(f'<circle class="dot{ours}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>')
+        beside = 8 + (edge if x > edge - 20 else x)  # where all names begin, not in a dot of another line
         parts.append(
-            f'<text class="name" x="{x + 8:.1f}" y="{end + 4:.1f}">{escape(name)} {figure(line[-1][1])}</text>'
+            f'<text class="name" x="{beside:.1f}" y="{end + 4:.1f}">{escape(name)} {figure(line[-1][1])}</text>'
         )
     said = ", ".join(f"{name} {figure(line[-1][1])} at {across} {line[-1][0]:,.0f}" for name, line in lines.items())
     said = escape(f"{title}: {said}")

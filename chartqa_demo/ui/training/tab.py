@@ -52,7 +52,9 @@ def build_training_tab(engine: Engine, settings: Settings, corrections: Correcti
         rows = Rows(corrections)
         start = Start(rows, trainer, why_not)
         gr.HTML("<h2>Training runs</h2>", apply_default_css=False)
-        run = gr.Dropdown([], label="Run", info="kept by trackio on this machine", elem_id="training-run")
+        run = gr.Dropdown(
+            [], label="Run", info="kept by trackio on this machine", elem_id="training-run", visible="hidden"
+        )
         curves = gr.HTML(hint(no_runs(engine)), elem_id="training-curves", apply_default_css=False)
         gr.HTML("<h2>Finished adapters</h2>", apply_default_css=False)
         adapter = gr.Radio([], label="Adapter", show_label=False, elem_id="training-adapter", visible="hidden")
@@ -77,7 +79,11 @@ def build_training_tab(engine: Engine, settings: Settings, corrections: Correcti
         selected = ticked if ticked in folders else next(iter(folders), None)
         first = bool(folders) and (before is None or not before[3])
         return (
-            gr.update(choices=[(run_title(*name), key) for key, name in names.items()], value=shown),
+            gr.update(
+                choices=[(run_title(*name), key) for key, name in names.items()],
+                value=shown,
+                visible=True if names else "hidden",
+            ),
             html,
             gr.update(choices=titles, value=selected, visible=True if folders else "hidden"),
             gr.update(visible=True if folders else "hidden"),

@@ -149,6 +149,15 @@ def test_sentences_are_composed_and_what_a_model_said_in_them_stays(visit: Calla
             "Arrêté après 2 questions sur 80. « Démarrer » avec les mêmes réglages continue."
         ),
         "“Wrong; Right” is not “Stop. Ask”": "« Wrong; Right » n'est pas « Stop. Ask »",
+        "The file has 31.5 MB; at most 20 MB can be read. Save it smaller.": (
+            "Le fichier fait 31.5 Mo ; on peut en lire au plus 20 Mo. Enregistrez-le en plus petit."
+        ),
+        "The picture has 10,000 × 6,000 pixels; at most 50 million are read. Scale it down.": (
+            "L'image a 10,000 × 6,000 pixels ; on en lit au plus 50 millions. Réduisez-la."
+        ),
+        "8 questions in a row failed, the last one with: Choose at least one arm.": (
+            "8 questions de suite ont échoué, la dernière avec : Choisissez au moins un bras."
+        ),
         "All arms are wrong": "All arms are wrong",  # no words for it
         "  Done ": "  Terminé ",
         "5 %": "5 %",

@@ -28,7 +28,8 @@ function whole(text) {
     const found = form.exec(text);
     if (found) return ours.replace(/{(\w+)}/g, (_, name) => {
       const value = found[1 + names.indexOf(name)];
-      return name.startsWith("told") ? translated(value) ?? value : value;
+      // The full stop of the last one has been taken for that of the whole.
+      return name.startsWith("told") ? translated(value) ?? translated(`${value}.`)?.slice(0, -1) ?? value : value;
     }) + (found.at(-1) && stop);
   }
   return undefined;

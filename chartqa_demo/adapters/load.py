@@ -8,6 +8,7 @@ pattern is executed, and no weight is left unset, of which PEFT only warns.
 import hashlib
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,26 @@ import torch
 from peft import LoraConfig, PeftModel
 from safetensors import SafetensorError, safe_open
 
-from chartqa_demo.adapters.contract import CONFIG, WEIGHTS
+from chartqa_demo.adapters.contract import CONFIG, WEIGHTS, Contract
 from chartqa_demo.adapters.lora import Layer, LoraError, Modules, layers_of, read_config, why_not_computed
+from chartqa_demo.arms import Arm
 from chartqa_demo.errors import EngineError, first_line, shown
 from chartqa_demo.space.hub import tensors_in
 
 SAMPLE = 2**12  # numbers of each weight that the fingerprint looks at
 BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 INSIDE_PEFT = re.compile(r"\.(base_layer|lora_\w+)(\.|$)")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """An adapter in memory. name: inside the model; title: what people call it; arms: as it is asked; contract: with
+    the pixel limits that it is served with."""
+
+    name: str
+    title: str
+    arms: tuple[Arm, ...]
+    contract: Contract | None
 
 
 def load_adapter(model: Any, folder: Path, name: str = "chartqa") -> PeftModel:

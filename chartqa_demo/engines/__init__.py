@@ -62,6 +62,7 @@ class Answer:
 
 
 Answers = tuple[Answer, ...]
+ByAdapter = tuple[tuple[str, Answer], ...]  # (adapter, its answer)
 
 
 @dataclass(frozen=True)
@@ -77,12 +78,13 @@ Gazes = dict[str, Gaze]  # by arm key
 
 
 class Engine(Protocol):
-    """title: the base model that answers, for a person; adapter: the adapter of the third arm, None for none;
-    notes: what a visitor has to know; arms: in page order; bundled: the small model of this repository answers;
-    parallel: how many questions it answers at the same time."""
+    """title: the base model that answers, for a person; adapter: the adapter of the third arm, None for none; former:
+    the one before it, which can still be asked, None for none; notes: what a visitor has to know; arms: in page order;
+    bundled: the small model of this repository answers; parallel: how many questions it answers at the same time."""
 
     title: str
     adapter: str | None
+    former: str | None
     notes: tuple[str, ...]
     arms: tuple[Arm, ...]
     bundled: bool
@@ -107,6 +109,11 @@ class Engine(Protocol):
     def gazes(self, image: Image.Image, question: str, arms: Sequence[Arm], said: Answers, options: Options) -> Gazes:
         """Where the arms looked for what they said; without those of which it was not measured that this shows it.
         Raises EngineError."""
+        ...
+
+    def answer_former(self, image: Image.Image, question: str, options: Options) -> ByAdapter:
+        """What the former adapter answers, and then the one in use, each with its name; nothing where there is no
+        former. Other questions wait meanwhile, and are answered by the one in use. Raises EngineError."""
         ...
 
     def use_adapter(self, name: str) -> None:

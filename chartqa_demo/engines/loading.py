@@ -37,6 +37,15 @@ NO_COUNT = "how much memory Apple's GPU has free is not known; --base names anot
 LFS_POINTER = b"version https://git-lfs"
 ZEROGPU_BYTES = 44 * 2**30  # of the 48 GB that come with a question; before the first one there is no GPU to ask
 
+# What a visitor is told where a family cannot do what the others do.
+APART = (
+    "This family can neither share a vision pass nor mix arms in one batch: the chart is looked at once per arm, and "
+    "the adapter answers after the other two."
+)
+FOLDED = (
+    "This family's chat template has no place for a system message beside a picture; ours opens the question instead."
+)
+
 
 @dataclass(frozen=True)
 class ChosenBase:

@@ -11,7 +11,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,12 @@ from transformers import StoppingCriteriaList
 
 from chartqa_demo.adapters.check import fetch_adapter
 from chartqa_demo.adapters.contract import Contract, arm_system, bounded, check_message, contract_notes
-from chartqa_demo.adapters.load import as_written, load_adapter, modules_of
+from chartqa_demo.adapters.load import Loaded, as_written, load_adapter, modules_of
 from chartqa_demo.arms import ARMS, Arm, arms_with, folds_system, messages
-from chartqa_demo.engines import BETWEEN, Answer, Answers, Ended, Gazes, Options, ending
+from chartqa_demo.engines import Answer, Answers, ByAdapter, Gazes, Options, ending
 from chartqa_demo.engines.fast.qwen2_vl import FastQwen2VL, unsupported
 from chartqa_demo.engines.internals import takes_features
-from chartqa_demo.engines.loading import ChosenBase, adapter_for, choose, load_base, set_pixel_limits
+from chartqa_demo.engines.loading import APART, FOLDED, ChosenBase, adapter_for, choose, load_base, set_pixel_limits
 from chartqa_demo.engines.looks import Look, Looks, encoder_outputs, has_grid
 from chartqa_demo.engines.streaming import (
     FiniteScores,
@@ -40,6 +40,7 @@ from chartqa_demo.engines.streaming import (
     overflow,
     seeded,
     stream,
+    text_of,
 )
 from chartqa_demo.engines.trust.gaze import attention, gaze
 from chartqa_demo.engines.trust.measured import Measured
@@ -89,6 +90,7 @@ class LocalEngine:
         self.base_name = choice.base
         self.title = "the bundled small Qwen2-VL" if choice.bundled else f"{choice.base} ({held}, {choice.device.type})"
         self.adapter: str | None = None
+        self.former: str | None = None
         self.contract: Contract | None = None
         self.arms: tuple[Arm, ...] = ARMS
         self.parallel = 1
@@ -104,17 +106,9 @@ class LocalEngine:
         self.looks = Looks(model, processor, self.fast.tower if self.fast else None)
         self.shares_vision = takes_features(model)
         self._keeps_looks = self.shares_vision and has_grid(model)
-        if not self.shares_vision:
-            self._base_notes += (
-                "This family can neither share a vision pass nor mix arms in one batch: the chart is looked at once "
-                "per arm, and the adapter answers after the other two.",
-            )
+        self._base_notes += () if self.shares_vision else (APART,)
         self._folds_system = folds_system(lambda turns: processor.apply_chat_template(turns, tokenize=False))
-        if self._folds_system:
-            self._base_notes += (
-                "This family's chat template has no place for a system message beside a picture; ours opens the "
-                "question instead.",
-            )
+        self._base_notes += (FOLDED,) if self._folds_system else ()
         self._tell()
         self._special_tokens = tuple(processor.tokenizer.get_added_vocab())
         begin = processor.tokenizer.bos_token
@@ -126,26 +120,48 @@ class LocalEngine:
         self._lock = threading.Lock()
         self._loaded = 0
         self._name = ""  # the adapter's name inside the model
-        self._resident: OrderedDict[tuple[object, ...], str] = OrderedDict()  # see as_written -> name in the model
+        self._resident: OrderedDict[tuple[object, ...], Loaded] = OrderedDict()  # by as_written, last used last
         self._own_size = processor.image_processor.size  # before any adapter's limits
         self._shrink_to = set_pixel_limits(processor, settings, None)
 
     def answer(self, image: Image.Image, question: str, arms: Sequence[Arm], options: Options) -> Iterator[Answers]:
         """See `engines.Engine`. Times count from the call, waiting for another visitor's answer included."""
         began = time.perf_counter()
+        with self._lock, ReadableFailures():
+            yield from self._answers(image, question, arms, options, began)
+
+    def answer_former(self, image: Image.Image, question: str, options: Options) -> ByAdapter:
+        """See `engines.Engine`. The adapter before is still in memory; whatever happens, the one in use is back before
+        the lock is free."""
+        began, found = time.perf_counter(), []
+        with self._lock, ReadableFailures():
+            both = [*self._resident.values()][-2:] if self.former else []
+            try:
+                for one in both:
+                    self._switch(one)
+                    *_, (answer,) = self._answers(image, question, one.arms[-1:], options, began)
+                    found.append((one.title, replace(answer, confidence=None)))  # measured of one at most
+            finally:
+                if both:
+                    self._switch(both[-1])
+        return tuple(found)
+
+    def _answers(
+        self, image: Image.Image, question: str, arms: Sequence[Arm], options: Options, began: float
+    ) -> Iterator[Answers]:
+        """The states of `answer`, under the lock."""
         served = [arm for arm in arms if self._serves(arm)]
         image = shrink(image, options.max_pixels) if options.max_pixels else image
-        found: dict[str, Answer] = {}
-        with self._lock, ReadableFailures():
-            for group in self._batches(served):
-                texts = [self.prompt_text(arm, question, options) for arm in group]
-                generate = self._generate([image] * len(group), texts, group, options)
-                # closing: the lock must not be free before the generation's thread has ended
-                with closing(stream(generate, len(group), self._end_ids())) as steps:
-                    for rows in steps:
-                        for arm, row in zip(group, rows, strict=True):
-                            found[arm.key] = self._answer(arm, row, began, options)
-                        yield tuple(found.get(arm.key) or self._waiting(arm) for arm in arms)
+        found = {arm.key: Answer(arm.key) if self._serves(arm) else _no_adapter(arm) for arm in arms}
+        for group in self._batches(served):
+            texts = [self.prompt_text(arm, question, options) for arm in group]
+            generate = self._generate([image] * len(group), texts, group, options)
+            # closing: the lock must not be free before the generation's thread has ended
+            with closing(stream(generate, len(group), self._end_ids())) as steps:
+                for rows in steps:
+                    for arm, row in zip(group, rows, strict=True):
+                        found[arm.key] = self._answer(arm, row, began, options)
+                    yield tuple(found[arm.key] for arm in arms)
 
     def warm_up(self) -> None:
         """Make ready what usual questions need; nothing where no step is captured, and where a ZeroGPU worker will."""
@@ -198,12 +214,9 @@ class LocalEngine:
         self._tell()
         now = time.perf_counter()
         rows = [replace(row, first_at=None, done_at=now) for row in rows]  # a batch has no first word
-        found = [self._answer(arm, row, began, options) for arm, row in zip(arms_of_rows, rows, strict=True)]
-        results: list[Answers] = []
-        for first in range(0, len(found), len(served)):
-            by_arm = {answer.arm: answer for answer in found[first : first + len(served)]}
-            results.append(tuple(by_arm.get(arm.key) or _no_adapter(arm) for arm in arms))
-        return results
+        found = iter([self._answer(arm, row, began, options) for arm, row in zip(arms_of_rows, rows, strict=True)])
+        of_items = [{arm.key: next(found) for arm in served} for _ in items]
+        return [tuple(by_arm.get(arm.key) or _no_adapter(arm) for arm in arms) for by_arm in of_items]
 
     def gazes(self, image: Image.Image, question: str, arms: Sequence[Arm], said: Answers, options: Options) -> Gazes:
         """See `engines.Engine`. One pass over the prompts and answers, whose charts are mostly still known."""
@@ -245,26 +258,32 @@ class LocalEngine:
         most = self._settings.max_pixels or DEFAULT_MAX_PIXELS
         with self._lock:
             resident = as_written(folder)
-            if resident not in self._resident:
-                new = f"adapter{self._loaded}"
-                self.model, self._loaded = load_adapter(self.model, folder, new), self._loaded + 1
-                self._resident[resident] = new
+            known = self._resident.get(resident)
+            inside = known.name if known else f"adapter{self._loaded}"
+            if known is None:
+                self.model, self._loaded = load_adapter(self.model, folder, inside), self._loaded + 1
+            self.adapter = "bundled" if folder == BUNDLED_ADAPTER else name
+            self._resident[resident] = one = Loaded(inside, self.adapter, arms, bounded(contract, most))
             self._resident.move_to_end(resident)
-            self._name = self._resident[resident]
-            if self.fast is not None:
-                self.fast.adapter_changed()
-            self.model.set_adapter(self._name)
+            self.former = next((other.title for other in [*self._resident.values()][-2:-1]), None)
+            self._switch(one)
             self._measured.use_adapter(folder)
             if len(self._resident) > ADAPTERS_RESIDENT:
-                self.model.delete_adapter(self._resident.popitem(last=False)[1])
-            self.adapter = "bundled" if folder == BUNDLED_ADAPTER else name
+                self.model.delete_adapter(self._resident.popitem(last=False)[1].name)
             self.contract = contract
             self._adapter_notes = contract_notes(contract, given, name, self.base_name, most)
             self._tell()
-            self.processor.image_processor.size = self._own_size
-            self._shrink_to = set_pixel_limits(self.processor, self._settings, bounded(contract, most))
             self.looks.clear()
             self.arms = arms
+
+    def _switch(self, one: Loaded) -> None:
+        """Answer with a resident adapter, under its pixel limits."""
+        self._name = one.name
+        if self.fast is not None:
+            self.fast.adapter_changed()
+        self.model.set_adapter(one.name)
+        self.processor.image_processor.size = self._own_size
+        self._shrink_to = set_pixel_limits(self.processor, self._settings, one.contract)
 
     def without_adapter(self, error: EngineError) -> None:
         """Say why the third arm stays empty."""
@@ -278,9 +297,6 @@ class LocalEngine:
     def _serves(self, arm: Arm) -> bool:
         return not arm.adapter or self.adapter is not None
 
-    def _waiting(self, arm: Arm) -> Answer:
-        return Answer(arm.key) if self._serves(arm) else _no_adapter(arm)
-
     def _batches(self, served: Sequence[Arm]) -> list[list[Arm]]:
         """The arms that one `generate` can answer together: all, where the family allows mixed batches."""
         if self.shares_vision or self.adapter is None:
@@ -293,16 +309,19 @@ class LocalEngine:
     ) -> Callable[[RowStreamer, StopWhen], None]:
         """A call of `generate` on these rows, made ready; `group` are the arms of the first rows and repeats."""
         if self.fast is not None and self.fast.decoder is not None:
-            return self._fast_generate(self.fast, images, texts, group, options)
+            return self._fast_generate(images, texts, group, options)
         inputs = self._inputs(images, texts)
         arms = list(group) * (len(texts) // len(group))
         mixed = self.adapter is not None and len(self._batches(self.arms)) == 1
-        settings = generation_settings(options) | (self._adapter_names(arms) if mixed else {})
+        settings = generation_settings(options)
+        if mixed:
+            settings["adapter_names"] = [self._name if arm.adapter else BASE for arm in arms]
         base_only = self.adapter is not None and not mixed and not group[0].adapter
 
         def generate(streamer: RowStreamer, stopping: StopWhen) -> None:
             criteria, finite = StoppingCriteriaList([stopping]), FiniteScores(streamer.put_scores)
-            with torch.inference_mode(), seeded(options, self.base.device), self._plain(base_only):
+            without = self.model.disable_adapter() if base_only else nullcontext()
+            with torch.inference_mode(), seeded(options, self.base.device), without:
                 self.model.generate(
                     **inputs, streamer=streamer, stopping_criteria=criteria, logits_processor=[finite], **settings
                 )
@@ -310,15 +329,11 @@ class LocalEngine:
         return generate
 
     def _fast_generate(
-        self,
-        fast: FastQwen2VL,
-        images: Sequence[Image.Image],
-        texts: Sequence[str],
-        group: Sequence[Arm],
-        options: Options,
+        self, images: Sequence[Image.Image], texts: Sequence[str], group: Sequence[Arm], options: Options
     ) -> Callable[[RowStreamer, StopWhen], None]:
         """The same by the written-out model; tokens come through the streamer only."""
-        looks = self.looks.of(images)
+        assert self.fast is not None
+        fast, looks = self.fast, self.looks.of(images)
         prompts = [self._token_ids(text, each) for text, each in zip(texts, looks, strict=True)]
         adapters = [self._name if arm.adapter else "" for arm in group]
 
@@ -358,25 +373,10 @@ class LocalEngine:
         at = ids.index(image)
         return [*ids[:at], *[image] * look.tokens, *ids[at + 1 :]]
 
-    def _adapter_names(self, arms: Sequence[Arm]) -> dict[str, list[str]]:
-        if self.adapter is None:
-            return {}
-        return {"adapter_names": [self._name if arm.adapter else BASE for arm in arms]}
-
-    def _plain(self, base_only: bool) -> AbstractContextManager[Any]:
-        return self.model.disable_adapter() if base_only else nullcontext()
-
     def _end_ids(self) -> list[int]:
-        config = self.base.generation_config
-        ends = config.eos_token_id if config is not None else None
+        ends = getattr(self.base.generation_config, "eos_token_id", None)
         ends = self.processor.tokenizer.eos_token_id if ends is None else ends
         return list(ends) if isinstance(ends, list) else [ends]
-
-    def _text(self, said: Sequence[int], ended: Ended | None) -> str:
-        text = self.processor.tokenizer.decode(said, skip_special_tokens=True)
-        if ended is None:  # half of a multi-byte character
-            text = text.rstrip("\ufffd")
-        return text.strip(BETWEEN if ended == "repetition" else None)
 
     def _answer(self, arm: Arm, row: Row, began: float, options: Options) -> Answer:
         if row.broken:
@@ -385,7 +385,7 @@ class LocalEngine:
         said, ended = (row.ids, None) if row.done_at is None else ending(row.ids, options.max_new_tokens)
         return Answer(
             arm.key,
-            self._text(said, ended),
+            text_of(self.processor.tokenizer, said, ended),
             len(row.ids),
             first_token_s=None if row.first_at is None else row.first_at - began,
             total_s=None if row.done_at is None else row.done_at - began,

@@ -11,7 +11,7 @@ from itertools import count
 from PIL import Image
 
 from chartqa_demo.arms import ARMS, Arm, messages
-from chartqa_demo.engines import Answer, Answers, Gazes, Options
+from chartqa_demo.engines import Answer, Answers, ByAdapter, Gazes, Options
 from chartqa_demo.errors import EngineError
 
 TEMPLATE_SYSTEM = (
@@ -42,6 +42,7 @@ class ScriptedEngine:
         )
         self.arms = tuple(arms)
         self.adapter: str | None = None
+        self.former: str | None = None
         self.bundled = False
         self.parallel = 1
         self.delay = delay
@@ -99,6 +100,10 @@ class ScriptedEngine:
     def gazes(self, image: Image.Image, question: str, arms: Sequence[Arm], said: Answers, options: Options) -> Gazes:
         """Nothing looks at the chart."""
         return {}
+
+    def answer_former(self, image: Image.Image, question: str, options: Options) -> ByAdapter:
+        """Nothing: no adapter is exchanged here."""
+        return ()
 
     def use_adapter(self, name: str) -> None:
         """Always raises EngineError: there is no model to put it on."""

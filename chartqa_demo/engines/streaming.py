@@ -17,7 +17,7 @@ from transformers import StoppingCriteria
 from transformers.generation import BaseStreamer
 from transformers.generation.logits_process import LogitsProcessor
 
-from chartqa_demo.engines import Options, said_again
+from chartqa_demo.engines import BETWEEN, Ended, Options, said_again
 from chartqa_demo.engines.fast.choosing import NOT_FINITE, log_of
 from chartqa_demo.errors import EngineError, OutOfMemory, first_line
 
@@ -216,3 +216,11 @@ def overflow(dtype: torch.dtype) -> str:
     """What to tell where a model's numbers in `dtype` are no longer finite."""
     way_out = "use --dtype bfloat16 or --quantize 4bit" if dtype == torch.float16 else "check the weights"
     return f"The model overflowed in {str(dtype).removeprefix('torch.')}; {way_out}."
+
+
+def text_of(tokenizer: Any, said: Sequence[int], ended: Ended | None) -> str:
+    """The text of an answer's tokens; ended: why it is done, None while it goes on."""
+    text = tokenizer.decode(said, skip_special_tokens=True)
+    if ended is None:  # half of a multi-byte character
+        text = text.rstrip("\ufffd")
+    return text.strip(BETWEEN if ended == "repetition" else None)

@@ -19,7 +19,7 @@ import spaces
 from PIL import Image
 
 from chartqa_demo.arms import Arm
-from chartqa_demo.engines import Answers, Engine, Gazes, Options
+from chartqa_demo.engines import Answers, ByAdapter, Engine, Gazes, Options
 from chartqa_demo.errors import EngineError, OutOfMemory, RecordedError
 from chartqa_demo.space.recorded import Recorded, read_recorded
 from chartqa_demo.space.window import Job, Learnt, Used, window_seconds
@@ -43,6 +43,7 @@ class ZeroGpuEngine:
     def __init__(self, engine: Engine, weight_bytes: int, recorded: Sequence[Recorded] = ()) -> None:
         self.engine = engine
         self.title, self.bundled, self.adapter = engine.title, engine.bundled, engine.adapter
+        self.former: str | None = None
         blank = Image.new("RGB", (1000, 1000))
         usual = window_seconds(Job(((blank, ""),), engine.arms, Options(), streams=True), weight_bytes)
         self.arms = engine.arms
@@ -96,6 +97,10 @@ class ZeroGpuEngine:
     def gazes(self, image: Image.Image, question: str, arms: Sequence[Arm], said: Answers, options: Options) -> Gazes:
         """Nothing: a look back is not worth a window on a GPU."""
         return {}
+
+    def answer_former(self, image: Image.Image, question: str, options: Options) -> ByAdapter:
+        """Nothing: no adapter is exchanged here."""
+        return ()
 
     def use_adapter(self, name: str) -> None:
         """Always raises EngineError: the weights are packed away once the page is up."""

@@ -69,6 +69,7 @@ def build_app(engine: Engine, settings: Settings, examples: Split) -> gr.Blocks:
                     model,
                     **QUICK,
                 )
+                in_use.change(compare.before.renew, None, compare.before.outputs, **QUICK)
     return page
 
 

@@ -28,7 +28,7 @@ from PIL import Image
 from chartqa_demo.adapters.check import fetch_contract
 from chartqa_demo.adapters.contract import Contract, arm_system, bounded, told
 from chartqa_demo.arms import Arm, Message, arms_with, messages
-from chartqa_demo.engines import BETWEEN, Answer, Answers, Ended, Gazes, Options, said_again
+from chartqa_demo.engines import BETWEEN, Answer, Answers, ByAdapter, Ended, Gazes, Options, said_again
 from chartqa_demo.engines.endpoint.replies import (
     CutOff,
     Unreadable,
@@ -69,7 +69,7 @@ class EndpointEngine:
             raise EngineError("An endpoint needs --endpoint URL and --base-name NAME.")
         self.host = urlsplit(settings.endpoint).netloc.rpartition("@")[2]
         self.title = f"{settings.base_name} on {self.host}"
-        self.adapter = settings.adapter_name
+        self.adapter, self.former = settings.adapter_name, None
         self.bundled = settings.base == "bundled"
         self.parallel = VISITORS
         self._base_name, self._timeout_s = settings.base_name, timeout_s
@@ -160,6 +160,10 @@ class EndpointEngine:
     def gazes(self, image: Image.Image, question: str, arms: Sequence[Arm], said: Answers, options: Options) -> Gazes:
         """Nothing: a server does not tell its model's attention."""
         return {}
+
+    def answer_former(self, image: Image.Image, question: str, options: Options) -> ByAdapter:
+        """Nothing: no adapter is exchanged here."""
+        return ()
 
     def use_adapter(self, name: str) -> None:
         """Always raises EngineError: which adapters there are is the server's business."""

@@ -19,6 +19,7 @@ from chartqa_demo.errors import ChartError, DatasetError, EngineError, QuestionE
 from chartqa_demo.settings import Settings
 from chartqa_demo.ui.compare.api import add_endpoints
 from chartqa_demo.ui.compare.cards.answers import chips
+from chartqa_demo.ui.compare.cards.before import Before
 from chartqa_demo.ui.compare.cards.column import Cards
 from chartqa_demo.ui.compare.cards.winner import announce
 from chartqa_demo.ui.compare.charts import (
@@ -68,6 +69,7 @@ class CompareTab:
             with gr.Column(scale=5, min_width=300, elem_id="questions"):
                 self.lay_out_question()
                 self.cards = Cards(engine.arms)
+                self.before = Before(engine)
                 self.gaze = GazePart(engine)
                 self.correct = CorrectionRow(corrections, [arm.title for arm in engine.arms], "compare")
         self.details = Details(engine, settings)
@@ -181,6 +183,7 @@ class CompareTab:
 
         self.correct.connect(self.run, subject_of_run(self.engine.arms), [self.asked.change])
         self.gaze.connect(self.run, [self.asked.change, self.charts.image.change])
+        self.before.connect(self.run, [self.asked.change, self.charts.image.change, page.load])
         self.details.connect(self.charts.image)
         self.cards.connect(self.run)
         kept_outputs = [*self.chart_outputs, *self.details.settings]

@@ -119,8 +119,13 @@ def test_uploaded_charts_are_asked_corrected_trained_on_and_answered_by_the_new_
     assert engine.adapter != before and Path(str(engine.adapter)).parent == tmp_path / "runs"
     expect(page.locator("#training-adapter")).to_contain_text("The one that this page began with")
 
-    # The new adapter answers
+    # The new adapter answers, and the one before beside it
     page.get_by_role("tab", name="Compare").click()
     tab.press("Ask")
     tab.expect_ready()
+    page.locator("#before-ask").click()
+    answers = page.locator("#before-answers section")
+    expect(answers.nth(0)).to_contain_text(f"Before {Path(str(before)).name}")
+    expect(answers.nth(1)).to_contain_text(f"Now {Path(str(engine.adapter)).name}")
+    assert page.locator("#card-adapter .answer").inner_text() in answers.nth(1).inner_text()
     tab.leave()

@@ -69,9 +69,13 @@ def read_folder(place: Path, wish: Columns) -> Found:
     rows: list[Row] = []
     read: dict[Path, Columns] = {}
     others: list[tuple[str, list[str]]] = []
+    empty: list[str] = []
     for table in tables:
         name = table.relative_to(root).as_posix()
         lines = list(table_lines(table, name))
+        if not lines:
+            empty.append(name)
+            continue
         present = list(dict.fromkeys(key for _, line, _ in lines for key in line))
         if place.is_dir() and not is_table_of_questions(present, wish):
             others.append((name, present))
@@ -82,8 +86,8 @@ def read_folder(place: Path, wish: Columns) -> Found:
             raise DatasetError(f"{root.name} has more than {MAX_ROWS:,} questions; split it into several folders.")
     if not rows and others:
         find_columns(others[0][1], wish, f"{root.name}/{others[0][0]}")  # raises: says which column is missing
-    if not rows and read:
-        raise DatasetError(f"{next(iter(read)).name} holds no rows.")
+    if not rows and empty:
+        raise DatasetError(f"{root.name}/{empty[0]} holds no rows; it needs one for each question.")
     if not rows:
         return _pictures_alone(pictures)
     about = ", ".join(f"{table.relative_to(root).as_posix()} ({columns.told()})" for table, columns in read.items())
@@ -276,6 +280,8 @@ def _rows(
     for number, cells, broken in lines:
         question = written(cell_of(cells, columns.question)).strip()
         gold = answers(cell_of(cells, columns.answer))
+        if table.suffix.lower() in (".csv", ".tsv"):  # "a.png, May" means May: people write a space behind a comma
+            gold = tuple(map(str.strip, gold))
         kind = kind_of(cell_of(cells, columns.kind)) if columns.kind else asked_by
         said = written(cells.get("split")).strip()
         picture, fault = pictures.root, broken or _fault(question, gold)
@@ -284,7 +290,9 @@ def _rows(
         except DatasetError as error:
             fault = str(error)
         fault = fault or _too_large(picture)
-        yield Row(f"{name} {place} {number}", split_of(said) or by_name, picture, question, gold, kind, fault)
+        beside = pictures.root if fault else picture.parent
+        split = split_of(said) or by_name or split_of(beside.relative_to(pictures.root).as_posix())
+        yield Row(f"{name} {place} {number}", split, picture, question, gold, kind, fault)
 
 
 def _fault(question: str, gold: Sequence[str]) -> str | None:

@@ -85,6 +85,12 @@ def original_release(folder):
             (folder / split / f"{split}_{kind}.json").write_text(json.dumps(rows))
 
 
+def metadata_above_the_splits(folder):
+    pictures(folder, ("train/a.png", "test/b.png", "val/c.png"))
+    names = zip(("train/a", "test/b", "val/c"), three("file_name"), strict=True)
+    lines(folder / "metadata.jsonl", *[row | {"file_name": f"{name}.png"} for name, row in names])
+
+
 def validation_folder(folder):
     lines(pictures(folder / "train") / "metadata.jsonl", *three("file_name"))
     lines(pictures(folder / "validation") / "metadata.jsonl", *three("file_name")[:2])
@@ -170,6 +176,10 @@ def empty_folder(folder):
     folder.mkdir()
 
 
+def a_head_alone(folder):
+    (pictures(folder) / "qa.csv").write_text("image,query,label\n")
+
+
 def a_table_of_something_else(folder):
     (pictures(folder) / "sales.csv").write_text("Year,Value\n2010,4\n")
 
@@ -187,6 +197,7 @@ LAYOUTS = [  # layout, split, questions or the sentence
     (csv_with_paths_of_another_machine, "all", 2),
     (original_release, "test", 2),
     (original_release, "all", 6),
+    (metadata_above_the_splits, "test", 1),
     (validation_folder, "val", 2),
     (hub_parquet, "test", 3),
     (parquet_with_a_null_picture, "test", 1),
@@ -202,6 +213,7 @@ LAYOUTS = [  # layout, split, questions or the sentence
     (unusual_columns, "all", r"qa.jsonl has no column “image” .*plot, ask, value.*--image-column NAME"),
     (no_answers, "all", r"no column “label” .*--answer-column none"),
     (empty_folder, "auto", r"holds no pictures and no table of questions. Put pictures into it"),
+    (a_head_alone, "all", r"mine/qa.csv holds no rows"),
     (a_table_of_something_else, "all", r"sales.csv has no column “image” \(its columns are Year, Value\)"),
     (broken_parquet, "test", r"The split test of .* could not be read"),
     (validation_folder, "test", r"has no split “test”; its splits are train, val"),
@@ -233,6 +245,13 @@ def test_an_answer_stays_the_text_that_was_written(tmp_path):
     assert golds(csv_with_image_paths, tmp_path / "2") == [("1 234",), ("4,5",)]
     assert golds(numbers_booleans_and_lists, tmp_path / "3") == [("0.10",), ("true",), ("2010", "NA")]
     assert golds(saved_to_disk, tmp_path / "4", "test") == [("1.5",), ("2.0",)]
+
+
+def test_spaces_around_a_cell_of_a_csv_are_not_part_of_it(tmp_path):
+    text = "image, query, label\na.png, Which month?, May \nb.png, How much?, 1 234\n"
+    (pictures(tmp_path / "mine") / "q.csv").write_text(text)
+    opened = open_split(str(tmp_path / "mine"), "all")
+    assert [(one.question, one.gold) for one in opened] == [("Which month?", ("May",)), ("How much?", ("1 234",))]
 
 
 def test_a_list_in_a_cell_of_a_csv_is_several_answers(tmp_path):

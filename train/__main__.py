@@ -29,7 +29,7 @@ from chartqa_demo.evaluate import run as evaluate
 from chartqa_demo.evaluate.tables import figures_of, rule_as_text
 from chartqa_demo.settings import DEFAULT_MAX_PIXELS
 from train import base as bases
-from train.data import PIXELS_PER_TOKEN, TOKENS_AROUND, DataError, open_data, too_few
+from train.data import PIXELS_PER_TOKEN, TOKENS_AROUND, DataError, check_splits, open_data, too_few
 from train.progress import (
     RunError,
     cost,
@@ -127,6 +127,7 @@ def fine_tune(  # noqa: PLR0912, PLR0915 (a run is one story, told from top to b
     # Where: a save to go on from, the run's name in trackio, a repository that will take the result
     _check_length(recipe, args)
     bases.check_adapter(model_args)
+    check_splits(recipe)
     output = Path(str(args.output_dir))
     state = PartialState()
     with state.main_process_first():

@@ -67,6 +67,12 @@ class DataError(ValueError):
     """The data cannot be trained on; the message names the row and the way out."""
 
 
+def check_splits(recipe: Recipe) -> None:
+    """Raises DatasetError where there is nothing to be held out: told before a base is fetched and loaded."""
+    if recipe.dataset != GENERATED:
+        open_split(recipe.dataset, recipe.test_split, _columns(recipe))
+
+
 def open_data(
     recipe: Recipe, canvases: Canvases, seed: int, shrink_to: int | None = None, fold_system: bool = False
 ) -> Data:
@@ -86,10 +92,11 @@ def open_data(
             train_split=f"seeds {first} to {first + charts - 1}",
             test_split=f"held-out seeds {test[0]} to {test[-1]}",
         )
-    columns = Columns(recipe.image_column, recipe.question_column, recipe.answer_column)
     val, test = (
         usable(found, f"{recipe.dataset}, split {found.name}", recipe.skip_bad_rows)
-        for found in (open_split(recipe.dataset, split, columns) for split in (recipe.val_split, recipe.test_split))
+        for found in (
+            open_split(recipe.dataset, split, _columns(recipe)) for split in (recipe.val_split, recipe.test_split)
+        )
     )
     parts = shares(recipe)
     if recipe.like_sizes and list(parts) != [DATASET]:
@@ -174,11 +181,14 @@ def shown(rows: Sequence[Row], weight: float, seed: int) -> list[Row]:
 
 def train_examples(recipe: Recipe, dataset: str, held_out: Sequence[Example], seed: int) -> list[Example]:
     """The usable rows of a data set to train on, without held-out charts and those that the recipe leaves out."""
-    columns = Columns(recipe.image_column, recipe.question_column, recipe.answer_column)
-    split = open_split(dataset, recipe.train_split, columns)
+    split = open_split(dataset, recipe.train_split, _columns(recipe))
     kept = [example for example in split if Path(example.file_name).stem not in recipe.leave_out]
     rows = usable(kept, f"{dataset}, split {split.name}", recipe.skip_bad_rows)
     return draw_examples(without_charts_of(rows, held_out), recipe.train_sample, seed)
+
+
+def _columns(recipe: Recipe) -> Columns:
+    return Columns(recipe.image_column, recipe.question_column, recipe.answer_column)
 
 
 def mixture_in_words(recipe: Recipe, parts: Mapping[str, float]) -> str:

@@ -191,7 +191,10 @@ def pick(rows: Mapping[str, Sequence["Example | LeftOut"]], split: str, dataset:
     else:
         picked = _slice(parts, name, dataset)
     if cut and name in parts and not any(isinstance(one, Example) for one in picked) and name != "all":
-        raise DatasetError(f"{_called(dataset)} has too few charts to cut off a split “{name}”; take --split all.")
+        raise DatasetError(
+            f"{_called(dataset)} has too few charts to cut off a split “{name}”; take --split all to ask about them; "
+            "to train on them, bring three charts at least."
+        )
     return replace(told(dataset, name, picked, about, cut), splits=CUT if cut else tuple(rows))
 
 

@@ -85,9 +85,8 @@ class LocalEngine:
         self.base = model
         self.model = model  # the base, and once an adapter is loaded the PeftModel around it
         self.processor = processor
-        self.bundled = choice.bundled
+        self.base_name, self.bundled = choice.base, choice.bundled
         held = {"none": str(choice.dtype).removeprefix("torch."), "4bit": "NF4", "8bit": "8 bit"}[choice.quantize]
-        self.base_name = choice.base
         self.title = "the bundled small Qwen2-VL" if choice.bundled else f"{choice.base} ({held}, {choice.device.type})"
         self.adapter: str | None = None
         self.former: str | None = None
@@ -118,8 +117,7 @@ class LocalEngine:
         self._measured = Measured(BUNDLED_BASE if choice.bundled else Path(choice.base))
         self._modules = modules_of(model)
         self._lock = threading.Lock()
-        self._loaded = 0
-        self._name = ""  # the adapter's name inside the model
+        self._loaded, self._name = 0, ""  # how many adapters so far; the name inside the model of the one in use
         self._resident: OrderedDict[tuple[object, ...], Loaded] = OrderedDict()  # by as_written, last used last
         self._own_size = processor.image_processor.size  # before any adapter's limits
         self._shrink_to = set_pixel_limits(processor, settings, None)
@@ -313,9 +311,7 @@ class LocalEngine:
         inputs = self._inputs(images, texts)
         arms = list(group) * (len(texts) // len(group))
         mixed = self.adapter is not None and len(self._batches(self.arms)) == 1
-        settings = generation_settings(options)
-        if mixed:
-            settings["adapter_names"] = [self._name if arm.adapter else BASE for arm in arms]
+        settings = generation_settings(options) | (self._adapter_names(arms) if mixed else {})
         base_only = self.adapter is not None and not mixed and not group[0].adapter
 
         def generate(streamer: RowStreamer, stopping: StopWhen) -> None:
@@ -372,6 +368,9 @@ class LocalEngine:
         ids, image = self.processor.tokenizer(text)["input_ids"], self.base.config.image_token_id
         at = ids.index(image)
         return [*ids[:at], *[image] * look.tokens, *ids[at + 1 :]]
+
+    def _adapter_names(self, arms: Sequence[Arm]) -> dict[str, list[str]]:
+        return {"adapter_names": [self._name if arm.adapter else BASE for arm in arms]} if self.adapter else {}
 
     def _end_ids(self) -> list[int]:
         ends = getattr(self.base.generation_config, "eos_token_id", None)

@@ -98,7 +98,13 @@ def test_other_visitors_are_answered_by_the_adapter_in_use_meanwhile(
 
 
 class Exchanges(ScriptedEngine):
-    """Its adapter can be exchanged; the one before says something else."""
+    """Its adapter can be exchanged; the one before says something else, once `let` is set."""
+
+    def __init__(self) -> None:
+        super().__init__(delay=0.01)
+        self.let = threading.Event()
+        self.let.set()
+        self.told = threading.Event()
 
     def use_adapter(self, name: str) -> None:
         self.adapter, self.former = name, self.adapter
@@ -107,6 +113,8 @@ class Exchanges(ScriptedEngine):
         assert self.former and self.adapter
         if question == "broken?":
             raise EngineError("The model failed on this question.")
+        self.let.wait(20)
+        self.told.set()
         texts = "<b>7</b>", "200"
         names = self.former, self.adapter
         return tuple((name, Answer("adapter", text, 1, done=True)) for name, text in zip(names, texts, strict=True))
@@ -114,7 +122,7 @@ class Exchanges(ScriptedEngine):
 
 @pytest.fixture
 def page(windows: Windows) -> Iterator[tuple[Tab, Exchanges]]:
-    engine = Exchanges(delay=0.01)
+    engine = Exchanges()
     engine.adapter = "ann/first"
     with page_of(windows, engine, Settings(visitor_adapters="hub")) as tab:
         yield tab, engine
@@ -148,3 +156,21 @@ def test_after_an_exchange_both_answers_are_shown_with_verdicts(page: tuple[Tab,
     button.click()
     expect(shown).to_contain_text("The model failed on this question.")
     assert engine.adapter == "ann/second"
+
+
+def test_answers_that_come_late_do_not_stand_below_another_question(page: tuple[Tab, Exchanges]) -> None:
+    tab, engine = page
+    engine.use_adapter("ann/second")
+    tab.pick_example()
+    tab.press("Ask")
+    tab.expect_ready()
+    engine.let.clear()
+    tab.page.locator("#before-ask").click()
+    expect(tab.page.locator("#before-answers")).to_contain_text("Both adapters are being asked.")
+    tab.type_question("Something else?")
+    tab.press("Ask")
+    expect(tab.page.locator("#before-answers")).to_be_empty()
+    engine.let.set()
+    assert engine.told.wait(10)
+    tab.expect_ready()
+    expect(tab.page.locator("#before-answers")).to_be_empty()

@@ -310,8 +310,9 @@ def test_one_split_is_cut_by_chart_the_same_way_every_time(tmp_path):
 
 def test_two_charts_are_too_few_to_cut(tmp_path):
     lines(pictures(tmp_path / "mine") / "qa.jsonl", *three()[:2])
-    with pytest.raises(DatasetError, match="too few charts to cut off a split “val”; take --split all"):
+    with pytest.raises(DatasetError, match="too few charts to cut off a split “val”; take --split all") as refused:
         open_split(str(tmp_path / "mine"), "val")
+    assert "to train on them, bring three charts at least" in str(refused.value)
 
 
 def test_pictures_alone_have_no_questions(tmp_path):

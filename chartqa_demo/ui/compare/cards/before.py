@@ -31,8 +31,9 @@ class Before:
 
     def connect(self, run: gr.State, renewed: Sequence[Any]) -> None:
         """The events. renewed: those after which the cards show other answers."""
-        self.button.click(self.ask, run, self.shown, **at_once(self.engine), **PRIVATE)
-        gr.on(list(renewed), self.renew, None, self.outputs, **QUICK)
+        asking = self.button.click(self.ask, run, self.shown, **at_once(self.engine), **PRIVATE)
+        # An answer that comes late must not stand below another question
+        gr.on(list(renewed), self.renew, None, self.outputs, cancels=[asking], **QUICK)
 
     def renew(self) -> Updates:
         """No answers yet; and whether there is an adapter to ask."""

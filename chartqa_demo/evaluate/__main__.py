@@ -11,6 +11,7 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from hashlib import blake2b
 from pathlib import Path
 
 from chartqa_demo.arms import ARMS
@@ -46,7 +47,7 @@ def _evaluate(flags: argparse.Namespace, settings: Settings) -> None:
     chosen = _chosen_arms(flags.arms)
     if flags.limit is not None and flags.limit < 1:
         raise EvaluationError(f"--limit is {flags.limit}; it has to be at least 1.")
-    before = _earlier(flags.against)
+    before, prompt = _earlier(flags.against), _prompt(flags)
     if chosen == [] and not predictions:
         raise EvaluationError("--arms none needs --predictions: there is nothing else to score.")
     if chosen == []:  # the files bring their own questions
@@ -76,18 +77,16 @@ def _evaluate(flags: argparse.Namespace, settings: Settings) -> None:
         "limit": flags.limit,
         "seed": flags.seed,
     }
+    about |= prompt
     name = output_name(
         engine, arms, Path(dataset).stem if engine is None else dataset, split, flags.limit, flags.seed, flags.kind
     )
+    if prompt:  # another prompt is another evaluation, and the one under ours stays
+        name += f"-prompt-{blake2b(repr(prompt).encode(), digest_size=3).hexdigest()}"
     path = record_path(flags.output or Path(settings.results_dir) / f"{name}.jsonl")
     if flags.restart:
         path.unlink(missing_ok=True)
     options = Options(max_new_tokens=settings.max_new_tokens, system=flags.system)
-    template = None if flags.question_template is None else flags.question_template.replace("\\n", "\n")
-    if template is not None and "{question}" not in template:
-        raise EvaluationError(f"--question-template is {template!r}; it needs {{question}} where the question goes.")
-    told = {"system": flags.system, "question_template": template}
-    about |= {name: value for name, value in told.items() if value is not None}
     results = measure(engine, examples, arms, options, path, about=about, predictions=predictions)
     for form in flags.export:
         for arm in results.arms:
@@ -101,6 +100,15 @@ def _evaluate(flags: argparse.Namespace, settings: Settings) -> None:
     _print_against(results, before, flags.rule)
     _print_failures(results)
     print(f"\nAnswers: {path}\nScores:  {path.with_suffix('.json')}")
+
+
+def _prompt(flags: argparse.Namespace) -> dict[str, str]:
+    """What is told in place of our words; empty where nothing is."""
+    template = None if flags.question_template is None else flags.question_template.replace("\\n", "\n")
+    if template is not None and "{question}" not in template:
+        raise EvaluationError(f"--question-template is {template!r}; it needs {{question}} where the question goes.")
+    told = {"system": flags.system, "question_template": template}
+    return {name: value for name, value in told.items() if value is not None}
 
 
 def _earlier(path: Path | None) -> Results | None:

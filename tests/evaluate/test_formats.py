@@ -187,6 +187,16 @@ def test_system_template_rule_and_export_of_the_command(tmp_path: Path, capsys: 
     assert json.loads(file.read_text())["relaxed_human_split"] == 1.0
 
 
+def test_every_prompt_has_a_record_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_text(json.dumps(ROW) + "\n")
+    command = ["--arms", "none", "--predictions", f"m={path}", "--results-dir", str(tmp_path / "results")]
+    prompts = [], ["--system", "You are a helper."], ["--question-template", "{question}\\nOne word."]
+    for prompt in (*prompts, *prompts):  # the second time it resumes
+        assert main([*command, *prompt]) == 0
+    assert len(list((tmp_path / "results").glob("*.jsonl"))) == 3
+
+
 def test_a_workbook_that_is_none_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "p.xlsx").write_bytes(b"no workbook")
     with pytest.raises(ResultsError, match=r"p.xlsx cannot be read as a workbook"):

@@ -93,7 +93,6 @@ def test_the_config_for_ones_own_charts_is_for_a_cpu_and_the_bundled_base() -> N
         (["--report_to", "dvclive"], "report_to: dvclive needs the package dvclive: pip install dvclive"),
         (["--max_length", "256"], "max_length is 256, and a chart with its question can have about "),
         (["--dataset", "nowhere"], "“nowhere” is neither bundled, nor a folder on this machine, nor a Hub id"),
-        (["--question_column", "ask"], "The split val of charts has no column “ask”"),
     ],
 )
 def test_a_start_that_cannot_work_is_one_sentence_before_any_weights(

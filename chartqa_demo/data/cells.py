@@ -61,6 +61,11 @@ def is_table_of_questions(present: Sequence[str], wish: Columns) -> bool:
     return bool(_usual(present, image) and _usual(present, question or QUESTION_COLUMNS))
 
 
+def is_list_of_pictures(present: Sequence[str], wish: Columns) -> bool:
+    """Whether a table names pictures and nothing else."""
+    return len(present) == 1 and bool(_usual(present, [wish.image] if wish.image else IMAGE_COLUMNS))
+
+
 def answers(cell: object) -> tuple[str, ...]:
     """The accepted answers of a cell: a list holds several, anything else is one; empty where there is none."""
     if isinstance(cell, str) and re.match(r"\s*\[\s*['\"]", cell):  # a list as pandas or JSON writes it into a CSV

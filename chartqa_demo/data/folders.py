@@ -20,6 +20,7 @@ from chartqa_demo.data.cells import (
     answers,
     cell_of,
     find_columns,
+    is_list_of_pictures,
     is_table_of_questions,
     kind_of,
     read_json,
@@ -77,6 +78,8 @@ def read_folder(place: Path, wish: Columns) -> Found:
             empty.append(name)
             continue
         present = list(dict.fromkeys(key for _, line, _ in lines for key in line))
+        if place.is_dir() and is_list_of_pictures(present, wish):
+            continue  # the pictures themselves are there
         if place.is_dir() and not is_table_of_questions(present, wish):
             others.append((name, present))
             continue

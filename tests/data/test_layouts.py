@@ -132,6 +132,10 @@ def pictures_alone(folder):
     pictures(folder)
 
 
+def a_list_of_pictures(folder):
+    (pictures(folder) / "list.csv").write_text("file_name\na.png\nb.png\nc.png\n")
+
+
 def one_jsonl_file(folder):
     pngs_with_qa_jsonl(folder)
     return folder / "qa.jsonl"
@@ -206,6 +210,7 @@ LAYOUTS = [  # layout, split, questions or the sentence
     (one_parquet_file, "all", 10),
     (saved_to_disk, "val", 2),
     (pictures_alone, "auto", 3),
+    (a_list_of_pictures, "auto", 3),
     (one_jsonl_file, "all", 3),
     (numbers_booleans_and_lists, "all", 3),
     (null_and_empty_labels, "test", 3),
@@ -316,10 +321,11 @@ def test_two_charts_are_too_few_to_cut(tmp_path):
 
 
 def test_pictures_alone_have_no_questions(tmp_path):
-    pictures_alone(tmp_path / "mine")
-    opened = open_split(str(tmp_path / "mine"), "auto")
-    assert not opened.has_questions
-    assert opened.note == "mine, all: 3 charts without questions."
+    for make in (pictures_alone, a_list_of_pictures):
+        make(tmp_path / "mine")
+        opened = open_split(str(tmp_path / "mine"), "auto")
+        assert not opened.has_questions
+        assert opened.note == "mine, all: 3 charts without questions."
 
 
 def test_a_link_out_of_the_folder_is_not_followed(tmp_path):

@@ -39,7 +39,7 @@ def imports(*tops: str) -> set[str]:
     """Distributions, by canonical name, that the Python files below `tops` import."""
     places = packages_distributions()
     files = [path for top in tops for path in ([ROOT / top] if top.endswith(".py") else (ROOT / top).rglob("*.py"))]
-    helpers = {path.stem for path in (ROOT / "tests").rglob("*.py")}
+    helpers = {"tests", *(path.stem for path in (ROOT / "tests").rglob("*.py"))}
     found = set()
     for path in files:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

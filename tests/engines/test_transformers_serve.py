@@ -187,7 +187,7 @@ def test_fifty_visitors_of_the_app_at_once_get_the_answers_to_their_own_question
     """Fifty clients ask the app, twice; its memory, by its own metrics, stays what it was after the first time."""
     asked = [(chart(k), f"How many bars are above {k}?") for k in range(50)]
     local = load_local(Settings(base=str(tiny_base), adapter=str(tiny_adapter), device="cpu"))
-    here = [[readable(a.text) for a in row] for row in local.answer_many(asked, ARMS, Options(max_new_tokens=8))]
+    here = [[readable(a.text) for a in row] for row in local.answer_many(asked, ARMS, Options(max_new_tokens=4))]
     assert len(set(map(tuple, here))) > 25, "too many questions have the same answers to tell visitors apart"
     pictures = []
     for k, (image, _) in enumerate(asked):
@@ -204,7 +204,7 @@ def test_fifty_visitors_of_the_app_at_once_get_the_answers_to_their_own_question
             return Client(url, verbose=False, analytics_enabled=False, httpx_kwargs={"timeout": 60})
 
         def visit(k: int) -> list[str]:
-            sent = {"image": handle_file(pictures[k]), "question": asked[k][1], "max_new_tokens": 8}
+            sent = {"image": handle_file(pictures[k]), "question": asked[k][1], "max_new_tokens": 4}
             reply = clients[k].predict(**sent, api_name="/ask")
             assert [arm["error"] for arm in reply] == [None] * 3
             return [readable(arm["text"]) for arm in reply]

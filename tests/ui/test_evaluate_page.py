@@ -158,6 +158,7 @@ def test_start_moves_stop_keeps_and_start_goes_on(open_tab: OpenTab, engine: Bat
     first = int(bar.get_attribute("aria-valuenow") or 0)
     assert 0 < first < 70
     press(page, "stop")
+    expect(page.locator("#evaluation-stop")).to_be_disabled()  # it is known before the next batch ends
     engine.let()
     expect(status(page)).to_contain_text("Stopped after")
     before = list(engine.asked)

@@ -69,7 +69,8 @@ class EndpointEngine:
             raise EngineError("An endpoint needs --endpoint URL and --base-name NAME.")
         self.host = urlsplit(settings.endpoint).netloc.rpartition("@")[2]
         self.title = f"{settings.base_name} on {self.host}"
-        self.adapter, self.former = settings.adapter_name, None
+        self.adapter = settings.adapter_name
+        self.former: str | None = None
         self.bundled = settings.base == "bundled"
         self.parallel = VISITORS
         self._base_name, self._timeout_s = settings.base_name, timeout_s

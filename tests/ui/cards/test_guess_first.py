@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from page_fixtures import LOOKS, Gate, OpenTab, Tab, replies
+from page_fixtures import LOOKS, Gate, OpenTab, Tab, replies, wait_until
 from playwright.sync_api import Locator, expect
 
 from chartqa_demo.arms import ARMS
@@ -171,7 +171,7 @@ def test_a_guess_during_the_answers_counts_when_they_are_there(tab: Tab, engine:
     expect(score(tab)).to_contain_text("of 1: You 1 (1)")
 
 
-def test_turned_off_it_hides_nothing(tab: Tab) -> None:
+def test_turned_off_it_hides_nothing(tab: Tab, engine: ScriptedEngine) -> None:
     ask(tab)
     expect(tab.card("Answer A")).to_be_visible()
     tab.page.get_by_label("Guess first").uncheck()
@@ -179,6 +179,7 @@ def test_turned_off_it_hides_nothing(tab: Tab) -> None:
         expect(tab.card(name)).to_be_visible()
     expect(tab.page.locator("#guess")).to_be_hidden()
     tab.press("Ask")
+    wait_until(lambda: len(engine.questions) == 2, "the second question is never asked")
     tab.expect_ready()
     expect(tab.page.locator("#asked")).to_contain_text("Gold answer 200")
 

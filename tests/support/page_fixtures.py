@@ -20,7 +20,7 @@ from chartqa_demo.engines.scripted import ScriptedEngine
 from chartqa_demo.settings import Settings
 from chartqa_demo.ui import build_app, launch_options
 
-# Debian's; the shell is the same engine without the windows, and takes half the time.
+# Debian's; the shell is the same engine without the windows, and less work.
 CHROMIUM = next(path for path in ("/usr/bin/chromium-headless-shell", "/usr/bin/chromium") if Path(path).exists())
 CHROMIUM_FLAGS = [
     "--no-sandbox",
@@ -107,9 +107,9 @@ def wait_until(condition: Callable[[], bool], wish: str) -> None:
         time.sleep(0.02)
 
 
-def violations(page: Page) -> list[tuple[str, list[str]]]:
-    """What axe finds wrong on a page: the rule, and the elements."""
-    found = Axe().run(page).response["violations"]
+def violations(page: Page, context: str | None = None) -> list[tuple[str, list[str]]]:
+    """What axe finds wrong on a page, or inside an element of it: the rule, and the elements."""
+    found = Axe().run(page, context=context).response["violations"]
     return [(one["id"], [node["html"][:200] for node in one["nodes"]]) for one in found]
 
 
@@ -198,7 +198,9 @@ class Tab:
             self.page.close()
         blank = self.page.context.pages[0]  # see Windows
         origin = {"origin": self.url.rstrip("/"), "storageTypes": "local_storage,indexeddb"}
-        self.page.context.new_cdp_session(blank).send("Storage.clearDataForOrigin", origin)
+        session = self.page.context.new_cdp_session(blank)
+        session.send("Storage.clearDataForOrigin", origin)
+        session.detach()
         errors = [error for error in self.errors if self.visits < 2 or not error.startswith(LEAVING)]
         assert not errors, errors
         assert not self.outside, self.outside

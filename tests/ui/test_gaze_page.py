@@ -3,8 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from page_fixtures import Tab, Windows, page_of
+from page_fixtures import Tab, Windows, page_of, violations
 from PIL import Image
 from playwright.sync_api import expect
 
@@ -63,7 +62,7 @@ def test_a_visitor_sees_where_the_arms_looked_and_how_strongly(page: tuple[Tab, 
     expect(heat).to_have_css("opacity", "0.2")
     boxes = [one.bounding_box() for one in (shown.first, heat)]
     assert boxes[0] and boxes[1] and boxes[1]["height"] == pytest.approx(1.25 * (boxes[0]["height"] - 2), rel=0.02)
-    found = [one["id"] for one in Axe().run(tab.page, context="#gaze").response["violations"]]
+    found = violations(tab.page, "#gaze")
     assert found == []
     tab.pick_example(2)
     expect(shown).to_have_count(0)

@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from page_fixtures import Tab, Windows, page_of
+from page_fixtures import Tab, Windows, page_of, violations
 from playwright.sync_api import expect
 
 from chartqa_demo.engines.scripted import ScriptedEngine
@@ -37,7 +36,7 @@ def test_a_visitor_reads_a_chart_as_a_table(page: tuple[Tab, ScriptedEngine]) ->
     for text in ("street", "2020", "Mill <b>Lane</b>", "14.5"):
         expect(cells.get_by_text(text, exact=True).filter(visible=True).first).to_be_visible()
     assert [question for _, question, _ in engine.questions] == [REQUEST]
-    found = [one["id"] for one in Axe().run(tab.page, context="#table").response["violations"]]
+    found = violations(tab.page, "#table")
     assert found == []
     tab.pick_example(2)
     expect(cells).to_be_hidden()

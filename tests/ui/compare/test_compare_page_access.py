@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from page_fixtures import LOOKS, Gate, OpenTab, Tab, Windows, replies
+from page_fixtures import LOOKS, Gate, OpenTab, Tab, Windows, replies, violations
 from playwright.sync_api import expect
 
 from chartqa_demo.engines.scripted import ScriptedEngine
@@ -21,13 +21,10 @@ AXE_NOISE = {
 def test_axe_finds_no_violation_before_and_after_asking(open_tab: OpenTab, size: str, theme: str) -> None:
     tab = open_tab(size, theme)
 
-    def violations() -> list[Any]:
-        found = Axe().run(tab.page).response["violations"]
-        return [
-            (one["id"], [node["html"][:200] for node in one["nodes"]]) for one in found if one["id"] not in AXE_NOISE
-        ]
+    def found() -> list[Any]:
+        return [one for one in violations(tab.page) if one[0] not in AXE_NOISE]
 
-    assert violations() == []
+    assert found() == []
     tab.pick_example()
     tab.press("Ask")
     tab.expect_ready()
@@ -36,7 +33,7 @@ def test_axe_finds_no_violation_before_and_after_asking(open_tab: OpenTab, size:
     tab.type_question("")
     tab.press("Ask")
     tab.expect_notice("Type a question")
-    assert violations() == []
+    assert found() == []
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -153,6 +150,5 @@ def test_axe_finds_no_violation_in_what_opens_over_the_page(open_tab: OpenTab) -
         tab.pick_example()
         for opened in (tab.page.get_by_role("button", name="Keys"), tab.page.locator("#chart img")):
             opened.click()
-            found = Axe().run(tab.page, context="dialog").response["violations"]
-            assert [(one["id"], [node["html"][:200] for node in one["nodes"]]) for one in found] == []
+            assert violations(tab.page, "dialog") == []
             tab.page.keyboard.press("Escape")

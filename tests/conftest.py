@@ -18,6 +18,8 @@ os.environ["GRADIO_NUM_PORTS"] = "20"
 os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="uploads")
 # What tests read of small folders is not left in the cache of whoever runs them.
 os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="datasets")
+# The page shows the training runs of the machine's trackio store: here none but a test's own.
+os.environ["TRACKIO_DIR"] = tempfile.mkdtemp(prefix="trackio")
 
 import pytest
 
@@ -48,6 +50,16 @@ def tiny_adapter(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     from tiny import build_tiny_adapter
 
     return build_tiny_adapter(tiny_base, tmp_path_factory.mktemp("tiny") / "adapter")
+
+
+@pytest.fixture
+def trackio_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty store of training runs, for this process and the ones it starts."""
+    store = tmp_path / "trackio"
+    # In this order: the first patch imports trackio, which must not take the test's folder for its own default.
+    monkeypatch.setattr("trackio.sqlite_storage.TRACKIO_DIR", store)
+    monkeypatch.setenv("TRACKIO_DIR", str(store))
+    return store
 
 
 @pytest.fixture

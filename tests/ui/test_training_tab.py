@@ -78,11 +78,8 @@ def leave_adapter(runs: Path, name: str, weights: Path, **scores: float) -> None
 
 
 @pytest.fixture
-def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder of runs and an empty trackio store, for this process and the ones it starts."""
-    store = tmp_path / "trackio"
-    monkeypatch.setenv("TRACKIO_DIR", str(store))
-    monkeypatch.setattr("trackio.sqlite_storage.TRACKIO_DIR", store)
+def runs(tmp_path: Path, trackio_store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder of runs beside an empty trackio store."""
     monkeypatch.setattr(training, "RUNS", tmp_path / "runs")
     monkeypatch.setattr(training, "REFRESH_S", 0.2)
     return tmp_path / "runs"

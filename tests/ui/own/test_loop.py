@@ -38,11 +38,8 @@ def folder_as_zip() -> bytes:
 
 @pytest.fixture
 def page_of_a_tiny_model(
-    tiny_base: Path, tiny_adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_base: Path, tiny_adapter: Path, tmp_path: Path, trackio_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[LocalEngine, str]]:
-    store = tmp_path / "trackio"
-    monkeypatch.setenv("TRACKIO_DIR", str(store))
-    monkeypatch.setattr("trackio.sqlite_storage.TRACKIO_DIR", store)
     monkeypatch.setattr(training, "RUNS", tmp_path / "runs")
     monkeypatch.setattr(training, "REFRESH_S", 0.5)
     run = {"model_name_or_path": str(tiny_base), "max_steps": 2, "eval_strategy": "no", "accuracy_sample": 0}

@@ -3,13 +3,17 @@
 import ast
 import re
 from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
+from itertools import product
 from pathlib import Path
 
 import pytest
 from page_fixtures import Tab, Windows, replies
 from playwright.sync_api import Page, expect
 
+from chartqa_demo.adapters.runs import TrainingRun
 from chartqa_demo.engines.scripted import ScriptedEngine
+from chartqa_demo.ui.training.tab import standing
 from chartqa_demo.ui.words import languages, words
 
 pytest_plugins = ("page_fixtures",)
@@ -165,6 +169,17 @@ def test_sentences_are_composed_and_what_a_model_said_in_them_stays(visit: Calla
     }
     page = visit("fr-FR").page
     assert {text: page.evaluate("text => inWords(text)", text) for text in said} == said
+
+
+def test_where_a_training_stands_is_said_in_every_form_of_the_sentence(visit: Callable[[str], Tab]) -> None:
+    page = visit("fr-FR").page
+    moments = [None, datetime(2026, 11, 29, tzinfo=timezone.utc), datetime.now(timezone.utc)]
+    for epochs, updated in product([(None, None), (1.5, None), (1.5, 3.0)], moments):
+        english = standing(TrainingRun("mine", "run", {}, 1240, *epochs, updated))
+        french = page.evaluate("text => inWords(text)", english)
+        assert french.startswith("Étape 1,240") and french.endswith(".")
+        assert re.findall("Step|epoch|of|last|entry|ended", french) == []
+        assert re.findall(r"[\d,.:-]{2,}", french) == re.findall(r"[\d,.:-]{2,}", english)
 
 
 def read(page: Page) -> list[str]:

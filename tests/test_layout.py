@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "hub": {"files"},
     "data": {"files", "hub"},
     "protocol": {"files", "engines"},  # engines only inside load_engine
-    "adapters": {"files", "hub", "protocol"},
+    "adapters": {"files", "hub"},
     "engines": {"files", "hub", "protocol", "adapters", "fast"},
     "fast": {"files", "protocol", "engines"},
     "evaluate": {"files", "data", "protocol"},

@@ -39,13 +39,14 @@ EXPLANATION = (
 
 
 def read_summaries(folder: Path) -> list[dict[str, Any]]:
-    """The finished evaluations in a folder, by file name. Raises ReportError for a file that is none."""
+    """The finished evaluations in a folder, by file name, which is put into each. Raises ReportError for a file that is
+    none."""
     summaries = []
     for path in sorted(folder.glob("*.json")):
         try:
             summary = json.loads(path.read_text(encoding="utf-8"))
             if summary["complete"] and summary["scores"]["canonical"]:
-                summaries.append(summary)
+                summaries.append(summary | {"file": path.name})
         except (ValueError, KeyError, TypeError) as error:
             raise ReportError(f"{path} is not a results file of an evaluation ({error}).") from error
     return summaries
@@ -97,7 +98,8 @@ def measured_line(folder: Path, model: str, adapter: str | None = None) -> str |
 
 
 def _heading(summary: Mapping[str, Any]) -> str:
-    made = ", ".join(part for part in (summary["date"], summary["commit"] and f"commit {summary['commit']}") if part)
+    commit, file = summary["commit"], summary.get("file")
+    made = ", ".join(filter(None, (summary["date"], commit and f"commit {commit}", file and f"`{file}`")))
     what = heading(summary)
     failed = unanswered(figures_of_summary(summary))
     return f"**{what[:1].upper()}{what[1:]}** (n = {summary['asked']:,}{failed}; {made})"

@@ -1,10 +1,8 @@
 """A whole run of the training on a tiny random Qwen2-VL, what it leaves behind, and how a killed one goes on."""
 
 import json
-import os
 import sqlite3
 import subprocess
-import sys
 from contextlib import closing
 from io import BytesIO
 from pathlib import Path
@@ -12,6 +10,8 @@ from typing import Any
 
 import pytest
 import torch
+from children import child
+from hub import client_environment, hub_address
 from peft import PeftModel
 from PIL import Image as Pictures
 from safetensors.torch import load_file
@@ -34,17 +34,13 @@ pytest_plugins = ("train_fixtures",)
 pytestmark = pytest.mark.usefixtures("own_dataset_cache")
 
 
+def surroundings(trackio: Path) -> dict[str, str]:
+    return client_environment(hub_address(), trackio / "hf", token=None) | {"TRACKIO_DIR": str(trackio)}
+
+
 def run(command: list[str], trackio: Path, **environ: str) -> subprocess.CompletedProcess[str]:
     """`python -m train` in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "train", *command],
-        cwd=ROOT,
-        env={**os.environ, "TRACKIO_DIR": str(trackio), "OMP_NUM_THREADS": "1", **environ},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    return child(["-m", "train"], *command, **surroundings(trackio), **environ)
 
 
 @pytest.fixture(scope="module")
@@ -142,15 +138,8 @@ def test_a_killed_run_goes_on_from_its_last_save_to_the_same_adapter(
     """kill -9 after the first save and before the next: same weights, one trackio run, no step twice."""
     command = write_config(tmp_path, tiny_base, charts, base_id="ann/tiny", max_pixels=40_000)
     trackio = tmp_path / "trackio"
-    child = subprocess.Popen(
-        [sys.executable, "-c", KILLED, *command],
-        cwd=ROOT,
-        env={**os.environ, "TRACKIO_DIR": str(trackio), "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
-    _, errors = child.communicate(timeout=300)
-    assert child.returncode == -9, errors.decode()
+    killed = child(KILLED, *command, **surroundings(trackio))
+    assert killed.returncode == -9, killed.stderr
     assert [step for step, _ in losses(trackio)] == [1, 2, 3]
     assert last_save(tmp_path / "run", resume=True) == tmp_path / "run" / "checkpoint-2"
 

@@ -6,6 +6,8 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from children import child
+from hub import client_environment, hub_address
 
 from chartqa_demo.errors import SettingsError
 from chartqa_demo.settings import Settings, parse_settings
@@ -78,7 +80,8 @@ def test_a_setting_that_cannot_be_used_ends_with_one_sentence_and_code_2(flags: 
     assert "Traceback" not in done.stderr
 
 
-def test_an_adapter_trained_for_another_base_ends_with_code_2(tiny_adapter: Path) -> None:
-    done = run_app("--base", "bundled", "--adapter", str(tiny_adapter))
+def test_an_adapter_trained_for_another_base_ends_with_code_2(tiny_adapter: Path, tmp_path: Path) -> None:
+    flags = ["--base", "bundled", "--adapter", str(tiny_adapter)]
+    done = child(["-m", "app"], *flags, **client_environment(hub_address(), tmp_path / "hf"))
     assert done.returncode == 2
     assert "does not fit this base model" in done.stderr and "Traceback" not in done.stderr

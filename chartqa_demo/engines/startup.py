@@ -8,14 +8,24 @@ import ctypes
 import logging
 import sys
 
+from chartqa_demo.errors import EngineError, HubError
 from chartqa_demo.settings import Settings
+from chartqa_demo.space.hub import check_name
 
 ARENA_MAX, MMAP_THRESHOLD = -8, -3  # parameters of mallopt(3), from glibc's malloc.h
 LARGE_BYTES = 4 * 2**20
 
 
 def start_up(settings: Settings) -> None:
-    """Memory, attention and bitsandbytes, for a model held as the settings say. Imports torch; PEFT comes later."""
+    """Memory, attention and bitsandbytes, for a model held as the settings say. Imports torch; PEFT comes later.
+    Raises EngineError before either, for a base or an adapter that is nowhere."""
+    try:
+        for name, what in ((settings.base, "base model"), (settings.adapter, "adapter")):
+            if name not in ("auto", "bundled", "none"):
+                check_name(name, what)
+    except HubError as error:
+        raise EngineError(str(error)) from None
+
     import torch
 
     set_up_torch()

@@ -149,14 +149,20 @@ def _sizes(folder: Path) -> dict[str, int]:
     return sizes
 
 
+def check_name(name: str, what: str) -> Path | None:
+    """The folder of that name on this machine, None for a Hub id. Raises HubError where it can be neither."""
+    folder = folder_of(name)
+    if folder is None and not is_hub_id(name):
+        said = repr(name if len(name) <= SHOWN else f"{name[:SHOWN]}…")
+        raise HubError(f"The {what} {said} is neither a folder on this machine nor a Hub id such as owner/name.")
+    return folder
+
+
 def find(name: str, revision: str | None, what: str) -> Source:
     """The model or adapter `name`: a folder, else a repository of the Hub, which is asked once; while the Hub is
     silent, what the cache has of it. Raises HubError, within FIRST_WORD_S."""
-    folder = folder_of(name)
+    folder = check_name(name, what)
     if folder is None:
-        if not is_hub_id(name):
-            said = repr(name if len(name) <= SHOWN else f"{name[:SHOWN]}…")
-            raise HubError(f"The {what} {said} is neither a folder on this machine nor a Hub id such as owner/name.")
         try:
             return look_up(name, revision, what)
         except HubSilent as error:

@@ -12,8 +12,18 @@ window.sendPicture = async (file, name) => {
   return sent?.ok ? (await sent.json())[0] : undefined;
 };
 
+// A visitor's own picture: the question that the sampled chart before it brought goes with that, what the visitor wrote
+// stays, and so does a gold answer that was written before there was a chart.
+let brought = [];
+const sampled = () =>
+  [...document.querySelectorAll('#chips .chips:not([data-example=""]) button')].map((one) => one.textContent.trim());
+window.leftOf = (question, gold, removed) =>
+  [sampled().includes(question.trim()) ? "" : question, removed || sampled().length ? "" : gold];
+window.leftOfTaken = (question) => !sampled().length && brought.includes(question.trim()) ? "" : question;
+
 async function take(file) {
   const path = await sendPicture(file, file.name || "pasted.png");
+  brought = sampled();
   // Two events: what is no picture does not end the question that is being answered.
   send(path && /^image\/(?!svg)|^$/.test(file.type) ? "upload" : "edit", { path: path ?? "", name: file.name, size: file.size });
 }

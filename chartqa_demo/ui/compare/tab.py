@@ -137,8 +137,7 @@ class CompareTab:
         asks = [self.ask_button.click, self.question.submit, self.gold.submit]
         charts = [one.select for one in (self.charts.strip, self.history, self.cards.share)]
         charts += [
-            self.charts.image.input,
-            self.charts.image.clear,
+            self.charts.image.input,  # also where it is cleared; Gradio fails when it is told twice to cancel
             self.charts.random.click,
             self.charts.notice.upload,
         ]
@@ -162,9 +161,11 @@ class CompareTab:
         # question. Gradio drops a second event while the first is handled, unless told otherwise.
         empty = self.show(Run())
         cleared = {component: empty[component] for component in self.run_outputs[1:]}
-        cleared |= dict.fromkeys([self.gold, self.notice, self.charts.notice, self.cards.followed], "")
-        clear = f"() => {json.dumps(list(cleared.values()))}"
-        gr.on([self.charts.image.input, self.charts.image.clear], None, None, list(cleared), js=clear)
+        cleared |= dict.fromkeys([self.notice, self.charts.notice, self.cards.followed], "")
+        typed_both, emptied = [self.question, self.gold], json.dumps(list(cleared.values()))
+        for event, removed in ((self.charts.image.input, "false"), (self.charts.image.clear, "true")):
+            clear = f"(...typed) => [...leftOf(...typed, {removed}), ...{emptied}]"
+            event(None, typed_both, [*typed_both, *cleared], js=clear)
         self.charts.image.input(
             self.upload,
             self.charts.image,
@@ -175,7 +176,10 @@ class CompareTab:
         )
         self.charts.image.clear(self.forget, None, [self.chart, self.chips], trigger_mode="multiple", **QUICK)
         taken = [self.charts.notice.upload, self.charts.notice.edit]
-        gr.on(taken, self.take, None, self.chart_outputs, trigger_mode="multiple", **QUICK)
+        taking = gr.on(
+            taken, self.take, self.charts.image, self.chart_outputs, preprocess=False, trigger_mode="multiple", **QUICK
+        )
+        taking.then(None, self.question, self.question, js="(question) => leftOfTaken(question)", **QUICK)
         self.charts.strip.select(self.open_thumbnail, None, self.chart_outputs, trigger_mode="multiple", **QUICK)
         self.charts.random.click(
             self.open_random, self.charts.kind, self.chart_outputs, trigger_mode="multiple", **QUICK
@@ -279,13 +283,15 @@ class CompareTab:
             return {**self.forget(), self.charts.image: None, self.charts.notice: notice(str(error))}
         return {**self.forget(), self.charts.image: picture or gr.skip()}
 
-    def take(self, event: gr.EventData) -> Updates:
-        """Show a picture that was dropped or pasted anywhere; of a file that is none, only say so."""
+    def take(self, event: gr.EventData, before: dict[str, Any] | None) -> Updates:
+        """Show a picture that was dropped or pasted anywhere; of a file that is none, only say so. before: the picture
+        that was there, and takes the gold answer with it."""
         try:
             chart = own_chart(event.path, event.name, event.size)
         except (QuestionError, ChartError) as error:
             return {self.charts.notice: notice(str(error))}
-        cleared = dict.fromkeys([self.charts.notice, self.notice, self.gold, self.cards.followed], "")
+        cleared = dict.fromkeys([self.charts.notice, self.notice, self.cards.followed], "")
+        cleared[self.gold] = "" if before else gr.skip()
         return {**self.forget(), self.charts.image: chart.file, self.chart: chart, **cleared, **self.show(Run())}
 
     def forget(self) -> Updates:

@@ -126,3 +126,85 @@ def test_an_own_chart_is_offered_in_words_beside_one_that_is_shown(tab: Tab, cha
         tab.press("choose a file")
     chooser.value.set_files(chart_file)
     expect(tab.page.locator("#chart img")).to_have_attribute("src", re.compile("visitors"))
+
+
+def give_own(tab: Tab, way: str, chart_file: Path) -> None:
+    if way == "upload":
+        tab.upload_chart(chart_file)
+    elif way == "remove, then upload":
+        tab.press("Remove Image")
+        expect(tab.page.locator("#chart img")).to_have_count(0)
+        tab.upload_chart(chart_file)
+    else:
+        give(tab, way, "body", "mine.png", PNG, "image/png")
+        expect(tab.page.locator("#chart img")).to_have_attribute("src", re.compile("mine"))
+    expect(tab.page.locator("#chips")).to_contain_text("How many categories are shown?")
+
+
+@pytest.mark.parametrize("way", ["upload", "remove, then upload", "paste", "drop"])
+def test_an_own_chart_takes_the_place_of_a_sampled_one_and_its_question(tab: Tab, chart_file: Path, way: str) -> None:
+    question, gold = tab.page.get_by_label("Question", exact=True), tab.page.get_by_label("Gold answer")
+    tab.pick_example(1)
+    expect(question).to_have_value("How many visitors came in the fourth quarter?")
+    gold.fill("200")
+    give_own(tab, way, chart_file)
+    expect(question).to_have_value("")
+    expect(question).to_have_attribute("placeholder", "What do you want to know about the chart?")
+    expect(gold).to_have_value("")
+    expect(tab.page.locator("#chips")).not_to_contain_text("fourth quarter")
+
+
+@pytest.mark.parametrize("way", ["upload", "remove, then upload", "paste", "drop"])
+def test_an_own_chart_leaves_a_question_that_was_edited_or_typed(tab: Tab, chart_file: Path, way: str) -> None:
+    question = tab.page.get_by_label("Question", exact=True)
+    tab.pick_example(1)
+    expect(question).to_have_value("How many visitors came in the fourth quarter?")
+    question.press("End")
+    question.press("Backspace")
+    give_own(tab, way, chart_file)
+    tab.page.wait_for_timeout(300)  # what would empty the field comes after the chart
+    expect(question).to_have_value("How many visitors came in the fourth quarter")
+    tab.pick_example(2)
+    expect(question).to_have_value("Is the second bar taller than the third?")
+    tab.type_question("How many bars?")
+    give_own(tab, way, chart_file)
+    tab.page.wait_for_timeout(300)
+    expect(question).to_have_value("How many bars?")
+
+
+def test_what_was_typed_before_there_was_a_chart_stays(tab: Tab, chart_file: Path) -> None:
+    for way in ("upload", "drop"):
+        tab.type_question("How many bars are there?")
+        tab.page.get_by_label("Gold answer").fill("4")
+        give_own(tab, way, chart_file)
+        tab.press("Ask")
+        expect(tab.page.locator("#asked")).to_contain_text("Gold answer 4 (yours)")
+        expect(tab.page.locator("#asked .question")).to_have_text("How many bars are there?")
+        tab.expect_ready()
+        tab.press("Remove Image")
+        expect(tab.page.locator("#asked .question")).to_have_count(0)
+
+
+def test_a_picture_that_cannot_be_read_takes_no_question_along(tab: Tab) -> None:
+    tab.pick_example(1)
+    give(tab, "drop", "body", "broken.png", PNG[:200], "image/png")
+    tab.expect_notice("damaged or cut off")
+    tab.page.wait_for_timeout(300)
+    expect(tab.page.get_by_label("Question", exact=True)).to_have_value("How many visitors came in the fourth quarter?")
+
+
+def test_a_question_of_the_history_stays_with_its_own_chart(tab: Tab, engine: ScriptedEngine) -> None:
+    question = tab.page.get_by_label("Question", exact=True)
+    give(tab, "drop", "body", "mine.png", PNG, "image/png")
+    expect(tab.page.locator("#chart .image-frame img")).to_be_visible()
+    tab.type_question("How many visitors came in the fourth quarter?")  # a sampled chart's, of one's own
+    tab.press("Ask")
+    tab.expect_ready()
+    tab.pick_example(1)
+    expect(tab.card("Adapter")).to_contain_text("The answer appears here.")
+    tab.page.locator("#history .question").first.click()
+    tab.expect_ready()
+    expect(question).to_have_value("How many visitors came in the fourth quarter?")
+    tab.page.reload()
+    tab.expect_ready()
+    expect(question).to_have_value("How many visitors came in the fourth quarter?")

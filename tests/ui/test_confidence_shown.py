@@ -1,6 +1,7 @@
 """How sure an arm was, on its card and in its entry, and how far that and its accuracy lie apart: figure and curve."""
 
 import json
+import re
 from dataclasses import asdict
 from pathlib import Path
 
@@ -32,6 +33,12 @@ def results(*items: Item) -> Results:
     return Results({**SETTINGS, "sample": [one.id for one in items]}, items)
 
 
+def answers_of_confidence(sure: int, unsure: int) -> Results:
+    """So many answers of 95 %, all of them right, and of 35 %, all wrong."""
+    right = [item(number, "It is 12.", 0.95) for number in range(sure)]
+    return results(*right, *(item(sure + number, "14", 0.35) for number in range(unsure)))
+
+
 def test_the_error_is_the_mean_distance_of_confidence_from_the_share_of_right_answers() -> None:
     bins = reliability([0.91, 0.99, 0.95, 0.15, 1.0, 0.0], [True, True, False, False, True, False])
     assert [(one.correct, one.asked) for one in bins] == [(0, 1), (0, 1), (3, 4)]
@@ -60,12 +67,24 @@ def test_the_curve_counts_an_answer_right_whatever_its_form() -> None:
 
 
 def test_the_page_draws_the_curve_from_a_record_and_from_its_summary_alike() -> None:
-    found = results(item(1, "It is 12.", 0.95), item(2, "14", 0.35))
+    found = answers_of_confidence(30, 30)
     drawn = [scores_section(one, "tolerant") for one in (figures_of(found), figures_of_summary(found.summary()))]
     for text in drawn:
         assert text.count("<polyline") == 2, "the arm, and the line of an arm that is as sure as it should be"
-        assert "Adapter: 20.0 points on average, n = 2." in text and "Prompted: " not in text.split("expected cal")[1]
+        assert "Adapter: 20.0 points on average, n = 60." in text and "Prompted: " not in text.split("expected cal")[1]
     assert "<svg" not in scores_section(figures_of(results(item(1, "12", None))), "tolerant")
+
+
+@pytest.mark.parametrize(
+    ("sure", "unsure", "points"), [(12, 0, 0), (25, 24, 0), (40, 10, 2), (50, 0, 1), (41, 9, 1), (300, 9, 1)]
+)
+def test_a_handful_of_answers_is_no_curve_but_a_sentence(sure: int, unsure: int, points: int) -> None:
+    text = scores_section(figures_of(answers_of_confidence(sure, unsure)), "tolerant")
+    lines = re.findall('<polyline class="line ours" .*?points="(.*?)"', text)
+    assert [len(line.split()) for line in lines] == ([points] if points else [])
+    told = f"needs 50 answers of an arm, 10 of them about equally sure; here are {sure + unsure}."
+    assert (f"The curve of confidence {told}" in text) == (points == 0)
+    assert ("points on average" in text) == (points > 0)
 
 
 def test_a_question_says_how_sure_each_arm_was() -> None:

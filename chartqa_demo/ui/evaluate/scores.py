@@ -16,6 +16,9 @@ from chartqa_demo.ui.markup import confidence_words, sign, verdict
 from chartqa_demo.ui.training.curves import curve_chart
 
 LAST_ANSWERED = 3  # shown while an evaluation runs
+# The share of right ones among 10 answers is known to some 25 points either way (Wilson, 95 %), that among fewer
+# hardly at all; below 50 answers most of the ten steps of confidence hold no ten.
+POINT_ANSWERS, CURVE_ANSWERS = 10, 50
 GROUP_TITLES = {"human": "Human questions", "machine": "Machine questions", ALL: "All questions"}
 
 
@@ -150,18 +153,28 @@ def _rules(figures: Figures, rule: str) -> str:
 
 
 def _reliability(figures: Figures) -> str:
-    """How often answers are right that an arm is so sure of, as a chart and in words; nothing where no arm tells."""
+    """How often answers are right that an arm is so sure of, as a chart and in words, or how many answers that needs;
+    nothing where no arm tells."""
     if not figures.reliability:
         return ""
+    asked = {arm: sum(one.asked for one in bins) for arm, bins in figures.reliability.items()}
+    drawn = {
+        arm: points
+        for arm, bins in figures.reliability.items()
+        if asked[arm] >= CURVE_ANSWERS and (points := [one for one in bins if one.asked >= POINT_ANSWERS])
+    }
+    if not drawn:
+        equal = f"{POINT_ANSWERS} of them about equally sure; here are {max(asked.values()):,}"
+        return f'<p class="meta">The curve of confidence needs {CURVE_ANSWERS} answers of an arm, {equal}.</p>'
     title = "How often an answer is right, in %, whatever its form, by the arm's confidence"
     lines = {
-        figures.title_of(arm): [(100 * one.confidence, 100 * one.correct / one.asked) for one in bins]
-        for arm, bins in figures.reliability.items()
+        figures.title_of(arm): [(100 * one.confidence, 100 * one.correct / one.asked) for one in points]
+        for arm, points in drawn.items()
     }
     told = "".join(
-        f"<li>{escape(figures.title_of(arm))}: {100 * (calibration_error(bins) or 0):.1f} points on average, "
-        f"n = {sum(one.asked for one in bins):,}.</li>"
-        for arm, bins in figures.reliability.items()
+        f"<li>{escape(figures.title_of(arm))}: {100 * (calibration_error(figures.reliability[arm]) or 0):.1f} points "
+        f"on average, n = {asked[arm]:,}.</li>"
+        for arm in drawn
     )
     chart = curve_chart(title, {**lines, "as told": [(0, 0), (100, 100)]}, "confidence in %")
     words = "How far confidence and share of right answers lie apart (expected calibration error)"

@@ -17,8 +17,9 @@ from chartqa_demo.engines.fast.steps import Step
 from chartqa_demo.engines.local import LocalEngine, load_local
 from chartqa_demo.settings import Settings
 
-# Every token costs the interpreter milliseconds: short answers to a short question, behind a short system message.
-QUESTION, SYSTEM = "How many bars?", "Read charts."
+# Every token costs the interpreter a tenth of a second: short answers about a chart of four tokens, to a short question
+# behind short system messages, that of the template too.
+QUESTION, SYSTEM, SIZE = "How many bars?", "Read charts.", (28, 112)
 SHORT = Options(max_new_tokens=3, system=SYSTEM)
 
 
@@ -30,14 +31,14 @@ def found(engine: LocalEngine, adapter: Path) -> tuple[list[torch.Tensor], list[
     assert decoder is not None
     with torch.inference_mode():
         every += [decoder.next(step, torch.tensor(tokens)).clone() for tokens in ([3, 4, 5], [6, 7, 8])]
-    (answers,) = engine.answer_many([(chart(3, (84, 112)), QUESTION)], engine.arms, SHORT)
+    (answers,) = engine.answer_many([(chart(3, SIZE), QUESTION)], engine.arms, SHORT)
     return every, [answer.text for answer in answers]
 
 
 def started(engine: LocalEngine) -> tuple[Step, list[torch.Tensor]]:
     """The step behind a prompt; the chart's features and the prompt's logits."""
     engine.looks.clear()
-    look, decoder = engine.looks.of([chart(3, (84, 112))])[0], engine.fast.decoder
+    look, decoder = engine.looks.of([chart(3, SIZE)])[0], engine.fast.decoder
     assert decoder is not None
     prompts = [engine._token_ids(engine.prompt_text(arm, QUESTION, SHORT), look) for arm in engine.arms]
     step, logits = decoder.start(prompts, [look] * 3, Adapted.of(["", "", engine._name]), 8)
@@ -100,6 +101,8 @@ def rows_apart() -> float:
 
 
 def main(base: Path, adapter: Path, another: Path) -> None:
+    template = base / "chat_template.jinja"
+    template.write_text(template.read_text("utf-8").replace("You are a helpful assistant.", "Yes"), "utf-8")
     for folder in (adapter, another):
         Contract(str(base), SYSTEM).save(folder)
     engine = load_local(Settings(base=str(base), adapter=str(adapter), device="cpu", decode="static"))

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -32,7 +33,8 @@ def found(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     path = os.pathsep.join([str(HERE.parents[1]), str(HERE.parent / "support")])
     environ = os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": path}
     another = build_tiny_adapter(tiny_base, tmp_path_factory.mktemp("another"), seed=7)
-    command = [sys.executable, str(HERE / "interpreted_kernels.py"), str(tiny_base), str(adapter), str(another)]
+    base = shutil.copytree(tiny_base, tmp_path_factory.mktemp("kernels") / "base")
+    command = [sys.executable, str(HERE / "interpreted_kernels.py"), str(base), str(adapter), str(another)]
     done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])

@@ -1,9 +1,6 @@
 """The real transformers and PEFT code on a tiny random Qwen2-VL: three arms in one batch are three separate runs."""
 
-import os
 import platform
-import subprocess
-import sys
 import threading
 import warnings
 from collections.abc import Callable
@@ -11,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from children import child
+from hub import client_environment, hub_address
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from tiny import build_tiny, build_tiny_adapter, chart, last
@@ -24,7 +23,6 @@ from chartqa_demo.engines.startup import return_freed_memory, set_up_torch
 from chartqa_demo.errors import EngineError
 from chartqa_demo.settings import Settings
 
-ROOT = Path(__file__).parents[2]
 SHORT = Options(max_new_tokens=12)
 
 
@@ -322,11 +320,10 @@ assert load_engine(Settings(base="bundled", device="cpu")).adapter == "bundled"
 """
 
 
-def test_the_bundled_model_and_its_adapter_load_without_asking_another_machine() -> None:
-    environ = os.environ | {"HF_HUB_OFFLINE": "0"}
-    command = [sys.executable, "-c", NO_OTHER_MACHINE]
-    child = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=120, check=False)
-    assert (child.returncode, child.stdout) == (0, ""), child.stderr
+def test_the_bundled_model_and_its_adapter_load_without_asking_another_machine(tmp_path: Path) -> None:
+    """An import asks none either, see tests/test_layout.py."""
+    done = child(NO_OTHER_MACHINE, **client_environment(hub_address(), tmp_path / "hf"))
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
 
 
 def test_glibc_is_told_to_give_freed_memory_back_and_no_other_library_is() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -57,15 +58,21 @@ for _ in evaluate.run(KnowingEngine(before=before), make_examples(60), ARMS, OPT
 """
 
 
-@pytest.mark.parametrize("torn", [0, 1, 40])
-def test_a_killed_run_resumes_without_asking_twice_or_losing_any(tmp_path, torn):
-    """The process dies by SIGKILL in its third batch; then the last line also loses its last `torn` bytes."""
-    path = tmp_path / "run.jsonl"
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The record of a run whose process died by SIGKILL in its third batch."""
+    path = tmp_path_factory.mktemp("killed") / "run.jsonl"
     here = os.pathsep.join([str(Path(__file__).parents[1] / "support"), str(Path(__file__).parents[2])])
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED, str(path)], env={**os.environ, "PYTHONPATH": here}, check=False
-    )
-    assert killed.returncode == -signal.SIGKILL
+    command = [sys.executable, "-c", KILLED, str(path)]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": here}, check=False)
+    assert done.returncode == -signal.SIGKILL
+    return path
+
+
+@pytest.mark.parametrize("torn", [0, 1, 40])
+def test_a_killed_run_resumes_without_asking_twice_or_losing_any(tmp_path, killed, torn):
+    """Its last line also loses its last `torn` bytes."""
+    path = shutil.copytree(killed.parent, tmp_path / "run") / killed.name
     if torn:
         os.truncate(path, path.stat().st_size - torn)
     kept = {item.question for item in read_results(path).items}

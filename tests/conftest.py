@@ -21,7 +21,13 @@ os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="datasets")
 # The page shows the training runs of the machine's trackio store: here none but a test's own.
 os.environ["TRACKIO_DIR"] = tempfile.mkdtemp(prefix="trackio")
 
+import certifi
 import pytest
+
+# httpx reads 120 certificates, for 30 ms, at every request without a client of its own, as Gradio makes them. The tests
+# speak to no other machine: one certificate will do.
+os.environ["SSL_CERT_FILE"] = str(Path(tempfile.mkdtemp(prefix="certificates"), "one.pem"))
+Path(os.environ["SSL_CERT_FILE"]).write_text("".join(certifi.contents().partition("END CERTIFICATE-----\n")[:2]))
 
 # Files of half a minute and more, the longest first: what begins last should not be what ends last.
 LONG = (

@@ -3,16 +3,17 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image, ImageDraw
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Locator, LocatorAssertions, Page, TimeoutError, sync_playwright
+from playwright.sync_api import expect as expect_at_once
 
 from chartqa_demo.arms import Arm
 from chartqa_demo.data.splits import Example, Kind, Split, chart_id
@@ -34,7 +35,8 @@ CHROMIUM_FLAGS = [
     "--use-fake-device-for-media-stream",
     "--process-per-site",  # see `windows`
 ]
-expect.set_options(timeout=20_000)  # a busy machine with two cores
+PATIENCE_MS = 20_000  # a busy machine with two cores
+expect_at_once.set_options(timeout=PATIENCE_MS)
 SIZES = {"wide": {"width": 1280, "height": 800}, "phone": {"width": 390, "height": 844}}
 # Gradio 6.31 leaves the clock of its "Loading..." running, 60 frames a second, in every page that is open.
 STILL = """
@@ -109,8 +111,57 @@ def wait_until(condition: Callable[[], bool], wish: str) -> None:
 
 def violations(page: Page, context: str | None = None) -> list[tuple[str, list[str]]]:
     """What axe finds wrong on a page, or inside an element of it: the rule, and the elements."""
-    found = Axe().run(page, context=context).response["violations"]
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(Axe().axe_script)
+    only = "{resultTypes: ['violations']}"  # nothing is put together about what is right
+    run = f"async (where) => (await axe.run(where ?? document, {only})).violations"
+    found = page.evaluate(run, context)
     return [(one["id"], [node["html"][:200] for node in one["nodes"]]) for one in found]
+
+
+def looks(page: Page) -> Iterator[str]:
+    """The page in every size and mode, one after the other ("phone-dark"); in none may it be wider than its window."""
+    for size, theme in LOOKS:
+        page.set_viewport_size(SIZES[size])  # pyright: ignore (a dict of two numbers)
+        in_mode(page, theme)
+        width = page.evaluate("document.documentElement.scrollWidth")
+        assert width <= SIZES[size]["width"], f"the page is {width} pixels wide in a window of {SIZES[size]['width']}"
+        yield f"{size}-{theme}"
+
+
+def in_mode(page: Page, theme: str) -> None:
+    """Light or dark, faded in; what moves for ever is not awaited. Gradio's `__theme` sets a class of the body."""
+    page.evaluate(
+        """async (dark) => {
+          document.body.classList.toggle("dark", dark);
+          await new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)));
+          const ending = document.getAnimations().filter((one) => one.effect.getComputedTiming().endTime < Infinity);
+          await Promise.allSettled(ending.map((one) => one.finished));
+        }""",
+        theme == "dark",
+    )
+
+
+class Expectation:
+    """Playwright's expectations of an element, once there is one. While there is none, each of Playwright's looks, some
+    ten a second, describes the whole page to a screen reader, for a message about what failed."""
+
+    NEEDS = ("to_contain_text", "to_have_text", "to_have_value", "to_have_attribute", "to_have_class", "to_be_focused")
+    NEEDS += ("to_be_checked", "to_be_enabled", "to_be_disabled", "to_be_in_viewport")
+
+    def __init__(self, what: Locator) -> None:
+        self._what, self._expected = what, expect_at_once(what)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "to_be_visible" or name in self.NEEDS:
+            with suppress(TimeoutError):  # the expectation itself says what is missing
+                state = "visible" if name == "to_be_visible" else "attached"
+                self._what.first.wait_for(state=state, timeout=PATIENCE_MS)
+        return getattr(self._expected, name)
+
+
+def expect(what: Locator) -> LocatorAssertions:
+    return cast(Any, Expectation(what))
 
 
 class Gate:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from page_fixtures import LOOKS, Gate, OpenTab, Tab, Windows, bar_chart, encoded, violations, wait_until
-from playwright.sync_api import Page, expect
+from page_fixtures import Gate, OpenTab, Tab, Windows, bar_chart, encoded, expect, looks, violations, wait_until
+from playwright.sync_api import Page
 
 from chartqa_demo.arms import Arm
 from chartqa_demo.data.splits import Example, Split, chart_id
@@ -376,30 +376,32 @@ def test_what_cannot_be_measured_is_said(open_tab: OpenTab, engine: BatchEngine)
     assert engine.asked == []
 
 
-@pytest.mark.parametrize(("size", "theme"), LOOKS)
-def test_the_tab_is_accessible_at_every_size(open_tab: OpenTab, engine: BatchEngine, size: str, theme: str) -> None:
-    page = open_tab(size, theme).page
+def test_the_tab_is_accessible_at_every_size(open_tab: OpenTab, engine: BatchEngine) -> None:
+    page = open_tab().page
     expect(page.locator("#evaluation-scores")).to_contain_text("Nothing measured yet.")
     for arm in ("Pretrained", "Prompted", "Adapter"):
         page.locator("#evaluation-arms").get_by_label(arm).uncheck()
     press(page, "start")
     expect(page.locator("#evaluation-notice")).to_have_text("Choose at least one arm.")
-    assert violations(page) == []
+    for look in looks(page):
+        assert violations(page) == [], look
     for arm in ("Pretrained", "Prompted", "Adapter"):
         page.locator("#evaluation-arms").get_by_label(arm).check()
     press(page, "start")
     engine.let()
     expect(status(page)).to_contain_text("of 80 questions, about")
     page.get_by_role("button", name="Upload charts of your own").click()
-    assert violations(page) == []
+    for look in looks(page):
+        assert violations(page) == [], look
     engine.open()
     expect(status(page)).to_have_text("Done: 80 questions.")
     page.locator("#evaluation-items").get_by_role("button").first.click()
     expect(page.locator("#evaluation-item")).to_contain_text("Right, but not in ChartQA's form")
     expect(page.get_by_role("button", name="Open in Compare")).to_have_css("opacity", "1")  # it fades in
-    if shots := os.environ.get("SHOTS"):
-        page.screenshot(path=Path(shots) / f"evaluate-{size}-{theme}.png", full_page=True)
-    assert violations(page) == []
+    for look in looks(page):
+        if shots := os.environ.get("SHOTS"):
+            page.screenshot(path=Path(shots) / f"evaluate-{look}.png", full_page=True)
+        assert violations(page) == [], look
 
 
 def test_a_question_asked_meanwhile_says_that_it_waits_and_for_what(open_tab: OpenTab, engine: BatchEngine) -> None:

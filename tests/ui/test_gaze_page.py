@@ -3,9 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 import pytest
-from page_fixtures import Tab, Windows, page_of, violations
+from page_fixtures import Tab, Windows, expect, page_of, violations
 from PIL import Image
-from playwright.sync_api import expect
 
 from chartqa_demo.arms import ARMS, Arm
 from chartqa_demo.engines import Answers, Gaze, Gazes, Options

@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from page_fixtures import Tab, Windows, page_of, violations
-from playwright.sync_api import expect
+from page_fixtures import Tab, Windows, expect, page_of, violations
 
 from chartqa_demo.engines.scripted import ScriptedEngine
 from chartqa_demo.settings import Settings

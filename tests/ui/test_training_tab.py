@@ -10,8 +10,8 @@ from pathlib import Path
 
 import gradio as gr
 import pytest
-from page_fixtures import LOOKS, Tab, Windows, violations
-from playwright.sync_api import Page, expect
+from page_fixtures import Tab, Windows, expect, looks, violations
+from playwright.sync_api import Page
 
 from chartqa_demo.adapters.contract import Contract
 from chartqa_demo.adapters.runs import finished_adapters, read_run, run_names
@@ -147,15 +147,13 @@ def test_accuracy_is_drawn_per_arm_and_the_chosen_run_stays_chosen(page: Page, l
     expect(page.get_by_role("img", name="Adapter 55 at step 30")).to_be_visible()
 
 
-@pytest.mark.parametrize(("size", "theme"), LOOKS)
-def test_axe_finds_no_violation(
-    windows: Windows, url: str, runs: Path, tiny_adapter: Path, log: Log, size: str, theme: str
-) -> None:
-    page = windows(size).new_page()
-    page.goto(f"{url}?__theme={theme}")
+def test_axe_finds_no_violation(windows: Windows, url: str, runs: Path, tiny_adapter: Path, log: Log) -> None:
+    page = windows().new_page()
+    page.goto(url)
     page.get_by_role("tab", name="Training").click()
     expect(page.get_by_text("No training run has been logged")).to_be_visible()
-    assert violations(page) == []
+    for look in looks(page):
+        assert violations(page) == [], look
     log("first", *({"train/global_step": step, "train/loss": 3.0 / step, "eval/loss": 4.0 / step} for step in (1, 2)))
     leave_adapter(runs, "first", tiny_adapter)
     expect(page.get_by_role("img", name="Loss")).to_be_visible()
@@ -163,7 +161,8 @@ def test_axe_finds_no_violation(
     use.click()
     expect(page.get_by_role("status").filter(has_text="The third arm now answers with first")).to_be_visible()
     expect(use).to_have_css("opacity", "1")  # it fades in
-    assert violations(page) == []
+    for look in looks(page):
+        assert violations(page) == [], look
     page.close()
 
 

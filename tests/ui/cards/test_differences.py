@@ -3,9 +3,8 @@
 from pathlib import Path
 
 import pytest
-from page_fixtures import Tab, replies
+from page_fixtures import Tab, expect, replies
 from PIL import ImageColor
-from playwright.sync_api import expect
 
 from chartqa_demo.engines.scripted import ScriptedEngine
 from chartqa_demo.ui.compare.cards.differences import marked

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from page_fixtures import Gate, OpenTab, Tab, bar_chart, replies
-from playwright.sync_api import FloatRect, Locator, expect
+from page_fixtures import Gate, OpenTab, Tab, bar_chart, expect, replies
+from playwright.sync_api import FloatRect, Locator
 
 from chartqa_demo.engines.scripted import ScriptedEngine
 

@@ -6,8 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from page_fixtures import Gate, OpenTab, Tab, Windows, replies
-from playwright.sync_api import TimeoutError, expect
+from page_fixtures import Gate, OpenTab, Tab, Windows, expect, replies
+from playwright.sync_api import TimeoutError
 
 from chartqa_demo.engines.scripted import ScriptedEngine
 

@@ -2,10 +2,8 @@
 
 from typing import Any
 
-import pytest
 from axe_playwright_python.sync_playwright import Axe
-from page_fixtures import LOOKS, Gate, OpenTab, Tab, Windows, replies, violations
-from playwright.sync_api import expect
+from page_fixtures import LOOKS, Gate, OpenTab, Tab, Windows, expect, in_mode, looks, replies, violations
 
 from chartqa_demo.engines.scripted import ScriptedEngine
 
@@ -17,14 +15,13 @@ AXE_NOISE = {
 }
 
 
-@pytest.mark.parametrize(("size", "theme"), LOOKS)
-def test_axe_finds_no_violation_before_and_after_asking(open_tab: OpenTab, size: str, theme: str) -> None:
-    tab = open_tab(size, theme)
+def test_axe_finds_no_violation_before_and_after_asking(tab: Tab) -> None:
+    def found() -> dict[str, list[Any]]:
+        """What axe finds in every size and mode."""
+        return {look: [one for one in violations(tab.page) if one[0] not in AXE_NOISE] for look in looks(tab.page)}
 
-    def found() -> list[Any]:
-        return [one for one in violations(tab.page) if one[0] not in AXE_NOISE]
-
-    assert found() == []
+    nothing: dict[str, list[Any]] = {f"{size}-{theme}": [] for size, theme in LOOKS}
+    assert found() == nothing
     tab.pick_example()
     tab.press("Ask")
     tab.expect_ready()
@@ -33,22 +30,22 @@ def test_axe_finds_no_violation_before_and_after_asking(open_tab: OpenTab, size:
     tab.type_question("")
     tab.press("Ask")
     tab.expect_notice("Type a question")
-    assert found() == []
+    assert found() == nothing
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_every_button_is_readable_under_the_pointer_too(open_tab: OpenTab, theme: str) -> None:
-    tab = open_tab("wide", theme)
+def test_every_button_is_readable_under_the_pointer_too(tab: Tab) -> None:
     tab.pick_example()
     tab.press("Ask")
     tab.expect_ready()
     tab.page.evaluate(Axe().axe_script)
     unreadable = []
-    for button in tab.page.get_by_role("button", disabled=False).filter(visible=True).all():
-        button.hover()
-        tab.page.evaluate("() => Promise.all(document.getAnimations().map(one => one.finished))")
-        found = button.evaluate("element => axe.run(element, {runOnly: ['color-contrast']})")["violations"]
-        unreadable += [node["html"][:200] for one in found for node in one["nodes"]]
+    for theme in ("light", "dark"):
+        in_mode(tab.page, theme)
+        for button in tab.page.get_by_role("button", disabled=False).filter(visible=True).all():
+            button.hover()
+            tab.page.evaluate("() => Promise.all(document.getAnimations().map(one => one.finished))")
+            found = button.evaluate("element => axe.run(element, {runOnly: ['color-contrast']})")["violations"]
+            unreadable += [(theme, node["html"][:200]) for one in found for node in one["nodes"]]
     assert unreadable == []
 
 
@@ -60,9 +57,9 @@ def test_the_keyboard_alone_is_enough(tab: Tab, engine: ScriptedEngine) -> None:
     def tab_to(name: str) -> None:
         for _ in range(40):
             press("Tab")
-            focus = tab.page.locator(":focus")
-            label = focus.evaluate(
-                "e => e.ariaLabel || e.labels?.[0]?.innerText || e.querySelector('img')?.alt || e.innerText"
+            label = tab.page.evaluate(
+                "((e) => e.ariaLabel || e.labels?.[0]?.innerText || e.querySelector('img')?.alt || e.innerText)"
+                "(document.activeElement)"
             )
             if (label or "").strip().startswith(name):
                 return
@@ -144,11 +141,11 @@ def test_the_page_says_its_own_language_not_one_it_has_no_words_of(windows: Wind
     page.close()
 
 
-def test_axe_finds_no_violation_in_what_opens_over_the_page(open_tab: OpenTab) -> None:
-    for theme in ("light", "dark"):
-        tab = open_tab("wide", theme)
-        tab.pick_example()
-        for opened in (tab.page.get_by_role("button", name="Keys"), tab.page.locator("#chart img")):
-            opened.click()
-            assert violations(tab.page, "dialog") == []
-            tab.page.keyboard.press("Escape")
+def test_axe_finds_no_violation_in_what_opens_over_the_page(tab: Tab) -> None:
+    tab.pick_example()
+    for opened in (tab.page.get_by_role("button", name="Keys"), tab.page.locator("#chart img")):
+        opened.click()
+        for theme in ("light", "dark"):
+            in_mode(tab.page, theme)
+            assert violations(tab.page, "dialog") == [], theme
+        tab.page.keyboard.press("Escape")

@@ -5,8 +5,7 @@ import json
 import re
 from io import StringIO
 
-from page_fixtures import OpenTab, Tab, replies
-from playwright.sync_api import expect
+from page_fixtures import OpenTab, Tab, expect, replies
 
 from chartqa_demo.arms import SYSTEM_MESSAGE
 from chartqa_demo.engines.scripted import ScriptedEngine

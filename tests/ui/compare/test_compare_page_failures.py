@@ -4,9 +4,8 @@ from pathlib import Path
 
 from gradio_client import Client, handle_file
 from gradio_client.utils import Status
-from page_fixtures import Gate, Tab, Windows, bar_chart, encoded, example_split, wait_until
+from page_fixtures import Gate, Tab, Windows, bar_chart, encoded, example_split, expect, wait_until
 from PIL import Image
-from playwright.sync_api import expect
 
 from chartqa_demo.arms import Arm
 from chartqa_demo.engines.scripted import ScriptedEngine

@@ -7,16 +7,16 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from page_fixtures import Gate, Tab, bar_chart, encoded
-from playwright.sync_api import expect
+from page_fixtures import Gate, Tab, bar_chart, encoded, expect
 
 from chartqa_demo.engines.scripted import ScriptedEngine
 
 pytest_plugins = ("page_fixtures",)
 
-GIVE = """([kind, selector, type, name, data]) => {
+GIVE = """([kind, selector, type, name, data, size]) => {
   const given = new DataTransfer();
-  if (name) given.items.add(new File([Uint8Array.from(atob(data), (one) => one.charCodeAt(0))], name, { type }));
+  if (size) given.items.add(new File([new Uint8Array(size)], name, { type }));
+  else if (name) given.items.add(new File([Uint8Array.from(atob(data), (one) => one.charCodeAt(0))], name, { type }));
   else given.setData(type, data);
   const target = document.querySelector(selector);
   const options = { bubbles: true, cancelable: true, composed: true };
@@ -27,10 +27,11 @@ GIVE = """([kind, selector, type, name, data]) => {
 PNG = encoded(bar_chart())
 
 
-def give(tab: Tab, kind: str, where: str, name: str, data: bytes, form: str) -> None:
-    """Paste or drop a file on the element `where`; a text where it has no name."""
-    content = b64encode(data).decode() if name else data.decode()
-    tab.page.evaluate(GIVE, [kind, where, form, name, content])
+def give(tab: Tab, kind: str, where: str, name: str, data: bytes | int, form: str) -> None:
+    """Paste or drop a file on the element `where`; a text where it has no name. data: a number is that of its bytes."""
+    size = data if isinstance(data, int) else 0
+    content = "" if isinstance(data, int) else b64encode(data).decode() if name else data.decode()
+    tab.page.evaluate(GIVE, [kind, where, form, name, content, size])
 
 
 @pytest.mark.parametrize(
@@ -68,7 +69,7 @@ NO_CHARTS = [
     ("sales.xlsx", b"PK\x03\x04", "application/vnd.ms-excel", "A table is not a picture."),
     ("drawing.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "image/svg+xml", "SVG is a drawing"),
     ("notes.txt", b"Dear diary", "text/plain", "not a picture we can read"),
-    ("big.png", b"0" * (20 * 2**20 + 1), "image/png", "The file has 20.0 MB; at most 20 MB are read."),
+    ("big.png", 20 * 2**20 + 1, "image/png", "The file has 20.0 MB; at most 20 MB are read."),
 ]
 
 

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from page_fixtures import Gate, Tab, replies
-from playwright.sync_api import expect
+from page_fixtures import Gate, Tab, expect, replies
 
 from chartqa_demo.engines.scripted import ScriptedEngine
 

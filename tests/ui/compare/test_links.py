@@ -5,8 +5,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from page_fixtures import OpenTab, Tab, Windows, example_split, replies
-from playwright.sync_api import expect
+from page_fixtures import OpenTab, Tab, Windows, example_split, expect, replies
 
 from chartqa_demo.data.splits import open_split
 from chartqa_demo.engines import Options

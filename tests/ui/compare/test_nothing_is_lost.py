@@ -4,8 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from page_fixtures import Gate, OpenTab, Tab, Windows, replies
-from playwright.sync_api import expect
+from page_fixtures import Gate, OpenTab, Tab, Windows, expect, replies
 
 from chartqa_demo.engines.scripted import ScriptedEngine
 

@@ -4,8 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from page_fixtures import Tab, Windows, bar_chart, example_split
-from playwright.sync_api import expect
+from page_fixtures import Tab, Windows, bar_chart, example_split, expect
 
 from chartqa_demo.data.corrections import Kept
 from chartqa_demo.data.splits import open_split

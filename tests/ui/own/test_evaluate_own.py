@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from page_fixtures import LEAVING, Tab, Windows, bar_chart, encoded, example_split, wait_until
-from playwright.sync_api import Page, expect
+from page_fixtures import LEAVING, Tab, Windows, bar_chart, encoded, example_split, expect, wait_until
+from playwright.sync_api import Page
 
 from chartqa_demo.data.corrections import Kept
 from chartqa_demo.engines.scripted import ScriptedEngine

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from page_fixtures import Tab, Windows, bar_chart, encoded, example_split
-from playwright.sync_api import expect
+from page_fixtures import Tab, Windows, bar_chart, encoded, example_split, expect
 from train_fixtures import SMALL_RUN
 
 from chartqa_demo.data.corrections import Kept

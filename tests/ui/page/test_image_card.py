@@ -4,9 +4,8 @@ import base64
 from io import BytesIO
 from pathlib import Path
 
-from page_fixtures import OpenTab, Tab, replies
+from page_fixtures import OpenTab, Tab, expect, replies
 from PIL import Image
-from playwright.sync_api import expect
 
 from chartqa_demo.engines.scripted import ScriptedEngine
 

@@ -8,8 +8,8 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from page_fixtures import Tab, Windows, replies
-from playwright.sync_api import Page, expect
+from page_fixtures import Tab, Windows, expect, replies
+from playwright.sync_api import Page
 
 from chartqa_demo.adapters.runs import TrainingRun
 from chartqa_demo.engines.scripted import ScriptedEngine

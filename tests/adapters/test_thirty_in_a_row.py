@@ -81,8 +81,10 @@ def make(base: Path, folder: Path, seed: int, **options: Any) -> Path:
     return folder
 
 
-def thirty(base: Path, folder: Path) -> list[tuple[str, Path]]:
+@pytest.fixture(scope="module")
+def thirty(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, Path]]:
     """(what has to become of it, folder), shuffled."""
+    base, folder = tiny_base, tmp_path_factory.mktemp("thirty")
     found = [("served", make(base, folder / f"good{n}", n, **one)) for n, one in enumerate(SERVED)]
     found += [("refused", make(base, folder / f"refused{n}", n, **one)) for n, one in enumerate(REFUSED)]
     for number, change in enumerate([*OVERFLOWING, *SPOILT]):
@@ -116,14 +118,17 @@ def answers(engine: LocalEngine) -> list[Answers]:
 
 @pytest.mark.parametrize("decode", ["static", "eager"])
 def test_thirty_adapters_change_no_other_arm_and_no_byte_of_the_base(
-    decode: str, tiny_base: Path, tmp_path: Path, figure: Callable[[str, object], None]
+    decode: str,
+    tiny_base: Path,
+    thirty: list[tuple[str, Path]],
+    tmp_path: Path,
+    figure: Callable[[str, object], None],
 ) -> None:
     start = make(tiny_base, tmp_path / "start", 99)
     engine = load_local(Settings(base=str(tiny_base), adapter=str(start), device="cpu", decode=decode))  # pyright: ignore
     base, before = bytes_of(engine.base), answers(engine)
     others = [[arm.text for arm in row[:2]] for row in before]
-    adapters = thirty(tiny_base, tmp_path)
-    for number, (expected, folder) in enumerate(adapters):
+    for number, (expected, folder) in enumerate(thirty):
         if expected == "refused":
             with pytest.raises(EngineError) as refused:
                 engine.use_adapter(str(folder))
@@ -141,6 +146,6 @@ def test_thirty_adapters_change_no_other_arm_and_no_byte_of_the_base(
             assert all((row[2].error_kind == "overflow") == (expected == "overflows") for row in now), folder.name
         before = now
         assert bytes_of(engine.base) == base, folder.name
-    count = {kind: sum(one == kind for one, _ in adapters) for kind, _ in adapters}
+    count = {kind: sum(one == kind for one, _ in thirty) for kind, _ in thirty}
     assert sum(count.values()) == 30
     figure(f"adapters in a row ({decode})", ", ".join(f"{number} {kind}" for kind, number in sorted(count.items())))

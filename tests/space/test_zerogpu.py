@@ -265,7 +265,7 @@ def test_a_refusal_is_a_sentence(space: Space, refusal: tuple[int, dict[str, str
     with pytest.raises(AppError, match=sentence):
         ask(space.client(), space).result(60)
     space.scheduler.refusal = None
-    assert ask(space.client(), space).result(60)[0]["done"], "the next question is answered"
+    assert ask(space.client(), space, tokens=4).result(60)[0]["done"], "the next question is answered"
 
 
 def test_a_used_up_quota_says_what_was_needed_what_is_left_and_when_it_resets(space: Space) -> None:

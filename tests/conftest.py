@@ -1,5 +1,6 @@
 """Fixtures that more than one test file uses, and the figures that tests measured, printed at the end."""
 
+import gc
 import os
 import tempfile
 from collections.abc import Callable
@@ -42,6 +43,11 @@ LONG = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     rank = {name: place for place, name in enumerate(LONG)}
     items.sort(key=lambda item: rank.get(item.path.stem, len(LONG)))
+
+
+def pytest_collection_finish() -> None:
+    """What was imported is there to stay: looking through it takes most of a second, and a training run begins so."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ fork server imports them once, with the Hub of tests/support/hub.py as the only 
 fork of it. What needs another Hub, or none, is started from nothing.
 """
 
+import gc
 import multiprocessing
 import os
 import runpy
@@ -74,6 +75,7 @@ def _server() -> tuple[Any, Path]:
 
 def _run(script: str | list[str], arguments: list[str], environ: dict[str, str], streams: tuple[Path, Path]) -> None:
     """In the fork: what `python` does with these words."""
+    gc.freeze()  # what was imported is not garbage
     for number, stream in enumerate(streams, 1):
         os.dup2(os.open(stream, os.O_CREAT | os.O_WRONLY), number)
     os.environ.clear()

@@ -209,8 +209,11 @@ def told(dataset: str, name: str, rows: Sequence["Example | LeftOut"], about: st
     asked = any(one.question for one in examples)
     parts = [
         f"{_called(dataset)}, {name}: "
-        + (f"{len(examples):,} questions about {charts:,} charts" if asked else f"{charts:,} charts without questions")
-        + (f" from {about}" if asked else "")
+        + (
+            f"{len(examples):,} questions about {charts:,} charts from {about}"
+            if asked
+            else f"{charts:,} charts without questions"
+        )
     ]
     if cut and name != "all":
         parts.append(f"cut off by chart with seed {CUT_SEED}, because the data set has one split only")

@@ -218,5 +218,5 @@ def _number(value: object, name: str, default: float, least: float, most: float)
     except ValueError:
         number = math.nan
     if not least <= number <= most:
-        raise QuestionError(f"The {name} is {value!r}; it has to be a number from {least:,g} to {most:,g}.")
+        raise QuestionError(f"The {name} is {value!r}; it has to be a number from {least:,.10g} to {most:,.10g}.")
     return number

@@ -109,7 +109,7 @@ class Choices:
         by = kind if kind in ("human", "machine") else None
         everything = draw_examples(split, None, 0, by)
         if not everything:
-            raise EvaluationError(f"There is no {by or ''} question among {split_in_words(split)}.")
+            raise EvaluationError(f"There is no {by + ' ' if by else ''}question among {split_in_words(split)}.")
         # Asking for more questions than there are is asking for all: one name for one evaluation.
         if size == 0 or size >= len(everything):
             return Choice(split, None, by, 0, chosen, tuple(everything))

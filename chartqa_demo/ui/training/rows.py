@@ -121,15 +121,15 @@ def rows_list(rows: Sequence[Correction], pictures: Mapping[str, bytes], where: 
 
 
 def _item(index: int, row: Correction, picture: bytes | None) -> str:
-    said = f"{row.said_by}, accepted" if row.said_by != VISITOR else "typed"
-    before = f" · the gold answer {' or '.join(row.gold)} is wrong" if row.gold_is_wrong else ""
+    said = f"{row.said_by}, accepted · " if row.said_by != VISITOR else "typed · "
+    before = f"the gold answer {' or '.join(row.gold)} is wrong · " if row.gold_is_wrong else ""
     image = f'<img src="{_thumbnail(picture)}" alt="">' if picture else ""
     when = row.at[:16].replace("T", " ")
     answer = f"<strong>{escape(row.answer)}</strong>" if row.answer else "no answer to train on"
     return (
         f'<li><button type="button" data-index="{index}">{image}'
         f'<span><span class="question" dir="auto">{escape(row.question)}</span> {answer} '
-        f'<span class="meta">{escape(said + before)} · {escape(when)}</span></span></button></li>'
+        f'<span class="meta">{escape(said + before + when)}</span></span></button></li>'
     )
 
 

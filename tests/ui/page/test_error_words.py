@@ -1,9 +1,17 @@
 """The errors that a visitor meets most, raised by the code itself: each has words in every language of the page."""
 
+import asyncio
 import re
+import stat
+import zipfile
 from collections.abc import Callable
+from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import httpx
+import openai
 import pytest
 import torch
 from page_fixtures import bar_chart, encoded, example_split
@@ -11,12 +19,16 @@ from PIL import Image
 
 from chartqa_demo import images
 from chartqa_demo.adapters.check import Adapter, check_base
+from chartqa_demo.data.splits import open_split
+from chartqa_demo.data.uploads import lay_out
+from chartqa_demo.engines.endpoint.replies import CutOff, Unreadable, failure
 from chartqa_demo.engines.scripted import ScriptedEngine
 from chartqa_demo.engines.streaming import ReadableFailures
 from chartqa_demo.errors import ChartError, DatasetError, EngineError, EvaluationError, HubError, QuestionError
 from chartqa_demo.images import MAX_BYTES, load_chart
 from chartqa_demo.settings import Settings
-from chartqa_demo.space.hub import Source
+from chartqa_demo.space import hub
+from chartqa_demo.space.hub import Source, _sentence, check_name
 from chartqa_demo.space.zerogpu import refusal
 from chartqa_demo.ui.adapters import _checked
 from chartqa_demo.ui.compare.charts import own_chart
@@ -49,10 +61,14 @@ def answer_with(failure: Exception) -> None:
     list(stream_answers(engine, read_question(CHART, "How many?")))
 
 
-def measure(charts: object = 0, size: object = 0, seed: object = 0, arms: tuple[str, ...] = ("adapter",)) -> None:
+def measure(
+    charts: object = 0, size: object = 0, seed: object = 0, kind: object = None, arms: tuple[str, ...] = ("adapter",)
+) -> None:
     engine = ScriptedEngine()
     engine.adapter = None
-    Choices(engine, Settings(), example_split()).read(charts, size, None, seed, arms)
+    split = example_split()
+    human = replace(split, examples=tuple(one for one in split if one.kind == "human"))
+    Choices(engine, Settings(), human).read(charts, size, kind, seed, arms)
 
 
 def upload(*files: str) -> None:
@@ -68,6 +84,38 @@ def use_adapter(name: str) -> None:
 def other_adapter(**config: str) -> None:
     source = Source("owner/name", None, "adapter", {})
     check_base(Adapter(source, {"peft_type": "LORA", "r": 8, "lora_alpha": 8, **config}, None), "Qwen/Qwen2-VL-7B")
+
+
+def lay(name: str, data: bytes, rows: bool = False) -> None:
+    """An upload of one file; rows: read, as it is in Evaluate."""
+    with TemporaryDirectory() as folder:
+        (given := Path(folder) / "given").write_bytes(data)
+        lay_out([(given, name)], Path(folder) / "upload")
+        if rows:
+            open_split(str(Path(folder) / "upload"), "all")
+
+
+def zipped(entry: str | zipfile.ZipInfo, data: bytes = b"1", locked: bool = False) -> bytes:
+    with zipfile.ZipFile(archive := BytesIO(), "w") as file:
+        file.writestr(entry, data)
+    packed = bytearray(archive.getvalue())
+    if locked:
+        packed[packed.index(b"PK\x01\x02") + 8] |= 1
+    return bytes(packed)
+
+
+def link() -> zipfile.ZipInfo:
+    entry = zipfile.ZipInfo("chart.png")
+    entry.external_attr = (stat.S_IFLNK | 0o777) << 16
+    return entry
+
+
+def asked(**settings: object) -> None:
+    read_question(CHART, "How many?", **settings)
+
+
+def missed(error: Exception) -> None:
+    raise _sentence(error, "owner/name", None, "adapter")
 
 
 RAISED: dict[str, Callable[[], object]] = {
@@ -97,9 +145,38 @@ RAISED: dict[str, Callable[[], object]] = {
     "no name of an adapter": lambda: use_adapter(" "),
     "the adapter in use": lambda: use_adapter("mine"),
     "an adapter that is a folder": lambda: use_adapter("/tmp"),
+    "a number of tokens that is none": lambda: asked(max_new_tokens="many"),
+    "a seed that is too large": lambda: asked(temperature=1, seed=2**40),
+    "a temperature that is too high": lambda: asked(temperature=9),
+    "a long system message": lambda: asked(system="why " * 2_000),
+    "charts that are not there": lambda: measure(charts=99),
+    "a number of questions that is not offered": lambda: measure(size=7),
+    "a kind that no question has": lambda: measure(kind="machine", arms=("pretrained",)),
+    "a ZIP that is none": lambda: lay("a.zip", b"1" * 100),
+    "a ZIP that is damaged": lambda: lay("a.zip", zipped("a.csv")[1:]),
+    "a ZIP with a link": lambda: lay("a.zip", zipped(link())),
+    "a ZIP with a password": lambda: lay("a.zip", zipped("a.csv", locked=True)),
+    "a ZIP with a way out": lambda: lay("a.zip", zipped("../a.csv")),
+    "a ZIP without charts": lambda: lay("a.zip", zipped("a.txt")),
+    "a picture that is too large in it": lambda: lay("a.zip", zipped("a.png", bytes(MAX_BYTES + 1))),
+    "a file that is too large": lambda: lay("a.csv", bytes(MAX_BYTES + 1)),
+    "a table without rows": lambda: lay("a.csv", b"image,query,label\n", rows=True),
+    "a table without a column": lambda: lay("a.csv", b"image,label\na.png,3\n", rows=True),
+    "a table whose pictures are missing": lambda: lay("a.csv", b"image,query,label\na.png,Why,3\n", rows=True),
+    "a table that is not in UTF-8": lambda: lay("a.csv", b"image,query,label\na.png,\xff,3\n", rows=True),
+    "a name that no adapter can have": lambda: check_name("not a name", "adapter"),
+    "a long name of an adapter": lambda: use_adapter("a" * 1_000),
+    "a Hub that is away": lambda: missed(ConnectionError()),
+    "a Hub that says nothing": lambda: missed(TimeoutError()),
+    "an adapter that does not come": lambda: missed(ValueError("odd")),
     "an adapter for another base": lambda: other_adapter(base_model_name_or_path="Qwen/Qwen2-VL-2B"),
     "an adapter that is no LoRA": lambda: other_adapter(peft_type="IA3"),
 }
+
+
+@pytest.fixture(autouse=True)
+def asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(hub._silence, "until", 0.0)  # a Hub that was silent here is asked by the next test
 
 
 @pytest.mark.parametrize("meeting", RAISED)
@@ -144,6 +221,21 @@ def test_a_table_and_a_picture_that_cannot_be_opened_have_words(
 def test_what_zerogpu_refuses_has_words(told: str) -> None:
     sentence = refusal(told, 60)
     assert sentence and has_words(sentence), sentence
+
+
+def refused(status: int, body: object = None) -> openai.APIStatusError:
+    response = httpx.Response(status, request=httpx.Request("POST", "http://here/v1"))
+    client = openai.OpenAI(api_key="-", base_url="http://here/v1")
+    return client._make_status_error("refused", body=body, response=response)
+
+
+@pytest.mark.parametrize("told", [None, {"message": "too long. Try less; or none"}], ids=["silent", "with a reason"])
+def test_what_a_server_refuses_has_words_with_and_without_its_reason(told: object) -> None:
+    said = [failure(refused(status, told), "here:80", "a/b", 60, False)[1] for status in (400, 401, 404, 429, 500, 503)]
+    said += [failure(one, "here:80", "a/b", 60, False)[1] for one in (asyncio.TimeoutError(), CutOff(), Unreadable())]
+    said.append(failure(openai.APIConnectionError(request=httpx.Request("POST", "http://here")), "h", "m", 1, False)[1])
+    assert len(set(said)) == 10
+    assert [one for one in said if not has_words(one)] == []
 
 
 def test_a_sentence_that_nobody_wrote_has_none() -> None:

@@ -13,6 +13,9 @@ from playwright.sync_api import Page
 
 from chartqa_demo.adapters.runs import TrainingRun
 from chartqa_demo.engines.scripted import ScriptedEngine
+from chartqa_demo.evaluate.statistics import compare, in_words
+from chartqa_demo.evaluate.tables import Figures
+from chartqa_demo.ui.evaluate.scores import _counted
 from chartqa_demo.ui.training.tab import standing
 from chartqa_demo.ui.words import languages, words
 
@@ -180,6 +183,48 @@ def test_where_a_training_stands_is_said_in_every_form_of_the_sentence(visit: Ca
         assert french.startswith("Étape 1,240") and french.endswith(".")
         assert re.findall("Step|epoch|of|last|entry|ended", french) == []
         assert re.findall(r"[\d,.:-]{2,}", french) == re.findall(r"[\d,.:-]{2,}", english)
+
+
+def forms() -> Iterator[str]:
+    """Sentences of which parts can be missing, in every form."""
+    for errors, failures, date in product(
+        (0, 2), ({}, {"adapter": 3}, {"adapter": 3, "prompted": 1}), ("", "2026-11-29")
+    ):
+        settings = {"arms": {arm: {"title": arm.title()} for arm in ("adapter", "prompted")}, "date": date}
+        yield _counted(Figures(settings, 40, 48, errors, {}, {}, failures))
+    for good, charts in product(([1] * 9 + [0], [1] * 10, [1, 0] * 5), (["one"] * 10, [*"abcdefghij"])):
+        for other in ([0] * 10, [1] * 10, [0, 1] * 5):
+            yield in_words(compare(("Adapter", "Prompted"), [*map(bool, good)], [*map(bool, other)], charts)) + "."
+    yield in_words(compare(("Adapter", "Prompted"), [], [], [])) + "."
+    for arms, done in product(("1 arm", "3 arms"), ("", ", 8 of them asked already")):
+        told = f"1,920 questions to {arms}{done}"
+        lent = "The GPU is lent for about 20 s at a time, which counts against your daily quota; when that is used up, "
+        for rest in (
+            ".",
+            ". How long it takes shows after the first batch.",
+            ": about 3 min, as this model took 0.4 s per question before.",
+        ):
+            yield told + rest
+            yield f"{told}{rest} {lent}Start goes on another day."
+    for failed, rest in product(("", ", 2 of them failed"), (".", ". Stopping.", ", about 40 s left.")):
+        yield f"12 of 48 questions{failed}{rest}"
+    for said, wrong in product(("Adapter, accepted", "typed"), ("", " · the gold answer 12 is wrong")):
+        yield f"{said}{wrong} · 2026-11-29 12:00"
+    for rest in ("", "; 2 without a gold answer, asked and not scored", "; 1 left out, the first is a.csv: vide"):
+        yield f"charts, all: 40 questions about 12 charts from a.csv (image, query, label){rest}."
+    for shown in ("", "; the newest 50 are shown"):
+        yield f"60 rows to train on in your browser{shown}."
+
+
+def test_a_sentence_with_optional_parts_has_words_in_every_form(visit: Callable[[str], Tab]) -> None:
+    page, said = visit("fr-FR").page, list(forms())
+    assert len(said) > 60
+    told = page.evaluate("all => all.map(inWords)", said)
+    left = (
+        r"\b(of|them|to|for|not?|and|are|is|was|were|may|have|about|left|failed|the|arms?|when|which|typed|accepted)\b"
+    )
+    assert {one: ours for one, ours in zip(said, told, strict=True) if one == ours or re.search(left, ours)} == {}
+    assert [re.findall(r"\d+", one) for one in said] == [re.findall(r"\d+", one) for one in told]
 
 
 def read(page: Page) -> list[str]:

@@ -1,7 +1,11 @@
 // A chart is dropped or pasted anywhere on the page. What is no picture is sent as well, for the sentence about it, and
 // leaves the chart alone, as text does that is dragged. Fields take text as ever.
 let send = () => {};
-window.takeCharts = (trigger) => (send = trigger);
+window.takeCharts = (notices, trigger) => {
+  send = trigger;
+  // A sentence about a file is seen wherever the file was dropped.
+  new MutationObserver(() => notices.querySelector(".notice")?.scrollIntoView({ block: "nearest" })).observe(notices, { childList: true, subtree: true });
+};
 const isField = (element) => element.matches?.("input:not([type=file]), textarea, [contenteditable]");
 
 // The file's path among the uploads, undefined where it was not taken.
@@ -50,12 +54,15 @@ addEventListener("change", (event) => {
   if (file && !file.type.startsWith("image/")) takeOver(event, file);
 }, true);
 
-document.addEventListener("click", (event) => {
-  if (!event.target.closest("[data-own-chart]")) return;
+// Gradio's own upload button under a chart would only take the chart away, so it is ours while there is one.
+addEventListener("click", (event) => {
+  const icon = event.target.closest?.("#chart [data-testid=source-select] button:first-child");
+  if (!event.target.closest?.("[data-own-chart]") && !(icon && document.querySelector("#chart .image-frame img"))) return;
+  event.stopImmediatePropagation();
   const chooser = Object.assign(document.createElement("input"), { type: "file", accept: "image/*" });
-  chooser.onchange = () => take(chooser.files[0]);
+  chooser.onchange = () => chooser.files[0] && take(chooser.files[0]);
   chooser.click();
-});
+}, true);
 
 // A chart, larger: a click on it opens it over the page, a click there shows its own pixels twice as large.
 document.addEventListener("click", (event) => {

@@ -13,6 +13,9 @@ class Charts:
 
     def __init__(self, examples: Split) -> None:
         self.thumbnails = gallery_of(examples)
+        self.notice = gr.HTML(
+            js_on_load="takeCharts(element, trigger);", elem_id="chart-notice", apply_default_css=False
+        )
         self.image = gr.Image(
             label="Chart",
             type="filepath",
@@ -24,7 +27,6 @@ class Charts:
             alt_text="The chart you are asking about",
             elem_id="chart",
         )
-        self.notice = gr.HTML(js_on_load="takeCharts(trigger);", elem_id="chart-notice", apply_default_css=False)
         gr.HTML(OWN_CHART, apply_default_css=False)
         with gr.Row(elem_id="random-row"):
             self.kind = gr.Radio(

@@ -129,6 +129,30 @@ def test_an_own_chart_is_offered_in_words_beside_one_that_is_shown(tab: Tab, cha
     expect(tab.page.locator("#chart img")).to_have_attribute("src", re.compile("visitors"))
 
 
+def test_a_refused_file_is_told_where_the_visitor_looks(tab: Tab) -> None:
+    tab.pick_example(1)
+    told = tab.page.locator("#chart-notice [role=alert]")
+    for place in ("scrollTo(0, 0)", "scrollTo(0, document.body.scrollHeight)"):
+        tab.page.evaluate(place)
+        give(tab, "drop", "body", "notes.txt", b"Dear diary", "text/plain")
+        expect(told).to_be_in_viewport(ratio=1)
+        tab.pick_example(2)
+        expect(told).to_have_count(0)
+
+
+def test_the_upload_button_under_a_chart_opens_the_file_dialogue_and_keeps_the_chart(
+    tab: Tab, chart_file: Path
+) -> None:
+    tab.pick_example(1)
+    shown = tab.page.locator("#chart .image-frame img").get_attribute("src")
+    for file in ((), chart_file):  # cancelled, then chosen
+        with tab.page.expect_file_chooser() as chooser:
+            tab.page.locator("#chart").get_by_role("button", name="Upload file").click()
+        expect(tab.page.locator("#chart .image-frame img")).to_have_attribute("src", str(shown))
+        chooser.value.set_files(file)
+    expect(tab.page.locator("#chart .image-frame img")).to_have_attribute("src", re.compile("visitors"))
+
+
 def give_own(tab: Tab, way: str, chart_file: Path) -> None:
     if way == "upload":
         tab.upload_chart(chart_file)

@@ -34,6 +34,7 @@ class Verdict:
     """What the canonical rule says, and the tolerant rule beside it.
 
     `reason` explains `correct`, `tolerant_reason` is there only where the rules differ; `told` explains both at once.
+    near: it counts as right although the number is another one, within 5 %.
     """
 
     correct: bool
@@ -42,6 +43,7 @@ class Verdict:
     tolerant_reason: str | None
     gold: str
     told: str = ""
+    near: bool = False
 
     @property
     def standing(self) -> Standing:
@@ -85,7 +87,8 @@ def verdict(prediction: str, gold: str) -> Verdict:
         # A person reads "$1,700" and "22%" otherwise than `float` and the division by 100 do.
         misread = _canonical_number(prediction) is None or prediction.endswith("%") != gold.endswith("%")
         told = why if misread else reason
-    return Verdict(correct, reason, tolerant, why if tolerant != correct else None, gold, told)
+    near = (correct or tolerant) and not _same(prediction, gold)
+    return Verdict(correct, reason, tolerant, why if tolerant != correct else None, gold, told, near)
 
 
 def best_verdict(prediction: str, golds: Sequence[str]) -> Verdict:
@@ -176,27 +179,8 @@ _SCALES = {
     **dict.fromkeys(("tn", "trn", "trillion"), "trillion"),
 }
 _UNITS = (
-    *(
-        "k",
-        "m",
-        "mn",
-        "mln",
-        "b",
-        "bn",
-        "tn",
-        "trn",
-        "pp",
-        "pts",
-        "ppm",
-        "kg",
-        "mg",
-        "km",
-        "cm",
-        "mm",
-        "mt",
-        "kt",
-        "gt",
-    ),
+    *("k", "m", "mn", "mln", "b", "bn", "tn", "trn", "pp", "pts", "ppm"),
+    *("kg", "mg", "km", "cm", "mm", "mt", "kt", "gt"),
     *("ml", "kwh", "mwh", "gwh", "twh", "kw", "mw", "gw", "tw", "kb", "mb", "gb", "tb", "lb", "lbs", "oz", "ft", "mi"),
     *("mph", "kmh", "hz", "khz", "mhz", "ghz", "hr", "hrs", "min", "mins", "sec", "yr", "yrs", "usd", "eur", "gbp"),
 )
@@ -278,10 +262,18 @@ def _number_verdict(text: str, values: Sequence[float], gold: str, scale: str | 
     said = _scale(text, stated.end(), stated["unit"])
     if scale and said and scale != said:
         return False, f"{written} {said} read from the answer, the gold answer is {gold}"
-    correct = any(_near(value, target) for value in _values(stated) for target in values)
-    return correct, f"{written} read from the answer, gold answer {gold}: " + (
-        "within 5 % when format is forgiven" if correct else "more than 5 % off"
-    )
+    pairs = [(value, target) for value in _values(stated) for target in values]
+    correct = any(_near(*pair) for pair in pairs)
+    same = any(math.isclose(*pair) for pair in pairs)
+    how = "the same number when format is forgiven" if same else "within 5 % when format is forgiven"
+    how = how if correct else "more than 5 % off"
+    return correct, f"{written} read from the answer, gold answer {gold}: {how}"
+
+
+def _same(prediction: str, gold: str) -> bool:
+    """Whether a right answer states the number of the gold answer itself; true also where this is no number."""
+    values, stated = _read_whole(_normal(gold)), _stated_number(_normal(prediction), is_year(gold))
+    return not values or (stated is None) or any(math.isclose(one, two) for one in _values(stated) for two in values)
 
 
 def _near(value: float, target: float) -> bool:

@@ -191,7 +191,8 @@ def test_reason_says_in_words_why(prediction, gold, reason):
     ("prediction", "standing", "told"),
     [
         ("1400", "right", "1400 is the gold answer"),
-        ("$1,400", "other-form", "$1,400 read from the answer, gold answer 1400: within 5 % when format is forgiven. "),
+        ("$1,400", "other-form", "$1,400 read from the answer, gold answer 1400: the same number when format is fo"),
+        ("$1,390", "other-form", "$1,390 read from the answer, gold answer 1400: within 5 % when format is forgiven. "),
         ("$1,700", "wrong", "$1,700 read from the answer, gold answer 1400: more than 5 % off"),
         ("1700", "wrong", "1700 against 1400: 21.4 % off, more than 5 %"),
         ("", "wrong", "no answer, the gold answer is “1400”"),
@@ -203,12 +204,32 @@ def test_the_two_rules_together_say_what_a_person_would(prediction, standing, to
     assert judged.told.startswith(told)
 
 
+@pytest.mark.parametrize(
+    ("prediction", "gold", "near"),
+    [
+        ("221.44 million", "217.81", True),
+        ("205", "200", True),
+        ("The value is 205.", "200", True),
+        ("$42,755", "42755", False),
+        ("61.3%", "0.613", False),
+        ("0.10", "0.1", False),
+        ("Yes", "yes", False),
+        ("2008", "2010", True),  # by the canonical rule
+        ("250", "200", False),  # wrong, not near
+    ],
+)
+def test_a_number_that_is_right_but_another_one_is_near(prediction, gold, near):
+    assert verdict(prediction, gold).near is near
+
+
 def test_tolerant_reason_is_there_only_where_the_rules_differ():
     same = verdict("62", "60")
     assert (same.correct, same.tolerant, same.tolerant_reason) == (True, True, None)
     forgiven = verdict("The answer is 62 %.", "62")
     assert (forgiven.correct, forgiven.tolerant) == (False, True)
-    assert forgiven.tolerant_reason == "62% read from the answer, gold answer 62: within 5 % when format is forgiven"
+    assert (
+        forgiven.tolerant_reason == "62% read from the answer, gold answer 62: the same number when format is forgiven"
+    )
     wrong_year = verdict("2008", "2010")
     assert (wrong_year.correct, wrong_year.tolerant) == (True, False)
     assert wrong_year.tolerant_reason == "2008 read from the answer, a year has to be exact: 2010"

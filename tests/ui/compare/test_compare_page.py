@@ -84,7 +84,7 @@ def test_verdicts_say_why_in_words(tab: Tab, engine: ScriptedEngine) -> None:
         ["3 answers ready: Pretrained right, but not in ChartQA's form; Prompted wrong; Adapter right."]
     )
     expect(tab.page.locator("#asked .winner")).to_have_text(
-        "Pretrained and Adapter found 200; only Adapter wrote it as ChartQA wants."
+        "Pretrained and Adapter found 200; Adapter within 5 %; only Adapter wrote it as ChartQA wants."
     )
     expect(tab.page.locator("#history .verdict")).to_have_text(["Right, but not in ChartQA's form", "Wrong", "Right"])
 

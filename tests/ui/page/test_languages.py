@@ -153,6 +153,9 @@ def test_sentences_are_composed_and_what_a_model_said_in_them_stays(visit: Calla
         "All three found 1250; only Adapter wrote it as ChartQA wants.": (
             "Les trois ont trouvé 1250; seul Adapter l'a écrit comme le veut ChartQA."
         ),
+        "All three came within 5 % of 217.81; Pretrained and Prompted within 5 %.": (
+            "Les trois sont à moins de 5 % de 217.81; Pretrained et Prompted à moins de 5 %."
+        ),
         "Stopped after 2 of 80 questions. Start with the same settings goes on.": (
             "Arrêté après 2 questions sur 80. « Démarrer » avec les mêmes réglages continue."
         ),

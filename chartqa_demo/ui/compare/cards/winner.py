@@ -18,11 +18,14 @@ def winner_line(arms: Sequence[Arm], judged: Sequence[Verdict | None], gold: Seq
         by_standing.setdefault(verdict.standing if verdict else None, []).append(arm.title)
     right, other = by_standing.get("right", []), by_standing.get("other-form", [])
     found = [arm.title for arm in arms if arm.title in (*right, *other)]
+    near = [arm.title for arm, one in zip(arms, judged, strict=True) if arm.title in found and one and one.near]
     wanted = " or ".join(gold)
     if not found:
         told = f"None of the {_number(len(arms))} found {wanted}" if len(arms) > 1 else f"{arms[0].title} is wrong"
     else:
-        told = f"{_names(found, len(arms))} found {wanted}"
+        told = f"{_names(found, len(arms))} {'came within 5 % of' if near == found else 'found'} {wanted}"
+        if near and near != found:
+            told += f"; {_list(near)} within 5 %"
     if other:
         told += f"; {f'only {_list(right)}' if right else 'none'} wrote it as ChartQA wants"
     if lenient := by_standing.get("only-canonical", []):

@@ -293,7 +293,8 @@ def scripted_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Scr
 
 @pytest.fixture
 def engine(scripted_app: tuple[ScriptedEngine, str]) -> Iterator[ScriptedEngine]:
-    engine, fresh = scripted_app[0], ScriptedEngine(delay=0.01)
+    """Answers in few words, as each is a moment on the page: a sentence, a phrase and a number, all of them wrong."""
+    engine, fresh = scripted_app[0], ScriptedEngine(0.01, replies("No model has looked.", "It is 42.", "42"))
     engine.script, engine.failure, engine.questions = fresh.script, None, []
     engine.delay, engine.pace = fresh.delay, lambda step: time.sleep(engine.delay)
     yield engine

@@ -9,7 +9,7 @@ import pytest
 from page_fixtures import Gate, OpenTab, Tab, Windows, expect, replies
 from playwright.sync_api import TimeoutError
 
-from chartqa_demo.engines.scripted import ScriptedEngine
+from chartqa_demo.engines.scripted import ScriptedEngine, made_up
 
 pytest_plugins = ("page_fixtures",)
 
@@ -44,6 +44,7 @@ def test_three_cards_fill_word_by_word(open_tab: OpenTab, engine: ScriptedEngine
 
 
 def test_cards_are_equal_and_do_not_jump_while_they_fill(open_tab: OpenTab, engine: ScriptedEngine) -> None:
+    engine.script = made_up
     engine.pace = gate = Gate()
     tab = open_tab()
     tab.pick_example()

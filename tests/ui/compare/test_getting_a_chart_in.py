@@ -6,7 +6,6 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
-import pytest
 from page_fixtures import Gate, Tab, bar_chart, encoded, expect
 
 from chartqa_demo.engines.scripted import ScriptedEngine
@@ -34,21 +33,21 @@ def give(tab: Tab, kind: str, where: str, name: str, data: bytes | int, form: st
     tab.page.evaluate(GIVE, [kind, where, form, name, content, size])
 
 
-@pytest.mark.parametrize(
-    ("kind", "where"), [("paste", "body"), ("paste", "#question textarea"), ("drop", "h1"), ("drop", "#chart")]
-)
-def test_a_chart_is_taken_wherever_it_is_given(tab: Tab, engine: ScriptedEngine, kind: str, where: str) -> None:
-    tab.pick_example(3)
-    tab.press("Ask")
-    tab.expect_ready()
-    give(tab, kind, where, "mine.png", PNG, "image/png")
-    expect(tab.page.locator("#chips")).to_contain_text("How many categories are shown?")
-    expect(tab.card("Adapter")).to_contain_text("The answer appears here.")
-    tab.type_question("How many bars?")
-    tab.press("Ask")
-    tab.expect_ready()
-    assert engine.questions[-1][0].tobytes() == bar_chart().tobytes()
-    expect(tab.page.locator("#history .meta").first).to_contain_text("mine.png")
+def test_a_chart_is_taken_wherever_it_is_given(tab: Tab, engine: ScriptedEngine) -> None:
+    places = [("paste", "body"), ("paste", "#question textarea"), ("drop", "h1"), ("drop", "#chart")]
+    for number, (kind, where) in enumerate(places):
+        tab.pick_example(3)
+        expect(tab.card("Adapter")).to_contain_text("The answer appears here.")
+        tab.press("Ask")
+        tab.expect_ready()
+        give(tab, kind, where, f"mine{number}.png", PNG, "image/png")
+        expect(tab.page.locator("#chips")).to_contain_text("How many categories are shown?")
+        expect(tab.card("Adapter")).to_contain_text("The answer appears here.")
+        tab.type_question("How many bars?")
+        tab.press("Ask")
+        tab.expect_ready()
+        assert engine.questions[-1][0].tobytes() == bar_chart().tobytes(), (kind, where)
+        expect(tab.page.locator("#history .meta").first).to_contain_text(f"mine{number}.png")
 
 
 def test_text_that_is_dragged_or_pasted_leaves_the_chart_alone(tab: Tab) -> None:
@@ -166,35 +165,41 @@ def give_own(tab: Tab, way: str, chart_file: Path) -> None:
     expect(tab.page.locator("#chips")).to_contain_text("How many categories are shown?")
 
 
-@pytest.mark.parametrize("way", ["upload", "remove, then upload", "paste", "drop"])
-def test_an_own_chart_takes_the_place_of_a_sampled_one_and_its_question(tab: Tab, chart_file: Path, way: str) -> None:
+WAYS = ("upload", "remove, then upload", "paste", "drop")
+
+
+def test_an_own_chart_takes_the_place_of_a_sampled_one_and_its_question(tab: Tab, chart_file: Path) -> None:
     question, gold = tab.page.get_by_label("Question", exact=True), tab.page.get_by_label("Gold answer")
-    tab.pick_example(1)
-    expect(question).to_have_value("How many visitors came in the fourth quarter?")
-    gold.fill("200")
-    give_own(tab, way, chart_file)
-    expect(question).to_have_value("")
-    expect(question).to_have_attribute("placeholder", "What do you want to know about the chart?")
-    expect(gold).to_have_value("")
-    expect(tab.page.locator("#chips")).not_to_contain_text("fourth quarter")
+    for way in WAYS:
+        tab.pick_example(1)
+        expect(question).to_have_value("How many visitors came in the fourth quarter?")
+        expect(tab.page.locator("#chips")).to_contain_text("fourth quarter")
+        gold.fill("200")
+        give_own(tab, way, chart_file)
+        expect(question).to_have_value("")
+        expect(question).to_have_attribute("placeholder", "What do you want to know about the chart?")
+        expect(gold).to_have_value("")
+        expect(tab.page.locator("#chips")).not_to_contain_text("fourth quarter")
 
 
-@pytest.mark.parametrize("way", ["upload", "remove, then upload", "paste", "drop"])
-def test_an_own_chart_leaves_a_question_that_was_edited_or_typed(tab: Tab, chart_file: Path, way: str) -> None:
+def test_an_own_chart_leaves_a_question_that_was_edited_or_typed(tab: Tab, chart_file: Path) -> None:
     question = tab.page.get_by_label("Question", exact=True)
-    tab.pick_example(1)
-    expect(question).to_have_value("How many visitors came in the fourth quarter?")
-    question.press("End")
-    question.press("Backspace")
-    give_own(tab, way, chart_file)
-    tab.page.wait_for_timeout(300)  # what would empty the field comes after the chart
-    expect(question).to_have_value("How many visitors came in the fourth quarter")
-    tab.pick_example(2)
-    expect(question).to_have_value("Is the second bar taller than the third?")
-    tab.type_question("How many bars?")
-    give_own(tab, way, chart_file)
-    tab.page.wait_for_timeout(300)
-    expect(question).to_have_value("How many bars?")
+    for way in WAYS:
+        tab.pick_example(1)
+        expect(question).to_have_value("How many visitors came in the fourth quarter?")
+        expect(tab.page.locator("#chips")).to_contain_text("fourth quarter")
+        question.press("End")
+        question.press("Backspace")
+        give_own(tab, way, chart_file)
+        tab.page.wait_for_timeout(300)  # what would empty the field comes after the chart
+        expect(question).to_have_value("How many visitors came in the fourth quarter")
+        tab.pick_example(2)
+        expect(question).to_have_value("Is the second bar taller than the third?")
+        expect(tab.page.locator("#chips")).not_to_contain_text("How many categories are shown?")
+        tab.type_question("How many bars?")
+        give_own(tab, way, chart_file)
+        tab.page.wait_for_timeout(300)
+        expect(question).to_have_value("How many bars?")
 
 
 def test_what_was_typed_before_there_was_a_chart_stays(tab: Tab, chart_file: Path) -> None:

@@ -30,13 +30,12 @@ import pytest
 os.environ["SSL_CERT_FILE"] = str(Path(tempfile.mkdtemp(prefix="certificates"), "one.pem"))
 Path(os.environ["SSL_CERT_FILE"]).write_text("".join(certifi.contents().partition("END CERTIFICATE-----\n")[:2]))
 
-# Files of half a minute and more, the longest first: what begins last should not be what ends last.
+# Files of a quarter of a minute and more, the longest first: what begins last should not be what ends last.
 LONG = (
-    *("test_transformers_serve", "test_compare_page", "test_hub", "test_evaluate_page", "test_train_recipe"),
-    *("test_compare_page_access", "test_loop", "test_zerogpu", "test_train_run", "test_compare_page_failures"),
-    *("test_training_tab", "test_publish", "test_settings", "test_kernels", "test_adapters", "test_deploy"),
-    *("test_chart_beside_answers", "test_nothing_is_lost", "test_evaluate_own", "test_commands", "test_merge"),
-    *("test_mixture", "test_steps"),
+    *("test_evaluate_page", "test_transformers_serve", "test_loop", "test_compare_page_access"),
+    *("test_compare_page_failures", "test_compare_page", "test_nothing_is_lost", "test_training_tab", "test_zerogpu"),
+    *("test_evaluate_own", "test_chart_beside_answers", "test_hub", "test_kernels", "test_former", "test_layout"),
+    *("test_adapters", "test_train_recipe", "test_families", "test_adapter_options", "test_settings"),
 )
 
 

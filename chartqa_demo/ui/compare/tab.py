@@ -174,7 +174,9 @@ class CompareTab:
             trigger_mode="always_last",
             **QUICK,
         )
-        self.charts.image.clear(self.forget, None, [self.chart, self.chips], trigger_mode="multiple", **QUICK)
+        self.charts.image.clear(self.forget, None, [self.chart, self.chips], trigger_mode="multiple", **QUICK).then(
+            None, js="() => new Promise((later) => setTimeout(later, 500))", **QUICK
+        ).then(self.forget_run, self.charts.image, self.run_outputs, preprocess=False, **QUICK)
         taken = [self.charts.notice.upload, self.charts.notice.edit]
         taking = gr.on(
             taken, self.take, self.charts.image, self.chart_outputs, preprocess=False, trigger_mode="multiple", **QUICK
@@ -297,6 +299,11 @@ class CompareTab:
     def forget(self) -> Updates:
         """No chart of a split any more."""
         return {self.chart: Chart(), self.chips: chips(GENERAL_QUESTIONS)}
+
+    def forget_run(self, shown: dict[str, Any] | None) -> Updates:
+        """Without a chart there are no answers: a last word of those that were ended can come after the cards were
+        emptied (Gradio 6.31 looks for it every 50 ms)."""
+        return self.show(Run()) if shown is None else {self.run: gr.skip()}
 
     def open_thumbnail(self, event: gr.EventData) -> Updates:
         """Show one of the thumbnails' charts."""

@@ -294,3 +294,17 @@ def test_removing_the_chart_keeps_the_question(tab: Tab) -> None:
     tab.press("Ask")
     tab.expect_notice("Add a chart first")
     expect(tab.page.get_by_label("Question", exact=True)).to_have_value("What now?")
+
+
+def test_removing_the_chart_while_answers_stream_leaves_empty_cards(tab: Tab, engine: ScriptedEngine) -> None:
+    engine.script = replies(*["word " * 500] * 3)
+    engine.delay = 0.05
+    for _ in range(3):  # what the stream had sent already comes afterwards, or not
+        tab.pick_example(1)
+        tab.press("Ask")
+        expect(tab.answer("Adapter")).to_contain_text("word word")
+        tab.press("Remove Image")
+        assert engine.idle.wait(timeout=5), "the engine goes on for nobody"
+        tab.page.wait_for_timeout(1_000)
+        expect(tab.card("Adapter")).to_contain_text("The answer appears here.")
+        expect(tab.page.get_by_role("button", name="Stop")).to_be_disabled()

@@ -5,12 +5,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
+import pytest
 from page_fixtures import bar_chart
 
 from chartqa_demo.data.splits import chosen_columns, open_split
 from chartqa_demo.engines.scripted import ScriptedEngine
+from chartqa_demo.errors import EvaluationError
 from chartqa_demo.settings import Settings
-from chartqa_demo.ui.evaluate.choices import Choices
+from chartqa_demo.ui.evaluate.choices import Choices, how_many
 from chartqa_demo.ui.evaluate.tab import EvaluateTab
 
 
@@ -28,6 +30,17 @@ def test_other_splits_are_opened_by_the_columns_chosen_by_hand(tmp_path: Path) -
     )
     opened = {name: choices.open(index) for index, (_, name) in enumerate(choices.charts[:2])}
     assert {name: split.examples[0].gold for name, split in opened.items()} == {"test": ("4",), "train": ("3",)}
+
+
+@pytest.mark.parametrize(("typed", "count"), [(0, 0), (20, 20), ("7", 7), (" 1,500 ", 1500), ("50", 50)])
+def test_any_number_of_questions_can_be_typed(typed: object, count: int) -> None:
+    assert how_many(typed) == count
+
+
+@pytest.mark.parametrize("typed", ["", "0", "-5", "many", "5 or 6", "²", None, True, 10**12])
+def test_what_is_no_number_of_questions_is_told(typed: object) -> None:
+    with pytest.raises(EvaluationError, match="or type a whole number from 1"):
+        how_many(typed)
 
 
 def test_of_two_estimates_of_one_visitor_at_once_the_older_says_nothing() -> None:

@@ -146,6 +146,20 @@ def run_all(page: Page, engine: BatchEngine) -> None:
     expect(status(page)).to_have_text("Done: 80 questions.")
 
 
+def test_any_number_of_questions_is_typed(open_tab: OpenTab, engine: BatchEngine) -> None:
+    page = open_tab().page
+    size, cost = page.locator("#evaluation-size input"), page.locator("#evaluation-cost")
+    size.fill("several")
+    size.press("Enter")
+    expect(cost).to_have_text("Choose how many questions to ask, or type a whole number from 1.")
+    size.fill("7")
+    size.press("Enter")
+    expect(cost).to_contain_text("7 questions to 3 arms")
+    engine.open()
+    press(page, "start")
+    expect(status(page)).to_have_text("Done: 7 questions.")
+
+
 def test_start_moves_stop_keeps_and_start_goes_on(open_tab: OpenTab, engine: BatchEngine, folder: Path) -> None:
     page = open_tab().page
     expect(page.locator("#evaluation-cost")).to_contain_text("80 questions to 3 arms. How long it takes shows after")

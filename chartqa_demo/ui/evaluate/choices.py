@@ -1,6 +1,7 @@
 """What a visitor chose to measure: charts, number of questions, seed and arms, checked before anything is asked."""
 
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -24,7 +25,7 @@ from chartqa_demo.evaluate.run import display_name, output_name
 from chartqa_demo.settings import Settings
 from chartqa_demo.ui.compare.charts import split_in_words
 
-SIZES = (20, 50, 100, 250, 500, 1000)
+SIZES = (5, 20, 50, 100, 250, 500, 1000)
 LARGEST_SEED = 2**31
 UPLOAD = -1  # in place of an index into `Choices.charts`: the visitor's own upload
 
@@ -56,6 +57,14 @@ class Choice:
         """The record of this evaluation, the same one for the same settings."""
         drawn = (self.split.dataset, self.split.name, self.limit, self.seed, self.kind)
         return output_name(engine, self.arms, *drawn) + ".jsonl"
+
+
+def how_many(typed: object) -> int:
+    """The number of questions that was chosen or typed; 0 for all. Raises EvaluationError."""
+    text = re.sub(r"[\s,.]", "", str(typed))
+    if not re.fullmatch(r"\d{1,9}", text, re.ASCII) or (text == "0" and typed != 0):
+        raise EvaluationError("Choose how many questions to ask, or type a whole number from 1.")
+    return int(text)
 
 
 class Choices:
@@ -96,8 +105,7 @@ class Choices:
             raise EvaluationError("Your upload is deleted. Upload the charts again, or choose others.")
         if not own and (not isinstance(charts, int) or charts not in range(len(self.charts))):
             raise EvaluationError("Choose the charts to measure on.")
-        if not isinstance(size, int) or size not in (0, *SIZES):
-            raise EvaluationError("Choose how many questions to ask.")
+        size = how_many(size)
         if not isinstance(seed, int | float) or not 0 <= seed < LARGEST_SEED:
             raise EvaluationError(f"The seed has to be a whole number from 0 to {LARGEST_SEED - 1:,}.")
         chosen = tuple(arm for arm in self.engine.arms if arm.key in arms)

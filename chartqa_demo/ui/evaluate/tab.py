@@ -96,6 +96,7 @@ class EvaluateTab:
                 label="Questions",
                 elem_id="evaluation-size",
                 min_width=110,
+                allow_custom_value=True,
             )
             self.kind = gr.Dropdown(
                 ["any", "human", "machine"], value="any", label="Written by", elem_id="evaluation-kind", min_width=110

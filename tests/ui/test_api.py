@@ -64,7 +64,7 @@ def test_the_api_and_the_page_give_the_same_texts(
     answers = client.predict(handle_file(chart_file), "Which bar is the tallest?", "fourth", api_name="/ask")
     tab.upload_chart(chart_file)
     tab.type_question("Which bar is the tallest?")
-    tab.page.get_by_label("Gold answer").fill("fourth")
+    tab.page.get_by_label("Right answer, if").fill("fourth")
     tab.press("Ask")
     tab.expect_ready()
     for answer in answers:

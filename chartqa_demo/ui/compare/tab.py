@@ -91,8 +91,8 @@ class CompareTab:
         self.notice = gr.HTML(elem_id="notice", apply_default_css=False)
         with gr.Row(elem_id="actions"):
             self.gold = gr.Textbox(
-                label="Gold answer (optional)",
-                placeholder="gives verdicts; sampled charts bring theirs",
+                label="Right answer, if you know it (optional)",
+                placeholder="Answers are checked against it",
                 max_lines=1,
                 elem_id="gold",
                 elem_classes="plain",

@@ -93,7 +93,7 @@ def test_verdicts_say_why_in_words(tab: Tab, engine: ScriptedEngine) -> None:
 def test_a_visitors_own_gold_answer_wins_and_is_read_as_a_number(tab: Tab, engine: ScriptedEngine) -> None:
     engine.script = replies("42,755", "200", "$42755")
     tab.pick_example()
-    tab.page.get_by_label("Gold answer").fill("$42,755")
+    tab.page.get_by_label("Right answer, if").fill("$42,755")
     tab.press("Ask")
     tab.expect_ready()
     expect(tab.page.locator("#asked")).to_contain_text("Gold answer 42755 (yours); the bundled charts say 200")
@@ -120,8 +120,8 @@ def test_a_typed_gold_answer_gives_an_uploaded_chart_verdicts(
     engine.script = replies("four", "4", "5")
     tab.upload_chart(chart_file)
     tab.type_question("How many bars are there?")
-    tab.page.get_by_label("Gold answer").fill("4")
-    tab.page.get_by_label("Gold answer").press("Enter")
+    tab.page.get_by_label("Right answer, if").fill("4")
+    tab.page.get_by_label("Right answer, if").press("Enter")
     tab.expect_ready()
     expect(tab.page.locator("#asked")).to_contain_text("Gold answer 4 (yours)")
     expect(tab.card("Prompted")).to_contain_text("Right 4 is the gold answer")
@@ -273,7 +273,7 @@ def test_a_random_chart_brings_a_question_of_the_chosen_kind(tab: Tab) -> None:
 
 def test_another_chart_of_the_visitor_empties_the_cards(tab: Tab, chart_file: Path) -> None:
     tab.pick_example()
-    tab.page.get_by_label("Gold answer").fill("1")
+    tab.page.get_by_label("Right answer, if").fill("1")
     tab.press("Ask")
     tab.expect_ready()
     tab.press("Remove Image")
@@ -281,7 +281,7 @@ def test_another_chart_of_the_visitor_empties_the_cards(tab: Tab, chart_file: Pa
         expect(tab.card(arm)).to_contain_text("The answer appears here.")
     expect(tab.page.locator("#asked")).to_contain_text("Pick a chart, ask a question, and compare.")
     expect(tab.page.get_by_role("status").filter(has_text="ready")).to_have_count(0)
-    expect(tab.page.get_by_label("Gold answer")).to_have_value("")
+    expect(tab.page.get_by_label("Right answer, if")).to_have_value("")
     tab.upload_chart(chart_file)
     expect(tab.page.locator("#chips")).to_contain_text("How many categories are shown?")
 

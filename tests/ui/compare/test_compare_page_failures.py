@@ -195,7 +195,7 @@ def test_what_visitors_and_models_write_is_shown_as_text(tab: Tab, engine: Scrip
     tab.pick_example()
     for text in HOSTILE:
         tab.type_question(text)
-        tab.page.get_by_label("Gold answer").fill(text.splitlines()[0])
+        tab.page.get_by_label("Right answer, if").fill(text.splitlines()[0])
         tab.press("Ask")
         asked = tab.page.locator("#asked .question")
         expect(asked).to_have_js_property("textContent", text)

@@ -169,7 +169,7 @@ WAYS = ("upload", "remove, then upload", "paste", "drop")
 
 
 def test_an_own_chart_takes_the_place_of_a_sampled_one_and_its_question(tab: Tab, chart_file: Path) -> None:
-    question, gold = tab.page.get_by_label("Question", exact=True), tab.page.get_by_label("Gold answer")
+    question, gold = tab.page.get_by_label("Question", exact=True), tab.page.get_by_label("Right answer, if")
     for way in WAYS:
         tab.pick_example(1)
         expect(question).to_have_value("How many visitors came in the fourth quarter?")
@@ -205,7 +205,7 @@ def test_an_own_chart_leaves_a_question_that_was_edited_or_typed(tab: Tab, chart
 def test_what_was_typed_before_there_was_a_chart_stays(tab: Tab, chart_file: Path) -> None:
     for way in ("upload", "drop"):
         tab.type_question("How many bars are there?")
-        tab.page.get_by_label("Gold answer").fill("4")
+        tab.page.get_by_label("Right answer, if").fill("4")
         give_own(tab, way, chart_file)
         tab.press("Ask")
         expect(tab.page.locator("#asked")).to_contain_text("Gold answer 4 (yours)")

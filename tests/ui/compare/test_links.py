@@ -76,7 +76,7 @@ def test_an_own_chart_has_markdown_and_no_link(open_tab: OpenTab, engine: Script
     tab = open_tab(permissions=("clipboard-read", "clipboard-write"))
     tab.upload_chart(chart_file)
     tab.type_question("How many bars?")
-    tab.page.get_by_label("Gold answer").fill("4")
+    tab.page.get_by_label("Right answer, if").fill("4")
     tab.press("Ask")
     tab.expect_ready()
     expect(tab.page.get_by_role("button", name="Copy link")).to_be_hidden()

@@ -169,6 +169,13 @@ def test_sentences_are_composed_and_what_a_model_said_in_them_stays(visit: Calla
         "8 questions in a row failed, the last one with: Choose at least one arm.": (
             "8 questions de suite ont échoué, la dernière avec : Choisissez au moins un bras."
         ),
+        "Recorded on 2026-11-29 by the bundled small Qwen2-VL with its adapter.": (
+            "Enregistrée le 2026-11-29 par le petit Qwen2-VL fourni avec son adaptateur."
+        ),
+        "Recorded on 2026-11-29 by the bundled small Qwen2-VL with its adapter, not by the model of this page.": (
+            "Enregistrée le 2026-11-29 par le petit Qwen2-VL fourni avec son adaptateur, "
+            "pas par le modèle de cette page."
+        ),
         "All arms are wrong": "All arms are wrong",  # no words for it
         "  Done ": "  Terminé ",
         "5 %": "5 %",

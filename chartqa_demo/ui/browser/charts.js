@@ -85,6 +85,14 @@ document.addEventListener("click", (event) => {
   box.showModal();
 });
 
+// After another chart was picked it is seen together with its question; on a phone its answers, where it has some.
+window.showChart = () => requestAnimationFrame(() => {
+  const answered = innerWidth < 1024 && document.querySelector("#answers .answer");
+  const boxes = ["#chart", "#question", "#ask"].map((one) => document.querySelector(one).getBoundingClientRect());
+  if (answered || boxes.some((one) => one.top < 0 || one.bottom > innerHeight))
+    document.querySelector(answered ? "#answers" : "#workbench").scrollIntoView();
+});
+
 // After Ask: on a phone the answers come to the top, on a wide screen as much of them into view as can.
 window.showAnswers = () => requestAnimationFrame(() => {
   const answers = document.querySelector("#answers");

@@ -107,15 +107,16 @@ const reopened = (entry) => ({
 });
 
 let linked = false;
-// Until the start has shown what was kept, it would take the place of a chart that was picked meanwhile.
+// Until the start has shown what was kept, it would take the place of a chart that was picked meanwhile; and where
+// nothing seems to be, a click would meet the chart that comes.
 const opening = (yes) => document.documentElement.classList.toggle("opening", yes);
+opening(true);
 window.started = () => {
   opening(false);
   askLinked();
 };
 window.askLinked = () => linked && find("#chart .image-frame img") && !find("#notice .notice") && find("#ask").click();
 window.keptAtStart = async () => {
-  opening(true);
   const shown = JSON.parse(sessionStorage.getItem(SHOWN) ?? "null");
   const link = Object.fromEntries(new URLSearchParams(location.search));
   if (link.example && shown?.address !== location.search) {
@@ -124,6 +125,7 @@ window.keptAtStart = async () => {
   }
   if (shown) return withPicture(shown);
   const [newest] = await entries();
+  if (!newest && !find("#workbench.sampled")) opening(false);
   return newest ? withPicture(reopened(newest)) : {};
 };
 
@@ -137,10 +139,7 @@ function make(tag, properties = {}, ...inside) {
 
 let list, open, gone = [];
 window.listHistory = (element, trigger) => {
-  [list, open] = [element, async (entry) => {
-    find("#workbench").scrollIntoView();
-    trigger("select", { kept: await withPicture(reopened(entry)) });
-  }];
+  [list, open] = [element, async (entry) => trigger("select", { kept: await withPicture(reopened(entry)) })];
   showHistory();
 };
 

@@ -54,6 +54,7 @@ function inWords(text) {
   return told === undefined ? text : text.replace(trimmed, () => told);
 }
 window.inWords = inWords;
+document.documentElement.style.setProperty("--loading", JSON.stringify(inWords("Loading the chart…"))); // for the style sheet
 
 function say(node) {
   if (node.nodeType === Node.TEXT_NODE) {

@@ -63,7 +63,7 @@ class CompareTab:
         self.gallery = gallery
         self.sample = recorded_sample(engine, gallery, Options(settings.max_new_tokens))
 
-        with gr.Row(elem_id="workbench"):
+        with gr.Row(elem_id="workbench", elem_classes="sampled" if self.sample else None):
             with gr.Column(scale=6, min_width=300, elem_id="charts"):
                 self.charts = Charts(examples)
             with gr.Column(scale=5, min_width=300, elem_id="questions"):
@@ -182,10 +182,9 @@ class CompareTab:
             taken, self.take, self.charts.image, self.chart_outputs, preprocess=False, trigger_mode="multiple", **QUICK
         )
         taking.then(None, self.question, self.question, js="(question) => leftOfTaken(question)", **QUICK)
-        self.charts.strip.select(self.open_thumbnail, None, self.chart_outputs, trigger_mode="multiple", **QUICK)
-        self.charts.random.click(
-            self.open_random, self.charts.kind, self.chart_outputs, trigger_mode="multiple", **QUICK
-        )
+        more = {"trigger_mode": "multiple", **QUICK}
+        picked = self.charts.strip.select(self.open_thumbnail, None, self.chart_outputs, **more)
+        drawn = self.charts.random.click(self.open_random, self.charts.kind, self.chart_outputs, **more)
 
         self.correct.connect(self.run, subject_of_run(self.engine.arms), [self.asked.change])
         self.gaze.connect(self.run, [self.asked.change, self.charts.image.change])
@@ -193,7 +192,9 @@ class CompareTab:
         self.details.connect(self.charts.image)
         self.cards.connect(self.run)
         kept_outputs = [*self.chart_outputs, *self.details.settings]
-        self.history.select(self.reopen, None, kept_outputs, **QUICK)
+        reopened = self.history.select(self.reopen, None, kept_outputs, **QUICK)
+        for event in (picked, drawn, reopened):
+            event.then(None, js="() => showChart()", **QUICK)
         page.load(None, None, blind, js="() => guessFirst()", **QUICK)
         at_start = "async () => [await keptAtStart(), guessFirst()]"
         opening = page.load(self.open_kept, [self.kept, blind], kept_outputs, js=at_start, **QUICK)

@@ -37,6 +37,16 @@ def test_on_a_wide_screen_a_large_chart_stays_beside_the_answers(open_tab: OpenT
     tab.expect_ready()
 
 
+def test_a_chart_that_is_picked_is_seen_with_its_question(open_tab: OpenTab) -> None:
+    tab = open_tab(reduced_motion="reduce")
+    expect(tab.page.get_by_role("button", name="choose a file")).to_be_in_viewport(ratio=1)
+    for pick in (lambda: tab.press("Random chart"), tab.pick_example):
+        tab.page.evaluate("scrollTo(0, document.body.scrollHeight)")
+        pick()
+        for seen in ("#chart", "#question", "#ask"):
+            expect(tab.page.locator(seen)).to_be_in_viewport(ratio=1)
+
+
 def test_a_chart_is_larger_on_a_larger_screen(tab: Tab) -> None:
     tab.page.set_viewport_size({"width": 1920, "height": 1200})
     tab.pick_example()

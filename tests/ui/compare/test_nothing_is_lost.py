@@ -23,7 +23,7 @@ def ask_about(tab: Tab, chart: Path | None) -> None:
     else:
         tab.upload_chart(chart)
     tab.type_question("How many bars are there?")
-    tab.page.get_by_label("Gold answer").fill("4")
+    tab.page.get_by_label("Right answer, if").fill("4")
     tab.press("Ask")
     tab.expect_ready()
 
@@ -38,7 +38,7 @@ def test_a_reload_keeps_chart_question_answers_and_verdicts(
     tab.page.reload()
     tab.expect_ready()
     question_of(tab)
-    expect(tab.page.get_by_label("Gold answer")).to_have_value("4")
+    expect(tab.page.get_by_label("Right answer, if")).to_have_value("4")
     expect(tab.page.locator("#asked")).to_contain_text("Gold answer 4 (yours)")
     for arm, words in zip(ARMS, ("Right, but not in ChartQA's form", "Wrong", "Right"), strict=True):
         expect(tab.card(arm).locator(".verdict strong")).to_have_text(words)
@@ -146,6 +146,34 @@ def test_questions_are_deleted_one_by_one_or_all_and_come_back(tab: Tab, engine:
     expect(kept).to_have_count(0)
     tab.press("Undo")
     expect(kept).to_have_count(2)
+
+
+def test_while_a_chart_is_to_come_its_place_takes_no_click(tab: Tab) -> None:
+    tab.page.route("**/gradio_api/run/**", lambda _: None)
+    tab.page.reload()
+    empty = tab.page.locator("#chart [data-testid=upload-text]")
+    expect(empty).to_be_visible()  # nothing was kept, and there is no sample
+    tab.page.unroute_all()  # what was held goes on
+    tab.pick_example(2)
+    tab.page.route("**/gradio_api/run/**", lambda _: None)
+    tab.page.reload()
+    empty.wait_for(state="attached")
+    expect(empty).to_be_hidden()
+    told = "getComputedStyle(document.querySelector('#chart'), '::after').content"
+    assert tab.page.evaluate(told) == '"Loading the chart…"'
+    tab.page.unroute_all()
+    expect(tab.page.locator("#chart .image-frame img")).to_be_visible()
+
+
+def test_on_a_phone_a_question_that_is_opened_again_shows_its_answers(
+    open_tab: OpenTab, engine: ScriptedEngine
+) -> None:
+    engine.script = replies("There are 4.", "5", "4")
+    tab = open_tab("phone", reduced_motion="reduce")
+    ask_about(tab, None)
+    tab.page.locator("#history .question").click()
+    for arm in ARMS:
+        expect(tab.answer(arm)).to_be_in_viewport()
 
 
 def test_an_uploaded_picture_stays_in_the_browser_of_its_visitor(

@@ -293,7 +293,7 @@ class CompareTab:
             chart = own_chart(event.path, event.name, event.size)
         except (QuestionError, ChartError) as error:
             return {self.charts.notice: notice(str(error))}
-        cleared = dict.fromkeys([self.charts.notice, self.notice, self.cards.followed], "")
+        cleared: Updates = dict.fromkeys([self.charts.notice, self.notice, self.cards.followed], "")
         cleared[self.gold] = "" if before else gr.skip()
         return {**self.forget(), self.charts.image: chart.file, self.chart: chart, **cleared, **self.show(Run())}
 

@@ -125,6 +125,32 @@ def test_on_a_phone_chart_stop_and_three_answers_share_one_screen(open_tab: Open
     tab.press("Close")
 
 
+def test_a_phone_shows_no_keys_and_stop_only_while_there_is_something_to_stop(
+    open_tab: OpenTab, engine: ScriptedEngine
+) -> None:
+    engine.pace = gate = Gate()
+    tab = open_tab("phone", reduced_motion="reduce")
+    ask, stop = tab.page.locator("#ask"), tab.page.locator("#stop")
+    expect(stop).to_be_hidden()
+    tab.pick_example()
+    before = box(ask)["width"]
+    tab.press("Ask")
+    gate.let()
+    expect(stop).to_be_in_viewport(ratio=1)
+    assert box(ask)["width"] == before == box(tab.page.locator("#actions"))["width"]
+    gate.open()
+    tab.expect_ready()
+    expect(stop).to_be_hidden()
+    onward = tab.page.locator("#share .onward kbd")
+    expect(onward).to_be_visible()
+    session = tab.page.context.new_cdp_session(tab.page)
+    metrics = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+    session.send("Emulation.setDeviceMetricsOverride", metrics)  # a finger cannot hover
+    session.send("Emulation.setTouchEmulationEnabled", {"enabled": True})
+    expect(onward).to_be_hidden()
+    expect(tab.page.locator(".page-head .keys")).to_be_hidden()
+
+
 def test_a_tall_chart_is_shown_tall(tab: Tab, tmp_path: Path) -> None:
     bar_chart().resize((300, 1200)).save(tmp_path / "tall.png")
     tab.upload_chart(tmp_path / "tall.png")

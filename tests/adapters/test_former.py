@@ -5,10 +5,10 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import gradio as gr
 import pytest
-from page_fixtures import Tab, Windows, page_of, violations
+from page_fixtures import Tab, Windows, expect, page_of, violations
 from PIL import Image
-from playwright.sync_api import expect
 from tiny import build_tiny_adapter, chart, last
 
 from chartqa_demo.adapters.contract import Contract
@@ -17,6 +17,9 @@ from chartqa_demo.engines.local import LocalEngine, load_local
 from chartqa_demo.engines.scripted import ScriptedEngine
 from chartqa_demo.errors import EngineError
 from chartqa_demo.settings import Settings
+from chartqa_demo.ui.compare.cards.before import Before, of_question
+from chartqa_demo.ui.compare.history import Run
+from chartqa_demo.ui.compare.question import Question
 
 pytest_plugins = ("page_fixtures",)
 
@@ -155,6 +158,16 @@ def test_after_an_exchange_both_answers_are_shown_with_verdicts(page: tuple[Tab,
     button.click()
     expect(shown).to_contain_text("The model failed on this question.")
     assert engine.adapter == "ann/second"
+
+
+def test_a_last_word_about_another_question_is_taken_away_and_other_words_stay() -> None:
+    before = Before.__new__(Before)
+    now, other = (Question(Path("a.png"), "The same?", asked_at=moment) for moment in (1.5, 2.5))
+    told = of_question(now, "<p>7</p>")
+    assert "<p>7</p>" in told
+    assert before.keep(told, Run(question=now)) == gr.skip()
+    assert before.keep(told, Run(question=other)) == before.keep(told, Run()) == ""
+    assert before.keep("<p>Ask a question first.</p>", Run()) == before.keep("", Run()) == gr.skip()
 
 
 def test_answers_that_come_late_do_not_stand_below_another_question(page: tuple[Tab, Exchanges]) -> None:

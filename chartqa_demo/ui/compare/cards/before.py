@@ -32,12 +32,19 @@ class Before:
     def connect(self, run: gr.State, renewed: Sequence[Any]) -> None:
         """The events. renewed: those after which the cards show other answers."""
         asking = self.button.click(self.ask, run, self.shown, **at_once(self.engine), **PRIVATE)
-        # An answer that comes late must not stand below another question
+        # An answer that comes late must not stand below another question: a last word of an asking that was ended can
+        # come after this, too (Gradio 6.31 looks for it every 50 ms)
         gr.on(list(renewed), self.renew, None, self.outputs, cancels=[asking], **QUICK)
+        self.shown.change(self.keep, [self.shown, run], self.shown, **QUICK)
 
     def renew(self) -> Updates:
         """No answers yet; and whether there is an adapter to ask."""
         return {self.part: gr.Column(visible=self.engine.former is not None), self.shown: ""}
+
+    def keep(self, shown: str, run: Run) -> Any:
+        """What is shown, unless it answers another question than the cards."""
+        late = "data-asked=" in shown and (run.question is None or _mark(run.question) not in shown)
+        return "" if late else gr.skip()
 
     def ask(self, run: Run) -> Iterator[Updates]:
         """Ask both adapters."""
@@ -45,12 +52,22 @@ class Before:
         if asked is None or run.phase != "done" or run.hidden:
             yield {self.shown: notice("Ask a question first, and wait for the answers.")}
             return
-        yield {self.shown: status("Both adapters are being asked.")}
+        yield {self.shown: of_question(asked, status("Both adapters are being asked."))}
         try:
             found = self.engine.answer_former(load_chart(asked.chart), asked.text, asked.options)
-            yield {self.shown: both(found, asked) or notice("No adapter was in use before this one.")}
+            told = both(found, asked) or notice("No adapter was in use before this one.")
         except (ChartError, EngineError) as error:
-            yield {self.shown: notice(str(error))}
+            told = notice(str(error))
+        yield {self.shown: of_question(asked, told)}
+
+
+def _mark(asked: Question) -> str:
+    return f'data-asked="{asked.asked_at}"'
+
+
+def of_question(asked: Question, told: str) -> str:
+    """With the mark of the question that it is about."""
+    return f"<div {_mark(asked)}>{told}</div>"
 
 
 def both(found: ByAdapter, asked: Question) -> str:

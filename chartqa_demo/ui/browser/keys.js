@@ -36,7 +36,7 @@ const PRESSED = {
   p: () => part("#followed button")?.click(),
   n: () => part("#followed button + button")?.click(),
   "?": showKeys,
-  Escape: () => part("#stop").click(),
+  Escape: () => window.stopAnswers(),
 };
 for (const number of [1, 2, 3])
   PRESSED[number] = () => document.querySelectorAll("#answers .card")[number - 1]?.focus();
@@ -56,11 +56,9 @@ document.addEventListener("keydown", (event) => {
   const writing = event.target.matches("input:not([type=radio], [type=checkbox]), textarea, select, [contenteditable]");
   const pressed = PRESSED[event.key.length === 1 ? event.key.toLowerCase() : event.key];
   if (!pressed || (writing && event.key !== "Escape")) return;
-  if (event.key === "?" || event.key === "Escape" || seen(part("#workbench"))) {
-    if (event.key !== "Escape" || (seen(part("#stop")) && !part("#stop").disabled)) {
-      event.preventDefault();
-      pressed();
-    }
+  if (event.key === "?" || seen(part(event.key === "Escape" ? "#stop" : "#workbench"))) {
+    if (event.key !== "Escape" || !part("#stop").disabled) event.preventDefault();
+    pressed();
   }
 });
 document.addEventListener("click", (event) => event.target.closest(".page-head .keys") && showKeys());

@@ -53,6 +53,16 @@ class Question:
     blind: bool = False
 
 
+@dataclass
+class Turn:
+    """What one visitor waits for. Gradio cannot cancel a stream that is about to begin, and forgets one when another
+    begins; so streams ask here before every step. asked: the question asked last, None after Stop; answered: the one
+    whose answers began."""
+
+    asked: Question | None = None
+    answered: Question | None = None
+
+
 def chart_path(payload: Mapping[str, Any] | None) -> Path | None:
     """The uploaded file itself, None without one. Raises QuestionError for a file that is none of our uploads.
 

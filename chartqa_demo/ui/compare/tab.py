@@ -35,7 +35,7 @@ from chartqa_demo.ui.compare.charts import (
 from chartqa_demo.ui.compare.details import Details
 from chartqa_demo.ui.compare.history import Run, read_entry
 from chartqa_demo.ui.compare.picking import Charts
-from chartqa_demo.ui.compare.question import SETTINGS, Question, chart_path, read_question, stream_answers
+from chartqa_demo.ui.compare.question import SETTINGS, Turn, chart_path, read_question, stream_answers
 from chartqa_demo.ui.corrections import CorrectionRow, Corrections, subject_of_run
 from chartqa_demo.ui.events import PRIVATE, QUICK, Updates, at_once
 from chartqa_demo.ui.gaze.panel import GazePart
@@ -107,6 +107,7 @@ class CompareTab:
         """The events. What belongs to one visitor is in states; all visitors share only the engine."""
         self.chart = gr.State(Chart())
         self.asked = gr.State(None)
+        self.turn = gr.State(Turn())
         self.run = gr.State(Run())
 
         self.run_outputs = [self.run, *self.cards.outputs, self.stop_button]
@@ -124,11 +125,12 @@ class CompareTab:
         add_endpoints(self.engine, settings)
         # Without preprocessing the picture arrives as the file it is; only queued events notice a changed state.
         ask_options = {"preprocess": False, "trigger_mode": "multiple", "concurrency_limit": None, **PRIVATE}
+        ask_options |= {"js": "(...typed) => asking(...typed)"}
 
         # Gradio handles the listeners of one event one after the other: ending the old stream comes first.
         self.answering = self.asked.change(
             self.answer,
-            self.asked,
+            self.turn,
             [*self.run_outputs, self.notice],
             trigger_mode="multiple",
             **at_once(self.engine),
@@ -143,19 +145,19 @@ class CompareTab:
         ]
         gr.on([*asks, self.chips.select, *charts, self.stop_button.click], None, cancels=[self.answering], **PRIVATE)
         blind, told = self.cards.guess_first, self.details.settings
-        typed = [self.question, self.chart, self.charts.image, blind, self.gold, *told]
+        typed = [self.turn, self.question, self.chart, self.charts.image, blind, self.gold, *told]
         for event in (
             gr.on(asks, self.ask, typed, ask_outputs, **ask_options),
             self.chips.select(self.ask_suggestion, typed, ask_outputs, **ask_options),
             self.cards.share.select(
                 self.ask_next,
-                [self.run, self.chart, blind, *told],
+                [self.turn, self.run, self.chart, blind, *told],
                 list(dict.fromkeys([*self.chart_outputs, *ask_outputs])),
                 **ask_options,
             ),
         ):
             event.then(None, js="() => window.showAnswers()", **QUICK)
-        self.stop_button.click(self.stop, self.run, self.run_outputs, **QUICK)
+        self.stop_button.click(self.stop, [self.turn, self.run], self.run_outputs, trigger_mode="multiple", **QUICK)
 
         # A visitor's own picture empties the cards in the browser: an answer of the server could come after a new
         # question. Gradio drops a second event while the first is handled, unless told otherwise.
@@ -200,7 +202,7 @@ class CompareTab:
         opening = page.load(self.open_kept, [self.kept, blind], kept_outputs, js=at_start, **QUICK)
         opening.then(None, js="() => started()", **QUICK)
 
-    def ask(self, text: object, chart: Chart, payload: dict[str, Any] | None, blind: bool, *values: object) -> Updates:
+    def ask(self, turn: Turn, text: object, chart: Chart, payload: Any, blind: bool, *values: object) -> Updates:
         """Check the question and hand it to `answer`; `values` are the gold answer and the settings. blind: arms and
         gold answer stay hidden until the visitor has guessed."""
         try:
@@ -218,7 +220,7 @@ class CompareTab:
             )
         except QuestionError as error:
             return {self.notice: notice(str(error))}
-        asked = replace(asked, blind=bool(blind))
+        turn.asked = asked = replace(asked, blind=bool(blind))
         told = [self.engine.prompt_text(arm, asked.text, asked.options) for arm in self.engine.arms]
         return {
             self.notice: notice(""),
@@ -228,20 +230,12 @@ class CompareTab:
             **self.show(Run(asked, (), "waiting"), "Waiting for the model."),
         }
 
-    def ask_suggestion(
-        self,
-        event: gr.EventData,
-        text: object,
-        chart: Chart,
-        payload: dict[str, Any] | None,
-        blind: bool,
-        *values: object,
-    ) -> Updates:
+    def ask_suggestion(self, event: gr.EventData, turn: Turn, text: object, chart: Chart, *typed: Any) -> Updates:
         """Ask a chip's question. A gold answer that the visitor typed belongs to the visitor's own question."""
         chosen = dict(enumerate(chart.suggestions)).get(event.index, text)
-        return {self.question: chosen, self.gold: "", **self.ask(chosen, chart, payload, blind, None, *values[1:])}
+        return {self.question: chosen, self.gold: "", **self.ask(turn, chosen, chart, *typed[:2], None, *typed[3:])}
 
-    def ask_next(self, run: Run, chart: Chart, blind: bool, *settings: object) -> Updates:
+    def ask_next(self, turn: Turn, run: Run, chart: Chart, blind: bool, *settings: object) -> Updates:
         """Ask the question of the cards about the next chart of the same split that can be shown."""
         if run.question is None:
             return {self.notice: notice("Ask a question first.")}
@@ -249,19 +243,24 @@ class CompareTab:
         for one in charts_after(example, split):
             shown = self.open_example(one, split)
             if onward := shown.get(self.chart):
-                asked = self.ask(run.question.text, onward, {"path": onward.file}, blind, None, *settings)
+                asked = self.ask(turn, run.question.text, onward, {"path": onward.file}, blind, None, *settings)
                 return {**shown, **asked, self.question: run.question.text}
         return {self.charts.notice: notice("There is no other chart here.")}
 
-    def answer(self, asked: Question | None) -> Iterator[Updates]:
-        """Stream the answers into the cards."""
-        if asked is None:
+    def answer(self, turn: Turn) -> Iterator[Updates]:
+        """Stream the answers to the question asked last into the cards, once."""
+        asked = turn.asked
+        if asked is None or asked is turn.answered:
+            yield {self.notice: gr.skip()}  # of a stream without any step Gradio empties the outputs
             return
+        turn.answered = asked
         run, waits = Run(asked, (), "running"), self.why_wait()
         told = self.show(replace(run, phase="waiting"), waits) if waits else self.show(run, "Answering.")
         yield {self.notice: notice(waits), **told}
         try:
             for answers in stream_answers(self.engine, asked):
+                if turn.asked is not asked:
+                    return
                 run = replace(run, answers=answers)
                 yield {self.notice: "", **self.show(run, "Answering.")}
         except (ChartError, EngineError) as error:
@@ -270,9 +269,10 @@ class CompareTab:
             return
         yield self.show(replace(run, phase="done"), announce(self.engine.arms, asked, run.answers, run.hidden))
 
-    def stop(self, run: Run) -> Updates:
-        """Keep what is on the cards; the stream itself was cancelled by the same click."""
-        if run.phase not in ("waiting", "running"):
+    def stop(self, turn: Turn, run: Run) -> Updates:
+        """Keep what is on the cards; the stream was cancelled by the same click, or ends by itself."""
+        turn.asked = None
+        if run.phase in ("idle", "done"):
             return {self.stop_button: gr.update(interactive=False)}
         return self.show(replace(run, phase="stopped"), "Stopped.")
 

@@ -1,0 +1,103 @@
+"""Stop and a second Ask while what was asked is on its way to the server; in Chromium, with a scripted engine."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from page_fixtures import Gate, Tab, expect, replies
+from playwright.sync_api import Page, Route
+
+from chartqa_demo.engines.scripted import ScriptedEngine
+
+pytest_plugins = ("page_fixtures",)
+
+
+class SlowLine:
+    """What the visitor does reaches the queue of the server one by one, as a test lets it; all of it after `open`."""
+
+    def __init__(self, page: Page) -> None:
+        self.page, self.waiting, self.opened = page, list[Callable[[], None]](), False
+        page.route("**/queue/join?*", self._take)
+
+    def _take(self, route: Route) -> None:
+        if not route.request.post_data_json["trigger_id"]:  # nobody's doing: the page loads
+            return route.continue_()
+        self.waiting.append(route.continue_)
+        if self.opened:
+            self.let()
+
+    def let(self) -> None:
+        self.expect(1)
+        self.waiting.pop(0)()
+
+    def expect(self, number: int) -> None:
+        for _ in range(500):
+            if len(self.waiting) >= number:
+                return
+            self.page.wait_for_timeout(20)
+        raise AssertionError(f"{len(self.waiting)} were sent instead of {number}.")
+
+    def open(self) -> None:
+        self.opened = True
+        while self.waiting:
+            self.let()
+
+
+@pytest.fixture
+def line(tab: Tab, chart_file: Path) -> SlowLine:
+    tab.upload_chart(chart_file)
+    tab.type_question("How many bars are there?")
+    return SlowLine(tab.page)
+
+
+def expect_stopped_for_good(tab: Tab, engine: ScriptedEngine) -> None:
+    """Nothing comes any more: the engine, which answers one question at a time, has the next one only."""
+    for arm in ("Pretrained", "Prompted", "Adapter"):
+        expect(tab.card(arm)).to_contain_text("Stopped")
+    expect(tab.page.locator("#stop")).to_be_disabled()
+    before = len(engine.questions)
+    tab.type_question("Which bar is the tallest?")
+    tab.press("Ask")
+    tab.expect_ready()
+    assert [text for _, text, _ in engine.questions[before:]] == ["Which bar is the tallest?"]
+
+
+def test_stop_holds_for_answers_that_are_about_to_begin(tab: Tab, engine: ScriptedEngine, line: SlowLine) -> None:
+    tab.page.get_by_label("Question", exact=True).press("Enter")
+    line.let()  # the question; the stream of its answers is asked for next
+    line.expect(1)
+    tab.page.keyboard.press("Escape")
+    expect(tab.card("Adapter")).to_contain_text("Stopped")
+    line.open()
+    expect_stopped_for_good(tab, engine)
+    assert len(engine.questions) == 1, "the engine answered a question that was stopped"
+
+
+def test_stop_holds_for_a_question_that_is_on_its_way(tab: Tab, engine: ScriptedEngine, line: SlowLine) -> None:
+    engine.pace = gate = Gate()
+    tab.page.get_by_label("Question", exact=True).press("Enter")
+    line.expect(1)
+    tab.page.keyboard.press("Escape")
+    line.open()
+    expect(tab.card("Adapter")).to_contain_text("Stopped")
+    gate.open()
+    expect_stopped_for_good(tab, engine)
+
+
+def test_asked_twice_is_answered_once_and_stopped_at_once(tab: Tab, engine: ScriptedEngine, line: SlowLine) -> None:
+    engine.script, engine.pace = replies(*["four bars in all"] * 3), (gate := Gate())
+    for number in (1, 2):
+        tab.press("Ask")
+        line.expect(number)
+    for _ in range(2):
+        line.let()
+    line.expect(2)  # each has led to a stream
+    line.open()
+    gate.let()
+    expect(tab.answer("Adapter")).to_have_text("four")
+    tab.press("Stop")
+    expect(tab.card("Adapter")).to_contain_text("Stopped")
+    gate.open()
+    assert engine.idle.wait(timeout=5), "the engine goes on for nobody"
+    assert len(engine.questions) == 1
+    expect_stopped_for_good(tab, engine)

@@ -253,6 +253,12 @@ def test_questions_are_filtered_paged_and_opened_in_compare(open_tab: OpenTab, e
     page.get_by_role("button", name="Ask", exact=True).click()
     expect(page.get_by_role("article", name="Adapter").locator(".answer")).to_have_text("8")
     expect(page.get_by_role("article", name="Adapter")).to_contain_text("8 is the gold answer")
+    page.go_back()  # to the list, as it was left
+    expect(marked).to_contain_text(["test/8 "])
+    expect(marked).to_be_in_viewport()
+    page.go_forward()
+    expect(page.get_by_label("Question", exact=True)).to_have_value("What is 8? <i>Markup</i>")
+    expect(page.locator("#chart img")).to_be_in_viewport()
 
 
 @pytest.mark.parametrize("size", ["wide", "phone"])

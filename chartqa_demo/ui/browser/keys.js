@@ -1,4 +1,4 @@
-// The keyboard: keys that work while no field is being written in, one Tab stop for the thumbnails, arrows between tabs,
+// The keyboard and the browser's Back: keys that work while no field is being written in, one Tab stop for the thumbnails, arrows between tabs,
 // and a focus that stays on the page when what had it goes.
 const KEYS = [
   ["/", "write a question"],
@@ -62,6 +62,13 @@ document.addEventListener("keydown", (event) => {
   }
 });
 document.addEventListener("click", (event) => event.target.closest(".page-head .keys") && showKeys());
+
+// Back from what Evaluate opened in Compare is its list again, and Forward what was opened.
+addEventListener("popstate", ({ state }) => {
+  const tab = [...document.querySelectorAll(ROWS.tab)].filter(seen)[state?.tab];
+  tab?.click();
+  if (tab && state.tab) requestAnimationFrame(() => part("#evaluation-items").scrollIntoView({ block: "nearest" }));
+});
 
 // Gradio replaces what changes. When that takes the focused element away, the nearest thing to press there gets it.
 let focused, around;

@@ -174,7 +174,7 @@ def test_a_running_space_is_asked_one_question(hub: Hub, app_url: str, tmp_path:
     environ = client_environment(hub.url, tmp_path / "hf")
     done = child(ASKED, str(tmp_path), SPACE, "--base", HUB_BASE, **environ)
     assert done.returncode == 0, done.stderr
-    assert f"{SPACE} answered: Pretrained: No model has looked at this chart" in done.stdout
+    assert f"{SPACE} answered: Pretrained: No model has looked." in done.stdout
 
     hub.host = "http://127.0.0.1:9"
     failed = child(ASKED, str(tmp_path), SPACE, "--base", HUB_BASE, **environ)

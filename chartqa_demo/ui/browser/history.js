@@ -17,14 +17,14 @@ const opened = new Promise((ready) => {
   asked.onerror = () => ready(null);
 }).catch(() => null);
 
-// One request to a store, undefined where the browser keeps nothing.
+// One request to a store, undefined where the browser keeps nothing, or not in this form.
 async function stored(name, work) {
   const database = await opened;
   return database && new Promise((ready) => {
     const request = work(database.transaction(name, "readwrite").objectStore(name));
     request.onsuccess = () => ready(request.result);
     request.onerror = () => ready(undefined);
-  });
+  }).catch(() => undefined);
 }
 
 const isText = (value) => typeof value === "string";
@@ -116,7 +116,9 @@ window.started = () => {
   askLinked();
 };
 window.askLinked = () => linked && find("#chart .image-frame img") && !find("#notice .notice") && find("#ask").click();
-window.keptAtStart = async () => {
+// What cannot be read is as good as nothing kept: the page has to open all the same.
+window.keptAtStart = () => readAtStart().catch(() => ({}));
+async function readAtStart() {
   const shown = JSON.parse(sessionStorage.getItem(SHOWN) ?? "null");
   const link = Object.fromEntries(new URLSearchParams(location.search));
   if (link.example && shown?.address !== location.search) {
@@ -127,7 +129,7 @@ window.keptAtStart = async () => {
   const [newest] = await entries();
   if (!newest && !find("#workbench.sampled")) opening(false);
   return newest ? withPicture(reopened(newest)) : {};
-};
+}
 
 // --- the list -------------------------------------------------------------------------------------------------------
 

@@ -165,6 +165,32 @@ def test_while_a_chart_is_to_come_its_place_takes_no_click(tab: Tab) -> None:
     expect(tab.page.locator("#chart .image-frame img")).to_be_visible()
 
 
+ENTRY = "{id: '1', asked_at: '', chart: 'A chart', question: 'Why?', gold: [], answers: [], picture: {}}"
+
+
+@pytest.mark.parametrize(
+    ("garbled", "question"),
+    [
+        ("addEventListener('pagehide', () => sessionStorage.setItem('chartqa-shown', '{'))", ""),
+        (
+            """new Promise((ready) => (indexedDB.open('chartqa-side-by-side').onsuccess = ({ target }) => {
+                const put = target.result.transaction('entries', 'readwrite').objectStore('entries').put(ENTRY);
+                put.onsuccess = () => (target.result.close(), ready());
+            }))""".replace("ENTRY", ENTRY),
+            "Why?",
+        ),
+    ],
+    ids=["a session that is no JSON", "a picture that is no address"],
+)
+def test_a_page_opens_also_where_what_was_kept_cannot_be_read(tab: Tab, garbled: str, question: str) -> None:
+    tab.page.evaluate(garbled)
+    tab.page.reload()
+    expect(tab.page.locator("#chart [data-testid=upload-text]")).to_be_visible()
+    expect(tab.page.get_by_label("Question", exact=True)).to_have_value(question)
+    tab.pick_example(2)
+    expect(tab.page.get_by_label("Question", exact=True)).not_to_have_value(question)
+
+
 def test_on_a_phone_a_question_that_is_opened_again_shows_its_answers(
     open_tab: OpenTab, engine: ScriptedEngine
 ) -> None:

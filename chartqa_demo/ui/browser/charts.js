@@ -21,15 +21,19 @@ window.sendPicture = async (file, name) => {
 let brought = [];
 const sampled = () =>
   [...document.querySelectorAll('#chips .chips:not([data-example=""]) button')].map((one) => one.textContent.trim());
-window.leftOf = (question, gold, removed) =>
-  [sampled().includes(question.trim()) ? "" : question, removed || sampled().length ? "" : gold];
+window.leftOf = (question, gold, removed) => {
+  window.holdAnswers();
+  return [sampled().includes(question.trim()) ? "" : question, removed || sampled().length ? "" : gold];
+};
 window.leftOfTaken = (question) => !sampled().length && brought.includes(question.trim()) ? "" : question;
 
 async function take(file) {
   const path = await sendPicture(file, file.name || "pasted.png");
   brought = sampled();
   // Two events: what is no picture does not end the question that is being answered.
-  send(path && /^image\/(?!svg)|^$/.test(file.type) ? "upload" : "edit", { path: path ?? "", name: file.name, size: file.size });
+  const picture = path && /^image\/(?!svg)|^$/.test(file.type);
+  if (picture) window.holdAnswers();
+  send(picture ? "upload" : "edit", { path: path ?? "", name: file.name, size: file.size });
 }
 
 function takeOver(event, file) {

@@ -1,11 +1,13 @@
-// Stop holds: what was asked before it, and begins only now, is stopped as it comes, until the visitor asks anew.
+// Stop holds: what was asked before it, and begins only now, is stopped as it comes, until the visitor asks anew. So
+// does another chart, whose own event can be handled before that of a question on its way.
 let held = false;
 window.asking = (...typed) => ((held = false), typed);
+window.holdAnswers = () => (held = true);
 window.stopAnswers = () => {
   held = true;
   document.querySelector("#stop").click(); // of no effect while that is disabled
 };
-document.addEventListener("click", (event) => event.target.closest("#stop") && (held = true), true);
+document.addEventListener("click", (event) => event.target.closest("#stop, #random, .strip button, #history .question") && (held = true), true);
 new MutationObserver((changes) => {
   for (const { target } of changes) if (held && target.id === "stop" && !target.disabled) target.click();
 }).observe(document.documentElement, { subtree: true, attributeFilter: ["disabled"] });

@@ -101,3 +101,15 @@ def test_asked_twice_is_answered_once_and_stopped_at_once(tab: Tab, engine: Scri
     assert engine.idle.wait(timeout=5), "the engine goes on for nobody"
     assert len(engine.questions) == 1
     expect_stopped_for_good(tab, engine)
+
+
+def test_another_chart_ends_a_question_that_is_on_its_way(tab: Tab, engine: ScriptedEngine, line: SlowLine) -> None:
+    engine.pace = gate = Gate()
+    tab.press("Ask")
+    line.expect(1)
+    tab.pick_example(2)
+    expect(tab.page.get_by_label("Question", exact=True)).not_to_have_value("How many bars are there?")
+    line.open()
+    expect(tab.card("Adapter")).to_contain_text("Stopped")
+    gate.open()
+    expect_stopped_for_good(tab, engine)

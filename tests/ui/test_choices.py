@@ -37,7 +37,7 @@ def test_any_number_of_questions_can_be_typed(typed: object, count: int) -> None
     assert how_many(typed) == count
 
 
-@pytest.mark.parametrize("typed", ["", "0", "-5", "many", "5 or 6", "²", None, True, 10**12])
+@pytest.mark.parametrize("typed", ["", "0", "-5", "many", "5 or 6", "1,5", "²", None, True, 10**12])
 def test_what_is_no_number_of_questions_is_told(typed: object) -> None:
     with pytest.raises(EvaluationError, match="or type a whole number from 1"):
         how_many(typed)

@@ -61,7 +61,7 @@ class Choice:
 
 def how_many(typed: object) -> int:
     """The number of questions that was chosen or typed; 0 for all. Raises EvaluationError."""
-    text = re.sub(r"[\s,.]", "", str(typed))
+    text = re.sub(r"(?<=\d)[\s,.](?=\d{3}(?!\d))", "", str(typed).strip())  # 1,5 is not 15
     if not re.fullmatch(r"\d{1,9}", text, re.ASCII) or (text == "0" and typed != 0):
         raise EvaluationError("Choose how many questions to ask, or type a whole number from 1.")
     return int(text)

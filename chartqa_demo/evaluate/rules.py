@@ -262,18 +262,23 @@ def _number_verdict(text: str, values: Sequence[float], gold: str, scale: str | 
     said = _scale(text, stated.end(), stated["unit"])
     if scale and said and scale != said:
         return False, f"{written} {said} read from the answer, the gold answer is {gold}"
-    pairs = [(value, target) for value in _values(stated) for target in values]
-    correct = any(_near(*pair) for pair in pairs)
-    same = any(math.isclose(*pair) for pair in pairs)
-    how = "the same number when format is forgiven" if same else "within 5 % when format is forgiven"
-    how = how if correct else "more than 5 % off"
+    correct = any(_near(value, target) for value in _values(stated) for target in values)
+    if _meets(stated, values):
+        how = "the same number when format is forgiven"
+    else:
+        how = "within 5 % when format is forgiven" if correct else "more than 5 % off"
     return correct, f"{written} read from the answer, gold answer {gold}: {how}"
 
 
 def _same(prediction: str, gold: str) -> bool:
     """Whether a right answer states the number of the gold answer itself; true also where this is no number."""
     values, stated = _read_whole(_normal(gold)), _stated_number(_normal(prediction), is_year(gold))
-    return not values or (stated is None) or any(math.isclose(one, two) for one in _values(stated) for two in values)
+    return not values or stated is None or _meets(stated, values)
+
+
+def _meets(stated: re.Match[str], values: Sequence[float]) -> bool:
+    """Whether a number that was read is one of a gold answer's, but for how a computer holds it."""
+    return any(math.isclose(one, value) for one in _values(stated) for value in values)
 
 
 def _near(value: float, target: float) -> bool:

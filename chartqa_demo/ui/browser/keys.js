@@ -1,5 +1,5 @@
-// The keyboard and the browser's Back: keys that work while no field is being written in, one Tab stop for the thumbnails, arrows between tabs,
-// and a focus that stays on the page when what had it goes.
+// The keyboard and the browser's Back: keys that work while no field is being written in, one Tab stop for the
+// thumbnails, arrows between tabs, and a focus that stays on the page when what had it goes.
 const KEYS = [
   ["/", "write a question"],
   ["R", "a random chart"],

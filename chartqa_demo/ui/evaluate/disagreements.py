@@ -36,13 +36,12 @@ SCROLL_TO_ITEM = """
 })
 """
 
-# From down here to the chart, and on a phone to the answers, which have it in small. The browser's Back comes here
-# again, see browser/keys.js.
+# From down here to the chart and its answers; the browser's Back comes here again, see browser/keys.js.
 SHOW_OPENED = """
 () => {
   history.replaceState({ ...history.state, tab: 1 }, "");
   history.pushState({ tab: 0 }, "");
-  requestAnimationFrame(() => document.querySelector(innerWidth < 1024 ? "#answers" : "#workbench").scrollIntoView());
+  showChart();
 }
 """
 

@@ -113,6 +113,8 @@ class Exchanges(ScriptedEngine):
 
     def answer_former(self, image: Image.Image, question: str, options: Options) -> ByAdapter:
         assert self.former and self.adapter
+        if question == "unforeseen?":
+            raise RuntimeError("/secret/path")
         if question == "broken?":
             raise EngineError("The model failed on this question.")
         self.let.wait(20)
@@ -157,6 +159,14 @@ def test_after_an_exchange_both_answers_are_shown_with_verdicts(page: tuple[Tab,
     expect(shown.locator("section")).to_have_count(0)
     button.click()
     expect(shown).to_contain_text("The model failed on this question.")
+
+    tab.type_question("unforeseen?")
+    tab.press("Ask")
+    tab.expect_ready()
+    expect(shown.locator(".notice")).to_have_count(0)
+    button.click()
+    expect(shown).to_contain_text("The model failed on this question (RuntimeError).")
+    expect(tab.page.locator("body")).not_to_contain_text("/secret/path")
     assert engine.adapter == "ann/second"
 
 

@@ -139,6 +139,15 @@ def plain_gold(typed: str) -> str:
     return f"{'-' if sign in ('-', '−') else ''}{whole.replace(',', '')}{fraction or ''}"
 
 
+def unforeseen(error: Exception) -> EngineError:
+    """What nobody thought of, logged for the operator, as a sentence for the visitor."""
+    log.error("A question failed", exc_info=error)
+    return EngineError(
+        f"The model failed on this question ({type(error).__name__}). Your chart and question are kept: "
+        "ask again, or try a smaller picture."
+    )
+
+
 def stream_answers(engine: Engine, question: Question) -> Iterator[Answers]:
     """Every arm's answer so far, at most UPDATES_PER_SECOND times a second; the last item has all `done`.
 
@@ -158,11 +167,7 @@ def stream_answers(engine: Engine, question: Question) -> Iterator[Answers]:
     except (ChartError, EngineError):
         raise
     except Exception as error:
-        log.exception("A question failed")
-        raise EngineError(
-            f"The model failed on this question ({type(error).__name__}). Your chart and question are kept: "
-            "ask again, or try a smaller picture."
-        ) from error
+        raise unforeseen(error) from error
     finally:
         close = getattr(stream, "close", None)
         if close is not None:

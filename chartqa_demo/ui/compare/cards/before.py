@@ -14,7 +14,7 @@ from chartqa_demo.errors import ChartError, EngineError
 from chartqa_demo.evaluate.run import display_name
 from chartqa_demo.images import load_chart
 from chartqa_demo.ui.compare.history import Run
-from chartqa_demo.ui.compare.question import Question, verdicts, why_cut
+from chartqa_demo.ui.compare.question import Question, unforeseen, verdicts, why_cut
 from chartqa_demo.ui.events import PRIVATE, QUICK, Updates, at_once
 from chartqa_demo.ui.markup import notice, status, verdict
 
@@ -58,6 +58,8 @@ class Before:
             told = both(found, asked) or notice("No adapter was in use before this one.")
         except (ChartError, EngineError) as error:
             told = notice(str(error))
+        except Exception as error:
+            told = notice(str(unforeseen(error)))
         yield {self.shown: of_question(asked, told)}
 
 

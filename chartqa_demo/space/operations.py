@@ -5,6 +5,7 @@ same and never start on ZeroGPU. Counts only: no question, no chart and no addre
 """
 
 import sys
+import time
 from collections.abc import Iterator
 
 import gradio as gr
@@ -18,6 +19,7 @@ from chartqa_demo.errors import EngineError, first_line
 from chartqa_demo.settings import on_zerogpu
 from chartqa_demo.space.gradio_internals import questions_waiting
 
+STUCK_S = 300  # without a word of an answer; a 7B model on a CPU reads a chart in less
 SECONDS = (0.05, 0.1, 0.2, 0.5, 1, 2, 3, 5, 8, 13, 20, 30, 60, 120)
 
 ASKS = Counter("chartqa_asks", "Questions by how they ended: answered, failed (in every arm), stopped", ["outcome"])
@@ -30,14 +32,19 @@ TOKENS = Counter("chartqa_tokens", "Tokens answered", ["arm"])
 RUNNING = Gauge("chartqa_running", "Questions being answered")
 WAITING = Gauge("chartqa_waiting", "Questions in the queue")
 
+_asked: dict[int, float] = {}  # of the engine, a next word: when. Not of a page that is slow to fetch one
+
 
 def counted(stream: Iterator[Answers]) -> Iterator[Answers]:
     """The same answers, counted as they end; closing the iterator closes `stream`."""
-    outcome, last = "stopped", ()
+    outcome, last, mine = "stopped", (), id(stream)
     try:
         with RUNNING.track_inprogress():
+            _asked[mine] = time.monotonic()
             for last in stream:
+                del _asked[mine]
                 yield last
+                _asked[mine] = time.monotonic()
         outcome = "failed" if last and all(answer.error for answer in last) else "answered"
     except Exception as error:
         outcome = "failed"
@@ -45,6 +52,7 @@ def counted(stream: Iterator[Answers]) -> Iterator[Answers]:
         ERRORS.labels("all", kind).inc()
         raise
     finally:
+        _asked.pop(mine, None)
         close = getattr(stream, "close", None)
         if close is not None:
             close()
@@ -73,12 +81,18 @@ def gpu_failure() -> str | None:
     return None
 
 
+def stuck() -> str | None:
+    """That an engine gives no answers any more, None where it does or nobody asks."""
+    waited = time.monotonic() - min([*_asked.values()], default=time.monotonic())
+    return f"No word of an answer for {waited:,.0f} s: the engine is stuck." if waited > STUCK_S else None
+
+
 def routes(page: gr.Blocks) -> list[Route]:
     """`/healthz` and `/metrics` for `page.launch(app_kwargs={"routes": routes(page)})`."""
 
     async def healthz(request: Request) -> Response:
         # Not a model server elsewhere: one that is down fails for all replicas, and taking them all out helps nobody.
-        failure = gpu_failure()
+        failure = gpu_failure() or stuck()
         return JSONResponse({"status": failure or "ok"}, 503 if failure else 200)
 
     async def metrics(request: Request) -> Response:

@@ -70,6 +70,7 @@ def build_app(engine: Engine, settings: Settings, examples: Split) -> gr.Blocks:
                     **QUICK,
                 )
                 in_use.change(compare.before.renew, None, compare.before.outputs, **QUICK)
+    page.api_open = False  # else Gradio answers /run and /api past the queue, a thread for each, when it is not a Space
     return page
 
 

@@ -1,5 +1,6 @@
 """The page in front of a server elsewhere: its health, its metrics, many visitors at once, and one who leaves."""
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -103,6 +104,23 @@ def test_the_page_is_no_longer_well_once_its_gpu_has_failed(served: Served, monk
     reply = httpx.get(f"{served.url}healthz")
     told = "The GPU has failed, and only a restart helps: CUDA error: device-side assert triggered"
     assert (reply.status_code, reply.json()) == (503, {"status": told})
+
+
+def test_the_page_is_no_longer_well_while_its_engine_says_nothing(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def saying_nothing() -> Iterator[Answers]:
+        yield ()
+        time.sleep(0.1)
+        health.append(httpx.get(f"{served.url}healthz"))
+        yield ()
+
+    health: list[httpx.Response] = []
+    monkeypatch.setattr("chartqa_demo.space.operations.STUCK_S", 0.05)
+    for _ in counted(saying_nothing()):
+        time.sleep(0.1)  # who reads slowly is not the engine
+        assert httpx.get(f"{served.url}healthz").status_code == 200
+    assert health[0].status_code == 503 and "the engine is stuck" in health[0].json()["status"]
 
 
 def test_a_question_is_counted_with_its_tokens_and_times(served: Served, charts: list[Path]) -> None:

@@ -1,7 +1,10 @@
 """The `/ask` endpoint through gradio_client, as a script uses it."""
 
+import base64
 import re
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +12,7 @@ import httpx
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
-from page_fixtures import Gate, Tab, bar_chart, encoded
+from page_fixtures import Gate, Tab, bar_chart, encoded, wait_until
 
 from chartqa_demo.arms import Arm
 from chartqa_demo.engines.scripted import ScriptedEngine
@@ -168,6 +171,66 @@ def test_no_file_of_the_server_can_be_asked_about(
     assert "event: error" in told
     assert re.search("not among the uploads|not uploaded by a user", told)
     assert engine.questions == []
+
+
+def test_every_way_to_the_engine_passes_the_queue(
+    app_url: str, engine: ScriptedEngine, chart_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All at once, while the engine says nothing: posts beside the queue are refused, one question is asked, the others
+    wait without a thread of the page, which goes on answering; then all have their answers."""
+    engine.pace = gate = Gate()
+    running, most, counting, answer = 0, 0, threading.Lock(), engine.answer
+
+    def counted(*asked: Any) -> Iterator[Any]:
+        nonlocal running, most
+        with counting:
+            running, most = running + 1, max(most, running + 1)
+        try:
+            yield from answer(*asked)
+        finally:
+            running -= 1
+
+    monkeypatch.setattr(engine, "answer", counted)
+    api = f"{app_url}gradio_api/"
+    file = {"path": httpx.post(f"{api}upload", files={"files": chart_file.read_bytes()}).json()[0]}
+    picture = {**file, "meta": {"_type": "gradio.FileData"}}
+    asked = {"data": [picture, "How many?", None, 64, 0, 0, None, None]}
+    page: Any = httpx.get(f"{app_url}config").json()["dependencies"]
+    queued = [one["id"] for one in page if one["queue"] and one["backend_fn"]]
+    names = {one["api_name"]: one["id"] for one in page}
+    direct = [f"{way}/{name}" for way in ("run", "api") for name in names if names[name] in queued]
+    with ThreadPoolExecutor(60) as posts:
+        past = [(way, asked) for way in direct] + [("run/x", {**asked, "fn_index": fn}) for fn in queued]
+        refused = posts.map(lambda one: httpx.post(api + one[0], json=one[1], timeout=20).status_code, past)
+        assert set(refused) == {404}
+    assert engine.questions == []
+
+    call = {"name": "compare", "arguments": {"question": "How many?"}}
+    call["arguments"]["image"] = f"data:image/png;base64,{base64.b64encode(chart_file.read_bytes()).decode()}"
+    tool = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call}
+    takes = {"Accept": "application/json, text/event-stream"}
+    with ThreadPoolExecutor(8) as visitors:
+        replies = [
+            visitors.submit(lambda way: httpx.get(way, timeout=60).text, f"{api}call/{name}/{event}")
+            for name in ("ask", "compare")
+            for event in [httpx.post(f"{api}call/{name}", json=asked).json()["event_id"]]
+        ]
+        named = {"image": picture, "question": "How many?"}
+        event = httpx.post(f"{api}call/v2/ask", json=named).json()["event_id"]
+        replies.append(visitors.submit(lambda: httpx.get(f"{api}call/v2/ask/{event}", timeout=60).text))
+        joined = {**asked, "fn_index": names["ask"], "session_hash": "joined"}
+        assert httpx.post(f"{api}queue/join", json=joined).status_code == 200
+        replies.append(visitors.submit(lambda: httpx.get(f"{api}queue/data?session_hash=joined", timeout=60).text))
+        if launch_options()["mcp_server"]:
+            mcp = f"{api}mcp/"
+            replies.append(visitors.submit(lambda: httpx.post(mcp, json=tool, headers=takes, timeout=60).text))
+        wait_until(lambda: len(engine.questions) == 1, "a question is asked")
+        assert httpx.get(app_url, timeout=20).status_code == 200
+        assert httpx.get(f"{app_url}healthz", timeout=20).json() == {"status": "ok"}
+        gate.open()
+        texts_of_all = [one.result() for one in replies]
+    assert all("42" in text and "event: error" not in text for text in texts_of_all), texts_of_all
+    assert len(engine.questions) == len(replies) and most == engine.parallel == 1
 
 
 @pytest.mark.parametrize("name", ["/ask", "/compare"])

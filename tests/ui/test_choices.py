@@ -12,7 +12,8 @@ from chartqa_demo.data.splits import chosen_columns, open_split
 from chartqa_demo.engines.scripted import ScriptedEngine
 from chartqa_demo.errors import EvaluationError
 from chartqa_demo.settings import Settings
-from chartqa_demo.ui.evaluate.choices import Choices, how_many
+from chartqa_demo.ui.evaluate.choices import Choice, Choices, how_many
+from chartqa_demo.ui.evaluate.running import WATCHERS, Run, Running
 from chartqa_demo.ui.evaluate.tab import EvaluateTab
 
 
@@ -58,3 +59,16 @@ def test_of_two_estimates_of_one_visitor_at_once_the_older_says_nothing() -> Non
     tab.estimate = estimate
     told[50] = tab.estimate_newest(0, 50, "any", 0, [], "", session)
     assert told == {80: "80 questions", 50: gr.skip()}
+
+
+def test_more_tabs_than_enough_do_not_hold_the_pages_threads_on_one_run() -> None:
+    run = Run(Choice(open_split("bundled"), None, None, 0, (), ()), "record.jsonl", "visitor")
+    running = Running(None)
+    running.newest = run
+    tabs = []
+    while watched := running.to_watch("visitor"):
+        tabs.append(watched.watch())
+        next(tabs[-1])
+    assert len(tabs) == run.watchers == WATCHERS
+    tabs.pop().close()
+    assert running.to_watch("visitor") is run

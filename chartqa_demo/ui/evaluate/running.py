@@ -16,6 +16,7 @@ from chartqa_demo.evaluate.run import Progress
 from chartqa_demo.ui.evaluate.choices import Choice
 
 LOOK_AGAIN_S = 0.1
+WATCHERS = 8  # tabs on one run; each holds one of the page's 40 threads
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +86,11 @@ class Running:
         """The visitor's own run that goes on."""
         run = self.newest
         return run if run is not None and run.owner == owner and not run.ended else None
+
+    def to_watch(self, owner: str) -> Run | None:
+        """The same for one more tab, unless enough look at it."""
+        run = self.of(owner)
+        return run if run and run.watchers < WATCHERS else None
 
     def _run(self, run: Run, states: States) -> None:
         def asking(batch: Sequence[Example]) -> None:

@@ -219,7 +219,7 @@ class EvaluateTab:
     def look_again(self, visitor: str, rule: str) -> Iterator[Updates]:
         """After a reload: the visitor's run, if it still goes on."""
         yield {self.notice: gr.skip()}  # a generator without a value would empty all outputs
-        if following := self.running.of(visitor):
+        if following := self.running.to_watch(visitor):
             yield from self.follow(following, rule)
 
     def states(self, now: Run, asking: Callable[[Sequence[Example]], None]) -> Iterator[Progress]:

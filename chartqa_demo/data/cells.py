@@ -77,6 +77,23 @@ def answers(cell: object) -> tuple[str, ...]:
     return tuple(text for text in texts if text.strip())
 
 
+def fault_of(question: object, answer: object) -> str | None:
+    """Why nothing can be asked with these two cells of a row, as a clause; None where it can."""
+    if _nested(question):
+        return f"its question is {json.dumps(question, default=str)[:80]}, which is no text"
+    if not (text := written(question).strip()):
+        return "its question is empty"
+    if _nested(answer) and (not isinstance(answer, list | tuple) or any(map(_nested, answer))):
+        return f"its answer is {json.dumps(answer, default=str)[:80]}, which is no text and no list of texts"
+    if max(map(len, (text, *answers(answer)))) > MAX_CELL:
+        return f"its text has more than {MAX_CELL:,} characters"
+    return None
+
+
+def _nested(cell: object) -> bool:
+    return isinstance(cell, list | tuple | dict | bytes)
+
+
 def written(cell: object) -> str:
     """The text of one cell: numbers as they are written, true and false as JSON has them, "" for nothing."""
     if cell is None or (isinstance(cell, float) and math.isnan(cell)):

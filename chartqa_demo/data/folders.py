@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from chartqa_demo.data.cells import (
-    MAX_CELL,
     SPLIT_NAMES,
     Columns,
     Kind,
     answers,
     cell_of,
+    fault_of,
     find_columns,
     is_list_of_pictures,
     is_table_of_questions,
@@ -281,13 +281,15 @@ def _rows(
     asked_by = kind_of(table.stem)
     place = "entry" if table.suffix.lower() == ".json" else "line"
     for number, cells, broken in lines:
-        question = written(cell_of(cells, columns.question)).strip()
-        gold = answers(cell_of(cells, columns.answer))
+        asked = cell_of(cells, columns.question)
+        question = written(asked).strip()
+        answer = cell_of(cells, columns.answer)
+        gold = answers(answer)
         if table.suffix.lower() in (".csv", ".tsv"):  # "a.png, May" means May: people write a space behind a comma
             gold = tuple(map(str.strip, gold))
         kind = kind_of(cell_of(cells, columns.kind)) if columns.kind else asked_by
         said = written(cells.get("split")).strip()
-        picture, fault = pictures.root, broken or _fault(question, gold)
+        picture, fault = pictures.root, broken or fault_of(asked, answer)
         try:
             picture = pictures.find(written(cell_of(cells, columns.image)), table.parent) if fault is None else picture
         except DatasetError as error:
@@ -296,14 +298,6 @@ def _rows(
         beside = pictures.root if fault else picture.parent
         split = split_of(said) or by_name or split_of(beside.relative_to(pictures.root).as_posix())
         yield Row(f"{name} {place} {number}", split, picture, question, gold, kind, fault)
-
-
-def _fault(question: str, gold: Sequence[str]) -> str | None:
-    if not question:
-        return "its question is empty"
-    if len(question) > MAX_CELL or any(len(one) > MAX_CELL for one in gold):
-        return f"its text has more than {MAX_CELL:,} characters"
-    return None
 
 
 def _too_large(picture: Path) -> str | None:

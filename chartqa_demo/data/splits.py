@@ -190,9 +190,10 @@ def pick(rows: Mapping[str, Sequence["Example | LeftOut"]], split: str, dataset:
         picked = parts[name]
     else:
         picked = _slice(parts, name, dataset)
-    if cut and name in parts and not any(isinstance(one, Example) for one in picked) and name != "all":
+    usable = {isinstance(one, Example) for one in whole}
+    if cut and name in parts and True in usable and not any(isinstance(one, Example) for one in picked):
         raise DatasetError(
-            f"{_called(dataset)} has too few charts to cut off a split “{name}”; take --split all to ask about them; "
+            f"{called(dataset)} has too few charts to cut off a split “{name}”; take --split all to ask about them; "
             "to train on them, bring three charts at least."
         )
     return replace(told(dataset, name, picked, about, cut), splits=CUT if cut else tuple(rows))
@@ -204,11 +205,11 @@ def told(dataset: str, name: str, rows: Sequence["Example | LeftOut"], about: st
     left_out = tuple(f"{one.where}: {one.why}" for one in rows if isinstance(one, LeftOut))
     if not examples:
         first = f": {left_out[0]}" if left_out else ""
-        raise DatasetError(f"{_called(dataset)}, split {name}, has no row that can be used{first}.")
+        raise DatasetError(f"{called(dataset)}, split {name}, has no row that can be used{first}.")
     charts = len({one.chart for one in examples})
     asked = any(one.question for one in examples)
     parts = [
-        f"{_called(dataset)}, {name}: "
+        f"{called(dataset)}, {name}: "
         + (
             f"{len(examples):,} questions about {charts:,} charts from {about}"
             if asked
@@ -244,14 +245,14 @@ def _slice(parts: Mapping[str, list["Example | LeftOut"]], spec: str, dataset: s
     order = list(SPLIT_NAMES.values())
     names = ", ".join(sorted(parts, key=lambda name: order.index(name) if name in order else -1))
     if not re.search(r"[\[+]", spec):
-        raise DatasetError(f"{_called(dataset)} has no split “{spec}”; its splits are {names}.")
+        raise DatasetError(f"{called(dataset)} has no split “{spec}”; its splits are {names}.")
     from datasets import ReadInstruction
 
     spec = re.sub(r"[A-Za-z]+", lambda word: usual_split(word[0]), spec)
     try:
         wanted = ReadInstruction.from_spec(spec).to_absolute({name: len(part) for name, part in parts.items()})
     except (ValueError, AssertionError, KeyError) as error:
-        raise DatasetError(f"{_called(dataset)} has no split “{spec}”; its splits are {names}.") from error
+        raise DatasetError(f"{called(dataset)} has no split “{spec}”; its splits are {names}.") from error
     return [one for step in wanted for one in parts[step.splitname][step.from_ : step.to]]
 
 
@@ -334,6 +335,6 @@ def publisher(file_name: str) -> str:
     return "Pew" if re.match(r"\d{1,6}\.", file_name) else "other"
 
 
-def _called(dataset: str) -> str:
+def called(dataset: str) -> str:
     """A folder by its name, a Hub id as it is."""
     return Path(dataset).expanduser().resolve().name if Path(dataset).expanduser().exists() else dataset

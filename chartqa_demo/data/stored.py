@@ -12,9 +12,9 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from chartqa_demo.data.cells import Columns, answers, cell_of, find_columns, kind_of, usual_split, written
+from chartqa_demo.data.cells import Columns, answers, cell_of, fault_of, find_columns, kind_of, usual_split, written
 from chartqa_demo.data.folders import Pictures
-from chartqa_demo.data.splits import CUT, Example, LeftOut, Split, chart_id, pick, publisher, told
+from chartqa_demo.data.splits import CUT, Example, LeftOut, Split, called, chart_id, pick, publisher, told
 from chartqa_demo.errors import DatasetError, first_line
 from chartqa_demo.images import MAX_BYTES
 
@@ -61,7 +61,6 @@ def open_stored(dataset: str, split: str, wish: Columns) -> Split:
 def stored_names(dataset: str) -> tuple[str, ...]:
     """The splits of a data set; those that can be cut off where there is a training split only. Raises DatasetError."""
     import datasets
-    from datasets.exceptions import DatasetNotFoundError
 
     place = Path(dataset).expanduser()
     if is_saved(place):
@@ -73,8 +72,8 @@ def stored_names(dataset: str) -> tuple[str, ...]:
         try:
             with _hub_in_time(name, dataset):
                 names = tuple(map(str, datasets.get_dataset_split_names(name)))
-        except (DatasetNotFoundError, ConnectionError, ValueError, OSError) as error:
-            raise DatasetError(f"The splits of {dataset} could not be read: {first_line(error)}") from error
+        except Exception as error:  # as in _load
+            raise DatasetError(f"The splits of {called(dataset)} could not be read: {_why(error)}") from error
     return CUT if names in (("train",), ("all",)) else names
 
 
@@ -94,26 +93,26 @@ def _examples(rows: Any, split: str, dataset: str, wish: Columns) -> list[Exampl
     root = (place if place.is_dir() else place.parent).resolve() if place.exists() else None
     try:
         rows = rows.cast_column(image, datasets.Image(decode=False))
-    except (TypeError, ValueError, KeyError) as error:
-        raise DatasetError(f"The column “{image}” of {dataset} holds no pictures: {first_line(error)}") from error
+    except (TypeError, ValueError, KeyError, NotImplementedError) as error:
+        raise DatasetError(
+            f"The column “{image}” of {called(dataset)} holds no pictures: {first_line(error)}"
+        ) from error
     pictures = rows.select_columns([image])
     questions = rows.remove_columns([image])
     beside = None if root is None else Pictures(root, [])
     examples: list[Example | LeftOut] = []
     for index, (row, (chart, path)) in enumerate(zip(questions, _charts(pictures, image, beside), strict=True)):
-        question = written(cell_of(row, columns.question))
-        where = f"{split} row {index}"
-        if isinstance(chart, DatasetError):
-            examples.append(LeftOut(where, str(chart)))
-        elif not question.strip():
-            examples.append(LeftOut(where, "its question is empty"))
+        question, answer = cell_of(row, columns.question), cell_of(row, columns.answer)
+        fault = str(chart) if isinstance(chart, DatasetError) else fault_of(question, answer)
+        if fault is not None:
+            examples.append(LeftOut(f"{split} row {index}", fault))
         else:
             examples.append(
                 Example(
                     id=f"{split}/{index}",
-                    chart=chart,
-                    question=question,
-                    gold=answers(cell_of(row, columns.answer)),
+                    chart=str(chart),
+                    question=written(question),
+                    gold=answers(answer),
                     kind=kind_of(cell_of(row, columns.kind)) if columns.kind else "unknown",
                     source=publisher(path),
                     read=_Picture(pictures, image, index, beside),
@@ -125,7 +124,7 @@ def _examples(rows: Any, split: str, dataset: str, wish: Columns) -> list[Exampl
 
 def _load(dataset: str, split: str) -> Any:
     import datasets
-    from datasets.exceptions import DatasetNotFoundError, DatasetsError
+    from datasets.exceptions import DatasetNotFoundError
 
     name = _name_or_folder(dataset)
     try:
@@ -147,14 +146,21 @@ def _load(dataset: str, split: str) -> Any:
         raise DatasetError(
             f"The Hub cannot be reached and {dataset} is not in the cache; take a local folder or bundled."
         ) from error
-    except (ValueError, OSError, DatasetsError) as error:
+    except Exception as error:  # whatever `datasets`, pyarrow and yaml raise for a stranger's files
         known = re.search(r"Should be one of (\[.*\])", str(error))
         if known:
             unknown = re.findall(r"'([^']+)'", known[1])
             fault = UnknownSplit(f"{dataset} has no split “{split}”; its splits are {', '.join(unknown)}.")
             fault.known = unknown
             raise fault from error
-        raise DatasetError(f"The split {split} of {dataset} could not be read: {first_line(error)}") from error
+        raise DatasetError(f"The split {split} of {called(dataset)} could not be read: {_why(error)}") from error
+
+
+def _why(error: Exception) -> str:
+    """What it says, or its cause does, where `datasets` says only that something happened; where YAML is at fault."""
+    told = first_line(error.__cause__ or error)
+    mark = getattr(error, "problem_mark", None)
+    return f"its README.md has no valid YAML in line {mark.line + 2}: {told}" if mark else told
 
 
 def _check_files(files: Mapping[Any, Sequence[str]], folder: Path) -> None:

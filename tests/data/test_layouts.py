@@ -193,6 +193,22 @@ def broken_parquet(folder):
     (folder / "data" / "test-00000-of-00001.parquet").write_bytes(b"PAR1 not a parquet")
 
 
+def parquet_of_numbers_as_pictures(folder):
+    (folder / "data").mkdir(parents=True)
+    rows = datasets.Dataset.from_dict({"image": [1, 2], "query": ["Q?", "R?"], "label": ["1", "2"]})
+    rows.to_parquet(str(folder / "data" / "test-00000-of-00001.parquet"))
+
+
+def a_readme_that_is_no_yaml(folder):
+    hub_parquet(folder)
+    (folder / "README.md").write_text("---\nlicense: mit\ntags: [a\n---\n")
+
+
+def a_readme_with_features_that_are_none(folder):
+    hub_parquet(folder)
+    (folder / "README.md").write_text("---\ndataset_info:\n  features: x\n---\n")
+
+
 LAYOUTS = [  # layout, split, questions or the sentence
     (pngs_with_qa_jsonl, "auto", 3),
     (metadata_jsonl_without_kind, "test", 3),
@@ -221,6 +237,9 @@ LAYOUTS = [  # layout, split, questions or the sentence
     (a_head_alone, "all", r"mine/qa.csv holds no rows"),
     (a_table_of_something_else, "all", r"sales.csv has no column “image” \(its columns are Year, Value\)"),
     (broken_parquet, "test", r"The split test of .* could not be read"),
+    (parquet_of_numbers_as_pictures, "test", r"The column “image” of mine holds no pictures: Unsupported cast"),
+    (a_readme_that_is_no_yaml, "test", r"mine could not be read: its README.md has no valid YAML in line 3: while"),
+    (a_readme_with_features_that_are_none, "test", r"mine could not be read: Expected a dict or a list but got"),
     (validation_folder, "test", r"has no split “test”; its splits are train, val"),
 ]
 

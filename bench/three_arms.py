@@ -244,6 +244,8 @@ def _engine_in(folder: Path, flags: argparse.Namespace) -> LocalEngine:
     settings = Settings(
         base=name, adapter="none", device=flags.device, dtype=flags.dtype, quantize=flags.quantize, decode="eager"
     )
+    if flags.size != "bundled":
+        Path(name).mkdir()  # a start asks first whether there is a base of that name
     start_up(settings)
     choice = choose(settings)
     if flags.size == "bundled" or flags.quantize != "none":

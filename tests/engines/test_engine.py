@@ -348,3 +348,13 @@ def test_weights_in_8_bits_answer_without_a_log_line_for_every_product(
     pretrained, prompted, _ = last(load_local(settings).answer(chart(), "How many bars?", ARMS, SHORT))
     assert pretrained.done and prompted.done and pretrained.error is None
     assert not [record for record in caplog.records if "will be cast" in record.getMessage()]
+
+
+def test_the_bench_of_three_arms_finds_the_weights_it_makes_up(tmp_path: Path) -> None:
+    from argparse import Namespace
+
+    from bench.three_arms import _engine_in
+
+    flags = Namespace(size="tiny", device="cpu", dtype="float32", quantize="none", attention=None)
+    answers = last(_engine_in(tmp_path, flags).answer(chart(), "What?", ARMS, Options(max_new_tokens=2)))
+    assert [answer.error for answer in answers] == [None] * 3

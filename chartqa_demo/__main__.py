@@ -33,7 +33,7 @@ def main() -> None:
     for note in engine.notes:
         print(note)
 
-    from chartqa_demo.space.operations import routes
+    from chartqa_demo.space.operations import failed, routes
     from chartqa_demo.ui import build_app, launch_options
 
     app = build_app(engine, settings, examples)
@@ -41,7 +41,7 @@ def main() -> None:
         server_name=settings.host,
         server_port=settings.port,
         max_threads=40 + engine.parallel,  # an answer holds its thread until it ends; 40 is Gradio's own number
-        app_kwargs={"routes": routes(app)},
+        app_kwargs={"routes": routes(app), "exception_handlers": {Exception: failed}},
         **launch_options(),
     )
 

@@ -57,8 +57,11 @@ class DeployError(Exception):
 
 
 def shown(name: object) -> str:
-    """A name that a stranger chose, such as a folder's, for a sentence: on one line, at most 300 characters."""
-    text = str(name)[:301]
+    """What a stranger chose, such as a folder's name, for a sentence: on one line, at most 300 characters."""
+    try:
+        text = str(name)[:301]
+    except (RecursionError, ValueError):  # Python writes out no whole number of more than 4,300 digits
+        text = type(name).__name__
     text = text if text.isprintable() else repr(text)
     return text if len(text) <= 300 else f"{text[:299]}…"
 

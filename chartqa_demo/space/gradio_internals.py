@@ -4,11 +4,18 @@ tests/space/test_gradio_internals.py fails when one of them moves.
 """
 
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
+from gradio import processing_utils, queueing, utils
+from gradio.exceptions import InvalidPathError
 from gradio.processing_utils import save_pil_to_cache
 from gradio.utils import get_upload_folder
 from PIL import Image
+
+FAILED = "The server could not do what was sent to it. Reload the page and try again."
+NOT_UPLOADED = "This file is not among the uploads, or no longer. Choose it again."
+_payload = utils.error_payload
 
 
 def questions_waiting(page: gr.Blocks) -> int:
@@ -24,3 +31,20 @@ def upload_folder() -> Path:
 def save_chart(chart: Image.Image) -> str:
     """The path of a new PNG among the uploads: a file outside would not be served. The same picture is one file."""
     return save_pil_to_cache(chart, str(upload_folder()), name="chart", format="png")
+
+
+def close_doors() -> None:
+    """Two things that Gradio does for every visitor and this page for none: it fetches what a visitor names by an
+    address (`file=https://...`, a picture by its URL), and it tells the text of errors that were meant for nobody."""
+    processing_utils.sh.get = processing_utils.sh.async_validate_url = _fetch_nothing
+    utils.error_payload = queueing.error_payload = _in_words
+
+
+async def _fetch_nothing(address: str, *_: Any, **__: Any) -> Any:
+    raise PermissionError(f"Nothing is fetched for a visitor: {address[:100]}")
+
+
+def _in_words(error: BaseException | None, show_error: bool) -> dict[str, Any]:
+    """What a visitor is told of an error; its own text where that was written for visitors."""
+    told = NOT_UPLOADED if isinstance(error, InvalidPathError) else FAILED
+    return _payload(error if isinstance(error, gr.Error) else gr.Error(told), show_error)

@@ -17,7 +17,7 @@ from starlette.routing import Route
 from chartqa_demo.engines import Answers
 from chartqa_demo.errors import EngineError, first_line
 from chartqa_demo.settings import on_zerogpu
-from chartqa_demo.space.gradio_internals import questions_waiting
+from chartqa_demo.space.gradio_internals import FAILED, questions_waiting
 
 STUCK_S = 300  # without a word of an answer; a 7B model on a CPU reads a chart in less
 SECONDS = (0.05, 0.1, 0.2, 0.5, 1, 2, 3, 5, 8, 13, 20, 30, 60, 120)
@@ -85,6 +85,12 @@ def stuck() -> str | None:
     """That an engine gives no answers any more, None where it does or nobody asks."""
     waited = time.monotonic() - min([*_asked.values()], default=time.monotonic())
     return f"No word of an answer for {waited:,.0f} s: the engine is stuck." if waited > STUCK_S else None
+
+
+async def failed(request: Request, error: Exception) -> Response:
+    """What a caller is told of a request that nobody thought of, instead of Starlette's bare "Internal Server Error";
+    for `launch(app_kwargs={"exception_handlers": {Exception: failed}})`. The server's log has the traceback."""
+    return JSONResponse({"detail": FAILED}, 500)
 
 
 def routes(page: gr.Blocks) -> list[Route]:

@@ -20,6 +20,7 @@ from chartqa_demo.evaluate.report import measured_line
 from chartqa_demo.evaluate.run import display_name, model_name
 from chartqa_demo.images import MAX_BYTES
 from chartqa_demo.settings import HUB_ADAPTER, HUB_BASE, HUB_DATASET, Settings
+from chartqa_demo.space.gradio_internals import close_doors
 from chartqa_demo.space.hub import folder_of, is_hub_id
 from chartqa_demo.ui.adapters import build_adapter_choice
 from chartqa_demo.ui.compare.tab import CompareTab
@@ -47,6 +48,7 @@ BUNDLED_NOTE = (
 def build_app(engine: Engine, settings: Settings, examples: Split) -> gr.Blocks:
     """The whole page for one engine. `examples` is the split of `settings.dataset`. Raises DatasetError when the
     bundled charts are missing."""
+    close_doors()
     gallery = examples if examples.dataset == "bundled" else open_split("bundled")
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 86400)) as page:
         gr.HTML(page_head(TITLE, ABOUT, _links(settings)), apply_default_css=False)

@@ -15,7 +15,7 @@ from typing import Any
 
 from chartqa_demo.arms import Arm
 from chartqa_demo.engines import Answer, Answers, Engine, Options
-from chartqa_demo.errors import ChartError, EngineError, QuestionError
+from chartqa_demo.errors import ChartError, EngineError, QuestionError, shown
 from chartqa_demo.evaluate.rules import Verdict, best_verdict
 from chartqa_demo.images import load_chart
 from chartqa_demo.settings import LEAST_PIXELS, MOST_PIXELS
@@ -63,19 +63,23 @@ class Turn:
     answered: Question | None = None
 
 
-def chart_path(payload: Mapping[str, Any] | None) -> Path | None:
+def chart_path(payload: object) -> Path | None:
     """The uploaded file itself, None without one. Raises QuestionError for a file that is none of our uploads.
 
     Gradio's image component is read without its preprocessing, which would make transparent charts black and fail
     without a sentence on files that are no picture. Gradio checks paths only where the sender calls them files, so
     it is checked here that this one lies where uploads are kept: an API caller may name any path.
     """
-    if not payload or not payload.get("path"):
+    named = payload.get("path") if isinstance(payload, Mapping) else payload
+    if not named:
         return None
-    path = Path(payload["path"]).resolve()
-    if not path.is_relative_to(upload_folder().resolve()) or not path.is_file():
-        raise QuestionError("This chart is not among the uploads, or no longer. Upload it again.")
-    return path
+    try:
+        path = Path(str(named)).resolve()
+        if path.is_relative_to(upload_folder().resolve()) and path.is_file():
+            return path
+    except (OSError, ValueError):  # a name that is too long, holds a NUL or half a pair
+        pass
+    raise QuestionError("This chart is not among the uploads, or no longer. Upload it again.")
 
 
 def read_question(
@@ -219,7 +223,7 @@ def _text(value: object, name: str, limit: int) -> str:
     text = "" if value is None else value
     if not isinstance(text, str):
         raise QuestionError(f"The {name} has to be text, not {type(value).__name__}.")
-    text = text.strip()
+    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").strip()  # no halves of pairs
     if len(text) > limit:
         raise QuestionError(f"The {name} has {len(text):,} characters; at most {limit:,} can be asked. Shorten it.")
     return text
@@ -230,8 +234,9 @@ def _number(value: object, name: str, default: float, least: float, most: float)
         return default
     try:
         number = float(value) if isinstance(value, int | float | str) else math.nan
-    except ValueError:
+    except (ValueError, OverflowError):
         number = math.nan
     if not least <= number <= most:
-        raise QuestionError(f"The {name} is {value!r}; it has to be a number from {least:,.10g} to {most:,.10g}.")
+        told = f"'{shown(value)}'" if isinstance(value, str) else shown(value)
+        raise QuestionError(f"The {name} is {told}; it has to be a number from {least:,.10g} to {most:,.10g}.")
     return number

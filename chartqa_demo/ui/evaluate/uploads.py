@@ -15,7 +15,7 @@ from typing import Any
 from chartqa_demo.data.splits import Split, open_split
 from chartqa_demo.data.uploads import lay_out
 from chartqa_demo.errors import DatasetError
-from chartqa_demo.space.gradio_internals import upload_folder
+from chartqa_demo.space.gradio_internals import NOT_UPLOADED, upload_folder
 
 KEPT_S = 900.0  # after the visitor's last tab closed; a reload is back within seconds
 AT_ONCE = 20  # uploads of all visitors
@@ -112,5 +112,5 @@ def _uploaded(payload: dict[str, Any]) -> Path:
     """The file itself. Raises DatasetError for one that is not among the uploads: a caller may name any path."""
     path = Path(str(payload.get("path"))).resolve()
     if not path.is_relative_to(upload_folder().resolve()) or not path.is_file():
-        raise DatasetError("This file is not among the uploads, or no longer. Choose it again.")
+        raise DatasetError(NOT_UPLOADED)
     return path

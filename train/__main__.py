@@ -26,10 +26,11 @@ from chartqa_demo.engines import Options
 from chartqa_demo.engines.startup import set_up_torch
 from chartqa_demo.errors import DatasetError, EngineError, EvaluationError, HubError, ResultsError
 from chartqa_demo.evaluate import run as evaluate
+from chartqa_demo.evaluate.record import check_folder
 from chartqa_demo.evaluate.tables import figures_of, rule_as_text
 from chartqa_demo.settings import DEFAULT_MAX_PIXELS
 from train import base as bases
-from train.data import PIXELS_PER_TOKEN, TOKENS_AROUND, DataError, check_splits, open_data, too_few
+from train.data import PIXELS_PER_TOKEN, TOKENS_AROUND, DataError, as_dataset, open_data, too_few
 from train.progress import (
     RunError,
     cost,
@@ -44,7 +45,7 @@ from train.progress import (
 from train.publish.card import Run, write_card
 from train.publish.push import RESULTS, PublishError, push, repository
 from train.publish.scoring import accuracy, answering, draw_rows, gain, training_engine
-from train.recipe import Recipe, with_packaged_config
+from train.recipe import Recipe, check_config, check_numbers, with_packaged_config
 from train.trainer import (
     ChartTrainer,
     for_language_model,
@@ -80,8 +81,11 @@ def parse(arguments: list[str]) -> tuple[Recipe, SFTConfig, ModelConfig]:
     parts: Any = (Recipe, SFTConfig, ModelConfig)
     parser = TrlParser(parts, prog="python -m train")
     try:
-        recipe, args, model_args = parser.parse_args_and_config(with_packaged_config(arguments))
-    except (ValueError, FileNotFoundError) as error:
+        arguments = with_packaged_config(arguments)
+        check_config(arguments, parts)
+        recipe, args, model_args = parser.parse_args_and_config(arguments)
+        check_numbers(recipe, args, model_args)
+    except ValueError as error:
         raise RunError(str(error)) from error
     if args.hub_token:
         raise RunError("A token given as a flag ends in logs and files: use `hf auth login` or HF_TOKEN.")
@@ -127,10 +131,10 @@ def fine_tune(  # noqa: PLR0912, PLR0915 (a run is one story, told from top to b
     # Where: a save to go on from, the run's name in trackio, a repository that will take the result
     _check_length(recipe, args)
     bases.check_adapter(model_args)
-    check_splits(recipe)
     output = Path(str(args.output_dir))
     state = PartialState()
     with state.main_process_first():
+        check_folder(output)
         checkpoint = last_save(output, recipe.resume)
         args.run_name = run_name(output, arguments, args.run_name, recipe.resume)
     pushing = args.push_to_hub and not recipe.dry_run
@@ -140,13 +144,13 @@ def fine_tune(  # noqa: PLR0912, PLR0915 (a run is one story, told from top to b
         args.trackio_space_id = None
 
     # ------------------------------------------------------------------------------------------------------------
-    # Base model and data
-    set_up_torch()
-    base = bases.load(recipe, model_args)
-    data = open_data(recipe, base.canvases, args.seed, base.shrink_to, base.folds_system)
-
+    # Data and base model
+    data = open_data(recipe, args.seed)
     if warning := too_few(len(data.train), data.held_out):
         state.print(warning)
+    set_up_torch()
+    base = bases.load(recipe, model_args)
+    rows, val = (as_dataset(part, base.canvases, base.shrink_to, base.folds_system) for part in (data.train, data.val))
 
     # ------------------------------------------------------------------------------------------------------------
     # Trainer: loss on the answer alone, accuracy by answering questions
@@ -156,8 +160,8 @@ def fine_tune(  # noqa: PLR0912, PLR0915 (a run is one story, told from top to b
             model=base.model,
             args=args,
             processing_class=base.processor,
-            train_dataset=data.train,
-            eval_dataset=data.val,
+            train_dataset=rows,
+            eval_dataset=val,
             peft_config=for_language_model(get_peft_config(model_args), base.model),
             base_name=base.name,
             sizes=data.sizes,
@@ -169,14 +173,14 @@ def fine_tune(  # noqa: PLR0912, PLR0915 (a run is one story, told from top to b
         stop_gradients_at_vision(model)
     if recipe.embeddings_on_host:
         keep_embeddings_on_host(model)
-    first_rows = [data.train[i] for i in range(min(3, len(data.train)))]
+    first_rows = [rows[i] for i in range(min(3, len(rows)))]
     state.print("Trained on:", *trainer.supervised_texts(first_rows), sep="\n  ")
 
     options = Options(max_new_tokens=recipe.max_new_tokens)
     choice = bases.choice(base, model_args, args.device)
     engine = training_engine(model, base.processor, choice, bases.pixel_limits(recipe), output.name)
     if recipe.accuracy_sample and not trainer.is_fsdp_enabled:  # a sharded model cannot generate
-        asked = draw_rows(data.val, recipe.accuracy_sample, args.seed)
+        asked = draw_rows(val, recipe.accuracy_sample, args.seed)
 
         def measure(arms: Sequence[str]) -> dict[str, float]:
             with answering(model):

@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from itertools import compress
 from pathlib import Path
@@ -30,7 +31,7 @@ from train import pretrain
 from train.recipe import GENERATED, Recipe
 
 Canvases = Sequence[Size] | None
-Row = Callable[[], dict[str, Any]]  # a row of the trainer, made when it is asked for
+Row = Callable[[Canvases, int | None, bool], dict[str, Any]]  # a row of the trainer, made when it is asked for
 
 FEWEST_ROWS, SMALLEST_GAIN = 20, 10  # rows to learn from; points that a held-out part should be able to tell
 TOKENS_AROUND = 100  # system message, question and answer
@@ -43,13 +44,13 @@ FIRST_VAL_SEED, FIRST_TEST_SEED = 10_000_000, 20_000_000  # generated charts to 
 class Data:
     """What a run trains on, watches and is measured on; names as they may be published, a folder by its name only.
 
-    train, val: rows of images, prompt, completion; held_out: examples for `chartqa_demo.evaluate`; chartqa: whether
-    the charts are ChartQA's; mixture: what it is trained on in words, where that is more than one data set; sizes:
+    train, val: rows for `as_dataset`; held_out: examples for `chartqa_demo.evaluate`; chartqa: whether the charts are
+    ChartQA's; mixture: what it is trained on in words, where that is more than one data set; sizes:
     tokens of each row, where the recipe puts charts of like size together."""
 
     name: str
-    train: Dataset
-    val: Dataset
+    train: Sequence[Row]
+    val: Sequence[Row]
     held_out: list[Example]
     train_split: str
     test_split: str
@@ -67,16 +68,8 @@ class DataError(ValueError):
     """The data cannot be trained on; the message names the row and the way out."""
 
 
-def check_splits(recipe: Recipe) -> None:
-    """Raises DatasetError where there is nothing to be held out: told before a base is fetched and loaded."""
-    if recipe.dataset != GENERATED:
-        open_split(recipe.dataset, recipe.test_split, _columns(recipe))
-
-
-def open_data(
-    recipe: Recipe, canvases: Canvases, seed: int, shrink_to: int | None = None, fold_system: bool = False
-) -> Data:
-    """The three parts of the recipe's data set; canvases, shrink_to, fold_system: see `chart_rows`.
+def open_data(recipe: Recipe, seed: int) -> Data:
+    """The three parts of the recipe's data set, every row looked at: needs no base, so it comes before one is loaded.
 
     Raises DatasetError (no such thing) and DataError (a bad row).
     """
@@ -86,8 +79,8 @@ def open_data(
         test = range(FIRST_TEST_SEED, FIRST_TEST_SEED + recipe.test_charts)
         return Data(
             name=GENERATED,
-            train=generated_rows(range(first, first + charts), False, canvases, shrink_to, fold_system),
-            val=generated_rows(val, True, canvases, shrink_to, fold_system),
+            train=[partial(_generated_row, number, False) for number in range(first, first + charts)],
+            val=[partial(_generated_row, number, True) for number in val],
             held_out=generated_examples(test),
             train_split=f"seeds {first} to {first + charts - 1}",
             test_split=f"held-out seeds {test[0]} to {test[-1]}",
@@ -106,16 +99,16 @@ def open_data(
     for name, weight in parts.items():
         if name == GENERATED:
             seeds = range(recipe.train_charts)
-            part = [_generated_row(number, False, canvases, shrink_to, fold_system) for number in seeds]
+            part: list[Row] = [partial(_generated_row, number, False) for number in seeds]
         else:
             examples = train_examples(recipe, recipe.dataset if name == DATASET else name, [*val, *test], seed)
-            part = [_example_row(example, canvases, shrink_to, fold_system) for example in examples]
+            part = [partial(_example_row, example) for example in examples]
             train += examples
         rows += shown(part, weight, seed)
     return Data(
         name=display_name(recipe.dataset),
-        train=_lazily(range(len(rows)), lambda number: rows[number]()),
-        val=chart_rows(val, canvases, shrink_to, fold_system),
+        train=rows,
+        val=[partial(_example_row, example) for example in val],
         held_out=draw_examples(test, recipe.test_sample, seed),
         train_split=recipe.train_split,
         test_split=recipe.test_split,
@@ -238,26 +231,24 @@ def row_tokens(examples: Sequence[Example], max_pixels: int | None) -> list[int]
 def chart_rows(
     examples: Sequence[Example], canvases: Canvases = None, shrink_to: int | None = None, fold_system: bool = False
 ) -> Dataset:
-    """Examples as the trainer wants them: images, prompt, completion.
+    """Examples as the trainer wants them; the rest as in `as_dataset`."""
+    return as_dataset([partial(_example_row, example) for example in examples], canvases, shrink_to, fold_system)
+
+
+def as_dataset(
+    rows: Sequence[Row], canvases: Canvases = None, shrink_to: int | None = None, fold_system: bool = False
+) -> Dataset:
+    """Rows as a base wants them: images, prompt, completion, each made when it is asked for.
 
     canvases: (width, height) in pixels where the base model reads charts on fixed canvases only; shrink_to: most
     pixels, where its processor knows no such limit; fold_system: see `arms.folds_system`.
     """
 
-    rows = [_example_row(example, canvases, shrink_to, fold_system) for example in examples]
-    return _lazily(range(len(rows)), lambda number: rows[number]())
+    def batch(columns: dict[str, list[int]]) -> dict[str, list[Any]]:
+        made = [rows[number](canvases, shrink_to, fold_system) for number in columns["number"]]
+        return {key: [each[key] for each in made] for key in made[0]}
 
-
-def generated_rows(
-    seeds: Sequence[int],
-    held_out: bool = False,
-    canvases: Canvases = None,
-    shrink_to: int | None = None,
-    fold_system: bool = False,
-) -> Dataset:
-    """The same of our own charts, one question of each."""
-
-    return _lazily(seeds, lambda seed: _generated_row(seed, held_out, canvases, shrink_to, fold_system)())
+    return Dataset.from_dict({"number": list(range(len(rows)))}).with_transform(batch)
 
 
 def generated_examples(seeds: Sequence[int]) -> list[Example]:
@@ -281,19 +272,13 @@ def generated_examples(seeds: Sequence[int]) -> list[Example]:
     return examples
 
 
-def _example_row(example: Example, canvases: Canvases, shrink_to: int | None, fold_system: bool) -> Row:
-    def row() -> dict[str, Any]:
-        return _row(example.load_image(), example.question, example.gold[0], canvases, shrink_to, fold_system)
-
-    return row
+def _example_row(example: Example, *shown_as: Any) -> dict[str, Any]:
+    return _row(example.load_image(), example.question, example.gold[0], *shown_as)
 
 
-def _generated_row(seed: int, held_out: bool, canvases: Canvases, shrink_to: int | None, fold_system: bool) -> Row:
-    def row() -> dict[str, Any]:
-        chart, question = pretrain.draw(seed, held_out)  # lessons keep it spelling: most of their names are coined
-        return _row(chart.image, question.text, question.gold, canvases, shrink_to, fold_system)
-
-    return row
+def _generated_row(seed: int, held_out: bool, *shown_as: Any) -> dict[str, Any]:
+    chart, question = pretrain.draw(seed, held_out)  # lessons keep it spelling: most of their names are coined
+    return _row(chart.image, question.text, question.gold, *shown_as)
 
 
 def _row(
@@ -302,14 +287,6 @@ def _row(
     image = shrink(image, shrink_to) if shrink_to else image
     image = fit_canvas(image, canvases).image if canvases else image
     return {"images": [image], **training_row(ADAPTER, question, answer.strip(), fold_system)}
-
-
-def _lazily(numbers: Sequence[int], row: Callable[[int], dict[str, Any]]) -> Dataset:
-    def batch(columns: dict[str, list[int]]) -> dict[str, list[Any]]:
-        rows = [row(number) for number in columns["number"]]
-        return {key: [each[key] for each in rows] for key in rows[0]}
-
-    return Dataset.from_dict({"number": list(numbers)}).with_transform(batch)
 
 
 def _fault(example: Example) -> str | None:

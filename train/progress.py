@@ -16,6 +16,7 @@ from transformers import TrainerState
 
 from chartqa_demo.adapters.contract import CONTRACT_FILE
 from chartqa_demo.adapters.runs import store
+from chartqa_demo.errors import first_line
 from chartqa_demo.evaluate.run import versions_of
 from train.publish.push import WEIGHTS
 
@@ -57,7 +58,7 @@ def run_name(output: Path, arguments: Sequence[str], chosen: str | None, resume:
     """The run's name in trackio: the one in run.json when it is continued, else `chosen`, else folder and time."""
     path = output / RUN_FILE
     if resume and path.is_file():
-        return str(json.loads(path.read_text(encoding="utf-8"))["name"])
+        return _told(output, "name")
     name = chosen or f"{output.name}-{datetime.now(timezone.utc):%Y%m%d-%H%M%S}"
     output.mkdir(parents=True, exist_ok=True)
     record = {"name": name, "command": public_command(arguments)}
@@ -67,7 +68,17 @@ def run_name(output: Path, arguments: Sequence[str], chosen: str | None, resume:
 
 def run_command(output: Path) -> str:
     """The command that started the run in this folder."""
-    return str(json.loads((output / RUN_FILE).read_text(encoding="utf-8"))["command"])
+    return _told(output, "command")
+
+
+def _told(output: Path, what: str) -> str:
+    """What run.json says. Raises RunError where it cannot be read."""
+    try:
+        return str(json.loads((output / RUN_FILE).read_text(encoding="utf-8"))[what])
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise RunError(
+            f"{output / RUN_FILE} cannot be read ({first_line(error)}). Delete it: the run goes on under another name."
+        ) from error
 
 
 def public_command(arguments: Sequence[str]) -> str:

@@ -4,14 +4,41 @@ Parsed by `TrlParser` beside `SFTConfig` and `ModelConfig`: every field is a key
 `train/configs/` and a flag of `python -m train`.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from chartqa_demo.settings import HUB_DATASET
+import yaml
+
+from chartqa_demo.settings import HUB_DATASET, LEAST_PIXELS, MOST_PIXELS
 
 CONFIGS = Path(__file__).with_name("configs")
 GENERATED = "generated"
+
+# What a number of a run has to be, where a training with another one fails late or learns nothing.
+AT_LEAST_1 = (1, math.inf, "at least 1")
+NOT_NEGATIVE = (0, math.inf, "0 or more")
+ABOVE_0 = (math.nextafter(0, 1), math.inf, "above 0")
+PIXELS = (LEAST_PIXELS, MOST_PIXELS, f"from {LEAST_PIXELS:,} to {MOST_PIXELS:,}")
+SEED = (0, 2**32 - 1, f"from 0 to {2**32 - 1:,}")
+# fmt: off
+NUMBERS = {
+    **dict.fromkeys((
+        "per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps", "train_charts",
+        "val_charts", "test_charts", "train_sample", "test_sample", "accuracy_batch", "max_new_tokens", "lora_alpha",
+        "save_total_limit",
+    ), AT_LEAST_1),
+    **dict.fromkeys((
+        "accuracy_sample", "weight_decay", "max_grad_norm", "warmup_steps", "dataloader_num_workers",
+    ), NOT_NEGATIVE),
+    **dict.fromkeys(("num_train_epochs", "learning_rate", "logging_steps", "eval_steps", "save_steps"), ABOVE_0),
+    **dict.fromkeys(("min_pixels", "max_pixels"), PIXELS),
+    **dict.fromkeys(("seed", "data_seed"), SEED),
+    "lora_dropout": (0, math.nextafter(1, 0), "from 0 to less than 1"),
+}
+# fmt: on
 
 
 def with_packaged_config(arguments: Sequence[str]) -> list[str]:
@@ -25,6 +52,52 @@ def with_packaged_config(arguments: Sequence[str]) -> list[str]:
         if not own and (CONFIGS / name).is_file():
             found[place] = str(CONFIGS / name)
     return found
+
+
+def check_config(arguments: Sequence[str], parts: Sequence[type]) -> None:
+    """Raises ValueError for a `--config` that is no YAML, and for a value in it of another type than its setting in
+    one of the dataclasses `parts`, which would end in a traceback somewhere inside."""
+    places = [place for place, word in enumerate(arguments) if word == "--config"]
+    if not places:
+        return
+    if places[0] + 1 == len(arguments):
+        raise ValueError("--config needs a file, such as own-charts.yaml.")
+    path = Path(arguments[places[0] + 1])
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"The configuration {path} cannot be read: {getattr(error, 'strerror', error)}.") from error
+    except yaml.YAMLError as error:
+        said = " ".join(str(error).split())
+        raise ValueError(f"The configuration {path} is no YAML: {said[:300]}") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"The configuration {path} has to hold settings, a line NAME: VALUE for each.")
+    hints = {name: hint for part in parts for name, hint in get_type_hints(part).items()}
+    for name, value in found.items():
+        if name in hints and not _fits(value, hints[name]):
+            wanted = getattr(hints[name], "__name__", None) or str(hints[name])
+            raise ValueError(f"{name} is {str(value)[:80]} in {path.name}; it has to be {wanted}.")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value of a YAML file can be one of that type; a text is read as a flag would be, and what is declared
+    as something else than plain values is left to whoever declared it."""
+    kinds = get_args(hint) if get_origin(hint) not in (None, list, dict, Literal) else (hint,)
+    plain = {get_origin(kind) or kind for kind in kinds}
+    if isinstance(value, str) or not plain <= {str, int, float, bool, list, dict, type(None)}:
+        return True
+    if isinstance(value, list):
+        return list in plain and all(isinstance(one, str) for one in value)
+    return type(value) in plain or (type(value) is int and float in plain)
+
+
+def check_numbers(*parts: Any) -> None:
+    """Raises ValueError for a number that no training can have."""
+    for name, value in ((name, value) for part in parts for name, value in vars(part).items()):
+        least, most, wanted = NUMBERS.get(name, (-math.inf, math.inf, "a number"))
+        number = isinstance(value, int | float)
+        if number and (not least <= value <= most or (math.isinf(value) and isinstance(value, float))):
+            raise ValueError(f"{name} is {value}; it has to be {wanted}.")
 
 
 @dataclass

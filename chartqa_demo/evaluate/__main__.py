@@ -19,7 +19,7 @@ from chartqa_demo.data.splits import KINDS, chosen_columns, draw_examples, open_
 from chartqa_demo.engines import Options, load_engine
 from chartqa_demo.errors import DatasetError, EngineError, EvaluationError, ResultsError, SettingsError
 from chartqa_demo.evaluate.predictions import FORMATS, exported, read_predictions
-from chartqa_demo.evaluate.record import Results, compare_records, read_results
+from chartqa_demo.evaluate.record import Results, check_folder, compare_records, read_results
 from chartqa_demo.evaluate.rules import RULES
 from chartqa_demo.evaluate.run import display_name, measure, output_name, record_path
 from chartqa_demo.evaluate.statistics import in_words
@@ -48,6 +48,7 @@ def _evaluate(flags: argparse.Namespace, settings: Settings) -> None:
     if flags.limit is not None and flags.limit < 1:
         raise EvaluationError(f"--limit is {flags.limit}; it has to be at least 1.")
     before, prompt = _earlier(flags.against), _prompt(flags)
+    check_folder((flags.output or Path(settings.results_dir) / "any").parent)
     if chosen == [] and not predictions:
         raise EvaluationError("--arms none needs --predictions: there is nothing else to score.")
     if chosen == []:  # the files bring their own questions

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import IO, Any, Literal
 
 from chartqa_demo.data.splits import KINDS, Kind
@@ -29,7 +30,7 @@ if sys.platform != "win32":
 ALL = "all"
 GROUPS: tuple[str, ...] = (*KINDS, ALL)
 NOT_COMPARED = ("date", "commit", "versions", "chartqa")  # what may differ between the parts of a resumed evaluation
-
+FIRST = b'{"settings":'  # how a record begins; a torn line that begins otherwise is somebody's file
 
 Order = Literal["id", "random"]
 
@@ -219,7 +220,7 @@ def read_lines(path: Path) -> tuple[dict[str, Any] | None, list[Item], int]:
             if not line.endswith(b"\n"):
                 raise ValueError("the line end is missing")
         except (ValueError, KeyError, TypeError) as error:
-            if number == len(lines) and not line.endswith(b"\n"):
+            if number == len(lines) and not line.endswith(b"\n") and (number > 1 or line[:12] == FIRST[: len(line)]):
                 del items[max(0, number - 2) :]
                 return (settings if number > 1 else None), items, whole
             raise ResultsError(
@@ -237,9 +238,18 @@ class Record:
     settings: dict[str, Any]
 
     def append(self, item: Item) -> None:
-        """Write one finished question; it survives the death of this process from here on."""
-        self.file.write(item.to_line().encode())
-        self.file.flush()
+        """Write one finished question; it survives the death of this process from here on. Raises ResultsError where
+        the disk takes no more: what is written stays, half a line is cut off when the evaluation goes on."""
+        self.write(item.to_line())
+
+    def write(self, line: str) -> None:
+        """The same of any line."""
+        left = memoryview(line.encode())
+        try:
+            while left:
+                left = left[self.file.write(left) :]
+        except OSError as error:
+            raise _not_written(Path(str(self.file.name)), error) from error
 
 
 @contextmanager
@@ -248,8 +258,12 @@ def open_record(path: Path, settings: dict[str, Any]) -> Iterator[tuple[Record, 
 
     Raises ResultsError when the file belongs to other settings or to a run that goes on.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as file:
+    check_folder(path.parent)
+    try:
+        opened = path.open("ab", buffering=0)
+    except OSError as error:
+        raise _not_written(path, error) from error
+    with opened as file:
         if sys.platform != "win32":
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -260,23 +274,40 @@ def open_record(path: Path, settings: dict[str, Any]) -> Iterator[tuple[Record, 
         theirs, items, whole = read_lines(path)
         os.truncate(path, whole)
         mine = json.loads(json.dumps(settings))
+        record = Record(file, theirs or mine)
         if theirs is None:
-            file.write((json.dumps({"settings": mine}, ensure_ascii=False) + "\n").encode())
-            file.flush()
+            record.write(json.dumps({"settings": mine}, ensure_ascii=False) + "\n")
         elif different := _differing(mine, theirs, [key for key in {**theirs, **mine} if key not in NOT_COMPARED]):
             raise ResultsError(
                 f"{path.name} was made with other settings: {'; '.join(different)}. Choose another output, "
                 "or start it anew (--restart)."
             )
-        yield Record(file, theirs or mine), items
+        yield record, items
+
+
+def check_folder(folder: Path) -> None:
+    """Makes a folder of results. Raises ResultsError where nothing can be written into it: before there is any."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise _not_written(folder, error) from error
+
+
+def _not_written(path: Path, error: OSError) -> ResultsError:
+    return ResultsError(f"{path} cannot be written ({error.strerror or error}). Make room, or name another place.")
 
 
 def write_summary(results: Results, path: Path) -> None:
     """Write results.json, replacing an older one in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(path.name + ".part")
-    draft.write_text(json.dumps(results.summary(), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    draft.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_text(json.dumps(results.summary(), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        draft.replace(path)
+    except OSError as error:
+        raise _not_written(path, error) from error
 
 
 def _differing(mine: Mapping[str, Any], theirs: Mapping[str, Any], keys: Sequence[str]) -> list[str]:

@@ -161,3 +161,24 @@ def test_settings_that_cannot_work_are_refused_in_a_sentence(capsys):
         settings_of(PretrainConfig, {"batsch": 3})
     assert main(["--resume", "nowhere", "--export", "nowhere"]) == 2
     assert "no checkpoint in nowhere" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("config", "flags", "told"),
+    [
+        ("batch: 0", ["--seconds", "9"], "batch is 0 in the config; it has to be at least 1."),
+        ("workers: -2", ["--seconds", "9"], "workers is -2 in the config; it has to be a number, 0 or more."),
+        ("mix: 5", ["--seconds", "9"], "Mix is 5 in the config; it has to be settings (NAME: VALUE)."),
+        ("batch: [1", ["--seconds", "9"], "while parsing a flow sequence"),
+        ("", ["--seconds", "nan"], "--seconds nan and --decay-seconds 0 cannot be."),
+        ("", ["--seconds", "9", "--init-from", "nowhere"], "There is no exported model in nowhere"),
+        ("", ["--seconds", "9", "--tokenizer", __file__], "test_pretrain_legs.py is no tokenizer: "),
+        ("", ["--seconds", "9", "--out", __file__], "File exists"),
+    ],
+    ids=str,
+)
+def test_an_impossible_leg_is_one_sentence(tmp_path, capsys, config, flags, told):
+    (tmp_path / "c.yaml").write_text(config)
+    assert main(["--config", str(tmp_path / "c.yaml"), "--out", str(tmp_path / "out"), *flags]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert told in line

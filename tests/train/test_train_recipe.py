@@ -230,3 +230,41 @@ def test_two_processes_train_the_adapter_of_one(
     assert found["two"] == pytest.approx(found["one"], abs=1e-3)
     mine, other = (load_file(tmp_path / name / "run" / "adapter_model.safetensors") for name in ("one", "two"))
     assert all(torch.allclose(mine[name], other[name], atol=1e-3) for name in mine)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"per_device_train_batch_size": 0}, "per_device_train_batch_size is 0; it has to be at least 1."),
+        ({"dataset": "generated", "train_charts": -3}, "train_charts is -3; it has to be at least 1."),
+        ({"test_sample": 0}, "test_sample is 0; it has to be at least 1."),
+        ({"learning_rate": float("nan")}, "learning_rate is nan; it has to be above 0."),
+        ({"learning_rate": [1e-4, 2e-4]}, "learning_rate is [0.0001, 0.0002] in tiny.yaml; it has to be float."),
+        ({"dataset": 5}, "dataset is 5 in tiny.yaml; it has to be str."),
+        ({"output_dir": __file__}, "test_train_recipe.py cannot be written (File exists). Make room, or name another"),
+        ({"train_split": "train[:0]"}, 'Instruction "train[:0]" corresponds to no data!'),
+    ],
+    ids=str,
+)
+def test_an_impossible_value_is_named_before_any_weights_are_loaded(
+    change: dict[str, Any],
+    reason: str,
+    tiny_base: Path,
+    charts: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("train.base.load", lambda *_: pytest.fail("weights were loaded"))
+    assert main(write_config(tmp_path, tiny_base, charts, **change)) == 2
+    told = capsys.readouterr().err.strip().splitlines()[-1]
+    assert told.startswith("error: ") and reason in told
+
+
+@pytest.mark.parametrize("text", ["a: [1, 2\nb: }", "- a\n", "", "a: \0", "caf\xe9: 1"], ids=repr)
+def test_a_config_that_is_none_is_one_sentence(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "mine.yaml"
+    config.write_bytes(text.encode("latin-1"))
+    assert main(["--config", str(config)]) == 2
+    (told,) = capsys.readouterr().err.strip().splitlines()
+    assert told.startswith(f"error: The configuration {config} ")

@@ -14,6 +14,7 @@ itself needs nothing but torch, transformers, numpy and pillow.
 import argparse
 import dataclasses
 import json
+import math
 import sys
 import time
 import typing
@@ -24,6 +25,8 @@ from typing import Any
 
 import yaml
 
+from chartqa_demo.errors import first_line
+
 CONFIG = Path(__file__).parents[1] / "configs" / "pretrain.yaml"
 MODEL = Path("chartqa_demo/bundled/model")
 HELD_OUT_SEED = 2_000_000_000
@@ -31,6 +34,8 @@ HELD_OUT_SEED = 2_000_000_000
 
 def settings_of(kind: type, values: dict[str, Any]) -> Any:
     """A (nested) dataclass from the config's values. Raises ValueError for a key that it does not have."""
+    if not isinstance(values, dict):
+        raise ValueError(f"{kind.__name__} is {values!r:.80} in the config; it has to be settings (NAME: VALUE).")
     hints = typing.get_type_hints(kind)
     unknown = sorted(set(values) - set(hints))
     if unknown:
@@ -40,9 +45,21 @@ def settings_of(kind: type, values: dict[str, Any]) -> Any:
         hint = hints[name]
         if dataclasses.is_dataclass(hint):
             made[name] = settings_of(typing.cast(type, hint), value)
+        elif hint in (int, float) and not (type(value) in (int, hint) and 0 <= value < math.inf):
+            raise ValueError(f"{name} is {value!r:.80} in the config; it has to be a number, 0 or more.")
         else:
             made[name] = tuple(value) if isinstance(value, list) else value
     return kind(**made)
+
+
+def tokenizer_in(path: Path) -> Any:
+    """The tokenizer in a tokenizer.json. Raises ValueError."""
+    from tokenizers import Tokenizer
+
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises no other type
+        raise ValueError(f"{path} is no tokenizer: {first_line(error)}") from error
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -91,8 +108,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     try:
         return _run(options, started)
-    except (ValueError, FileNotFoundError) as problem:
-        print(f"{problem}", file=sys.stderr)
+    except (ValueError, OSError, yaml.YAMLError) as problem:
+        print(" ".join(str(problem).split())[:500], file=sys.stderr)
         return 2
 
 
@@ -114,6 +131,10 @@ def _run(options: argparse.Namespace, started: float) -> int:
         smoke()
         return 0
     settings = settings_of(PretrainConfig, yaml.safe_load(options.config.read_text(encoding="utf-8")) or {})
+    counts = {name: getattr(settings, name) for name in ("batch", "row_tokens", "tokenizer_charts", "log_every")}
+    for name, value in [*counts.items(), ("vocabulary", settings.sizes.vocabulary)]:
+        if value < 1:
+            raise ValueError(f"{name} is {value} in the config; it has to be at least 1.")
     if options.export:
         if options.resume is None:
             raise ValueError("--export needs --resume: the checkpoint to export, for example runs/pretrain/final.")
@@ -129,20 +150,22 @@ def _run(options: argparse.Namespace, started: float) -> int:
         raise ValueError(
             "Say how long to train: --seconds 540, for example, or --smoke to try everything in miniature."
         )
+    if not 0 < options.seconds < math.inf or not 0 <= options.decay_seconds < math.inf:
+        told = f"--seconds {options.seconds:g} and --decay-seconds {options.decay_seconds:g}"
+        raise ValueError(f"A leg lasts a while and its decay is a part of it: {told} cannot be.")
+    options.out.mkdir(parents=True, exist_ok=True)
     train(options, settings, started)
     return 0
 
 
 def export_checkpoint(source: Path, target: Path) -> None:
     """A checkpoint as a transformers model folder."""
-    from tokenizers import Tokenizer
-
     from train.pretrain.legs.training import Progress
     from train.pretrain.model import checkpoint, export
     from train.pretrain.model.network import Sizes
 
     tensors, facts = checkpoint.load(source)
-    tokenizer = Tokenizer.from_file(str(source / checkpoint.TOKENIZER))
+    tokenizer = tokenizer_in(source / checkpoint.TOKENIZER)
     progress = {name: facts[name] for name in vars(Progress())}
     export.export(target, settings_of(Sizes, facts["sizes"]), tensors, tokenizer, progress)
 
@@ -158,7 +181,6 @@ def make_tokenizer(make_chart: Any, settings: Any) -> Any:
 def train(options: argparse.Namespace, settings: Any, started: float) -> None:
     """One leg of training."""
     import torch
-    from tokenizers import Tokenizer
 
     from train.pretrain.charts import make_chart
     from train.pretrain.exam import exam
@@ -173,12 +195,12 @@ def train(options: argparse.Namespace, settings: Any, started: float) -> None:
     if options.resume:
         start = checkpoint.load(options.resume)
         settings = dataclasses.replace(settings, sizes=settings_of(Sizes, start[1]["sizes"]))
-        tokenizer = Tokenizer.from_file(str(options.resume / checkpoint.TOKENIZER))
+        tokenizer = tokenizer_in(options.resume / checkpoint.TOKENIZER)
     elif options.init_from:
         sizes, tensors, progress, tokenizer = export.from_export(options.init_from)
         settings, start = dataclasses.replace(settings, sizes=sizes), (tensors, progress)
     elif options.tokenizer:
-        tokenizer = Tokenizer.from_file(str(options.tokenizer))
+        tokenizer = tokenizer_in(options.tokenizer)
     else:
         tokenizer = make_tokenizer(make_chart, settings)
     codec_of = partial(Codec, tokenizer, settings.row_tokens)

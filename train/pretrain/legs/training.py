@@ -215,6 +215,8 @@ class Training:
                 examined = now
                 self.log(exam=self.examine(pages, True), weights="averaged")
             last = time.monotonic()
+        if not steps:
+            raise ValueError(f"{seconds:g} s were over before the first step could begin. Give the leg more --seconds.")
         self.losses()
         if self.ranks.first:
             self.finish(pages, decay > 0)

@@ -134,7 +134,9 @@ def export(
 
 
 def from_export(folder: Path) -> tuple[Sizes, dict[str, Tensor], dict[str, Any], Tokenizer]:
-    """Sizes, weights, progress and tokenizer of an exported model, to train on from it."""
+    """Sizes, weights, progress and tokenizer of an exported model, to train on from it. Raises ValueError."""
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"There is no exported model in {folder}: config.json is missing.")
     model = Qwen2VLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
     sizes = sizes_of(folder)
     weights = {name: value for name, value in model.state_dict().items() if name in shapes(sizes)}

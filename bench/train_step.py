@@ -25,6 +25,7 @@ from statistics import mean, median
 from typing import Any
 
 import torch
+from transformers import TrainerCallback
 
 ROOT = Path(__file__).parents[1]
 RECIPE = ROOT / "train" / "configs" / "qwen2-vl-7b-chartqa.yaml"
@@ -71,7 +72,7 @@ def train_mode(flags: argparse.Namespace) -> dict[str, Any]:
         stop_gradients_at_vision(trainer.model)
     if recipe.embeddings_on_host:
         keep_embeddings_on_host(trainer.model)
-    clock = _clock()
+    clock = Clock()
     trainer.add_callback(clock)
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
@@ -98,27 +99,24 @@ def _steps(flags: argparse.Namespace) -> int:
     return min(flags.steps, RECIPE_STEPS) if flags.mode == "recipe" else flags.steps
 
 
-def _clock() -> Any:
-    from transformers import TrainerCallback
+class Clock(TrainerCallback):
+    """Seconds from the end of one optimiser step to the end of the next, waiting for data included."""
 
-    class Clock(TrainerCallback):
-        """Seconds from the end of one optimiser step to the end of the next, waiting for data included."""
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self.last = 0.0
 
-        def __init__(self) -> None:
-            self.seconds: list[float] = []
-            self.last = 0.0
+    def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
+        """The first step begins."""
+        self.last = time.perf_counter()
 
-        def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
-            self.last = time.perf_counter()
-
-        def on_step_end(self, *args: Any, **kwargs: Any) -> None:
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            now = time.perf_counter()
-            self.seconds.append(now - self.last)
-            self.last = now
-
-    return Clock()
+    def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+        """A step is done when the device is."""
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        now = time.perf_counter()
+        self.seconds.append(now - self.last)
+        self.last = now
 
 
 def _conversations(rows: Any) -> Any:

@@ -33,10 +33,13 @@ from train import base as bases
 from train.data import PIXELS_PER_TOKEN, TOKENS_AROUND, DataError, as_dataset, open_data, too_few
 from train.progress import (
     RunError,
+    check_saved,
     cost,
     forget_after,
+    is_sharded,
     last_save,
     package_versions,
+    recover,
     run_command,
     run_name,
     step_of,
@@ -48,6 +51,7 @@ from train.publish.scoring import accuracy, answering, draw_rows, gain, training
 from train.recipe import Recipe, check_config, check_numbers, with_packaged_config
 from train.trainer import (
     ChartTrainer,
+    adapter_shapes,
     for_language_model,
     keep_embeddings_on_host,
     stop_gradients_at_vision,
@@ -94,6 +98,13 @@ def parse(arguments: list[str]) -> tuple[Recipe, SFTConfig, ModelConfig]:
     _check_packages(args, model_args)
     if not model_args.use_peft:
         raise RunError("The product of a run is a LoRA adapter: set use_peft: true.")
+    if args.n_gpu > 1:  # no launcher: TRL would refuse, and ask for an environment variable
+        print(
+            f"{args.n_gpu} GPUs are visible; this process uses {args.device}. For all: accelerate launch --multi_gpu."
+        )
+        args._n_gpu = (
+            1  # private, as the Trainer sets it for a model that lies on several devices (transformers 5.23.0)
+        )
     return recipe, args, model_args
 
 
@@ -135,6 +146,8 @@ def fine_tune(  # noqa: PLR0912, PLR0915 (a run is one story, told from top to b
     state = PartialState()
     with state.main_process_first():
         check_folder(output)
+        if recipe.resume and state.is_main_process:
+            recover(output, args.load_best_model_at_end)
         checkpoint = last_save(output, recipe.resume)
         args.run_name = run_name(output, arguments, args.run_name, recipe.resume)
     pushing = args.push_to_hub and not recipe.dry_run
@@ -192,10 +205,17 @@ def fine_tune(  # noqa: PLR0912, PLR0915 (a run is one story, told from top to b
         args.metric_for_best_model, args.greater_is_better = "loss", False
 
     # ------------------------------------------------------------------------------------------------------------
-    # Train, and keep the save that answered best
+    # Train, and keep the save that answered best; what is on disk then is the adapter, and whole
+    wanted = adapter_shapes(model)
     if trained(output):
+        check_saved(output, wanted, trained=True)
         model.load_adapter(str(output), "default")
     else:
+        if checkpoint and is_sharded(checkpoint) and not trainer.is_fsdp_enabled:
+            raise RunError(
+                f"{checkpoint.name} is of a sharded run whose training has not ended: go on with the command that "
+                "began it, accelerate launch with its --config_file, and --resume. One GPU measures what is trained."
+            )
         if recipe.resume and state.is_main_process:
             forget_after(args.project, args.run_name, step_of(checkpoint) if checkpoint else -1)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -214,9 +234,18 @@ def fine_tune(  # noqa: PLR0912, PLR0915 (a run is one story, told from top to b
         seed=args.seed,
         versions=package_versions(),
     )
+    try:
+        check_saved(output, wanted, trained=True)
+    except RunError as error:
+        if (found := recover(output, args.load_best_model_at_end)) is None:
+            raise
+        contract.save(output)
+        raise RunError(
+            f"{error} Its weights were found in {found} and are there now: --resume measures them."
+        ) from error
     contract.save(output)
     if trainer.is_fsdp_enabled:
-        print("Trained. The same command with --resume, on one GPU without accelerate, measures and publishes it.")
+        print("Trained. `python -m train` with the same flags and --resume, on one GPU, measures and publishes it.")
         return
 
     # ------------------------------------------------------------------------------------------------------------

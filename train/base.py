@@ -1,5 +1,7 @@
 """The base model of a run: loaded as the configuration says, and named so that others can find it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,6 +9,7 @@ from typing import Any
 import torch
 from peft import get_peft_model, get_peft_model_state_dict
 from transformers import AutoConfig, AutoModelForImageTextToText, BitsAndBytesConfig, PreTrainedModel
+from transformers.integrations import is_fsdp_enabled
 from trl import ModelConfig, get_peft_config, get_quantization_config
 
 from chartqa_demo.adapters.load import modules_of
@@ -82,13 +85,16 @@ def load(recipe: Recipe, model_args: ModelConfig) -> Base:
     asked_for, source, revision = _base_named(model_args)
     folder = base_folder(source, revision)
     from_hub = not Path(source).expanduser().is_dir()
+    on_host = is_fsdp_enabled() and model_args.load_in_4bit  # each process would hold all of it before it is sharded
     try:
-        model = AutoModelForImageTextToText.from_pretrained(
-            folder,
-            dtype=model_args.dtype,
-            attn_implementation=model_args.attn_implementation,
-            quantization_config=quantization(recipe, model_args),
-        )
+        with quantised_to_host() if on_host else nullcontext():
+            model = AutoModelForImageTextToText.from_pretrained(
+                folder,
+                dtype=model_args.dtype,
+                attn_implementation=model_args.attn_implementation,
+                quantization_config=quantization(recipe, model_args),
+                device_map={"": "cpu"} if on_host else None,
+            )
     except (OSError, ValueError, ImportError) as error:
         raise RunError(f"The base model {asked_for} could not be loaded: {error}") from error
     processor = load_processor(folder, asked_for)
@@ -116,11 +122,37 @@ def _base_named(model_args: ModelConfig) -> tuple[str, str, str | None]:
 
 def quantization(recipe: Recipe, model_args: ModelConfig) -> BitsAndBytesConfig | None:
     """How the weights are held, None for unquantised. A list of one's own replaces transformers' own exception, the
-    language model's head, so that is named again."""
+    language model's head, so that is named again. Only tensors of a float type are sharded: bytes would stay whole on
+    every GPU, and a float type other than the computation's be cast."""
     chosen: Any = get_quantization_config(model_args)
+    if chosen is not None and is_fsdp_enabled():
+        chosen.bnb_4bit_quant_storage = torch.float16 if model_args.dtype == "float16" else torch.bfloat16
     if chosen is not None and not recipe.vision_4bit:
         chosen.llm_int8_skip_modules = [*VISION_TOWERS, "lm_head"]
     return chosen
+
+
+@contextmanager
+def quantised_to_host() -> Iterator[None]:
+    """Weights are quantised on the GPU, which a CPU takes hours for, one by one, and kept in host memory.
+
+    Private, checked with bitsandbytes 0.50.2: every weight is quantised through `Params4bit._quantize`.
+    """
+    from bitsandbytes.nn import Params4bit
+
+    quantise = Params4bit._quantize
+
+    def there_and_back(self: Any, device: Any) -> Any:
+        quantise(self, "cuda" if torch.cuda.is_available() else device)
+        self.data = self.data.to(device)
+        self.quant_state.to(device)
+        return self
+
+    Params4bit._quantize = there_and_back  # pyright: ignore[reportAttributeAccessIssue] (untyped)
+    try:
+        yield
+    finally:
+        Params4bit._quantize = quantise
 
 
 def choice(base: Base, model_args: ModelConfig, device: Any) -> ChosenBase:

@@ -6,12 +6,16 @@
 import json
 import re
 import shlex
+import shutil
 import sqlite3
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from transformers import TrainerState
 
 from chartqa_demo.adapters.contract import CONTRACT_FILE
@@ -22,6 +26,8 @@ from train.publish.push import WEIGHTS
 
 RUN_FILE = "run.json"
 STATE_FILE = "trainer_state.json"  # the trainer writes it last
+# What accelerate writes of a sharded run into a checkpoint: a file of all weights, or a folder of everybody's shards.
+SHARDED_FILE, SHARDED_FOLDER = "pytorch_model_fsdp.bin", "pytorch_model_fsdp_0"
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "bitsandbytes")
 
 
@@ -52,6 +58,74 @@ def step_of(checkpoint: Path) -> int:
 def trained(output: Path) -> bool:
     """Whether the training in this folder came to its end; the contract is written after the adapter."""
     return (output / CONTRACT_FILE).is_file() and (output / WEIGHTS).is_file()
+
+
+def is_sharded(checkpoint: Path) -> bool:
+    """Whether a sharded run wrote this checkpoint: its optimiser's state fits no run in one process."""
+    return (checkpoint / SHARDED_FILE).is_file() or (checkpoint / SHARDED_FOLDER).is_dir()
+
+
+def name_in_file(parameter: str) -> str:
+    """A LoRA weight of a model in training, as PEFT names it in the adapter's file."""
+    return parameter.replace("_checkpoint_wrapped_module.", "").replace(".default.", ".")
+
+
+def check_saved(folder: Path, wanted: Mapping[str, tuple[int, ...]], trained: bool) -> None:
+    """Read an adapter back. Raises RunError unless it has the weights of the model, `wanted` by their shapes, and no
+    others; with `trained`, also where all B matrices are zero: LoRA's start so, and such an adapter is the base."""
+    try:
+        with safe_open(folder / WEIGHTS, "pt") as file:
+            found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            learned = any("lora_B" in name and bool(file.get_tensor(name).any()) for name in found)
+    except (SafetensorError, OSError) as error:
+        raise RunError(f"The adapter in {folder} cannot be read back: {error}.") from error
+    right = sum(found.get(name) == shape for name, shape in wanted.items())
+    if right < len(wanted) or len(found) > len(wanted):
+        raise RunError(
+            f"The adapter in {folder} is not whole: {len(found)} tensors, {right} of them as the model has them; it "
+            f"has {len(wanted)}."
+        )
+    if trained and not learned:
+        raise RunError(f"The adapter in {folder} learned nothing: all its B matrices are zero, so it is the base.")
+
+
+def recover(output: Path, best: bool) -> str | None:
+    """Give adapters without a tensor what their run's checkpoints hold; the checkpoint the output's comes from, if any.
+
+    So ended sharded runs of earlier releases: the weights are in accelerate's files alone. best: the output is the
+    checkpoint that the trainer found best, else the last.
+    """
+    saves = sorted(filter(is_sharded, output.glob("checkpoint-*")), key=step_of)
+    for save in saves:
+        if _is_empty(save):
+            save_file(_sharded_weights(save), save / WEIGHTS, metadata={"format": "pt"})
+    if not saves or not _is_empty(output):
+        return None
+    state = json.loads((saves[-1] / STATE_FILE).read_text(encoding="utf-8"))
+    chosen = Path(str((best and state.get("best_model_checkpoint")) or saves[-1])).name
+    shutil.copyfile(output / chosen / WEIGHTS, output / WEIGHTS)
+    return chosen
+
+
+def _is_empty(folder: Path) -> bool:
+    """Whether there is an adapter file, whole and without a tensor."""
+    try:
+        with safe_open(folder / WEIGHTS, "pt") as file:
+            return not file.keys()
+    except (SafetensorError, OSError):
+        return False
+
+
+def _sharded_weights(checkpoint: Path) -> dict[str, torch.Tensor]:
+    from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = checkpoint / SHARDED_FILE
+        if not file.is_file():
+            file = Path(folder, SHARDED_FILE)
+            dcp_to_torch_save(checkpoint / SHARDED_FOLDER, file)
+        held = torch.load(file, map_location="cpu", weights_only=True)
+    return {name_in_file(name): weight.contiguous() for name, weight in held.get("model", held).items()}
 
 
 def run_name(output: Path, arguments: Sequence[str], chosen: str | None, resume: bool) -> str:

@@ -11,12 +11,15 @@ from typing import Any
 
 import torch
 from accelerate.data_loader import DataLoaderShard, SeedableRandomSampler
+from safetensors.torch import save_file
 from torch import nn
+from torch.distributed.tensor import DTensor
 from transformers.trainer_pt_utils import BatchRebalanceSampler  # nowhere else (transformers 5.23.0)
 from trl import SFTTrainer
 
 from chartqa_demo.arms import ARMS
-from train.progress import RunError
+from train.progress import RunError, check_saved, name_in_file
+from train.publish.push import CONFIG, WEIGHTS
 
 Measure = Callable[[Sequence[str]], dict[str, float]]
 Collator = Callable[[list[dict[str, Any]]], dict[str, Any]]
@@ -112,10 +115,22 @@ class ChartTrainer(SFTTrainer):
         return [repr(processor.tokenizer.decode(labels[labels != -100])) for labels in batch["labels"]]
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Save as ever, with an adapter_config.json that names no path of this machine and is alike in every run."""
-        super().save_model(output_dir, _internal_call=_internal_call)
+        """Save as ever, with an adapter_config.json that names no path of this machine and is alike in every run.
+
+        A sharded adapter is gathered first: PEFT finds no weight where activation checkpointing wraps the layers.
+        Raises RunError where the file, read back, is not the whole adapter.
+        """
+        folder = Path(output_dir or str(self.args.output_dir))
+        if self.is_fsdp_enabled:
+            whole = gathered(self.model)
+            self._save(str(folder), state_dict={})
+            if self.args.should_save:
+                save_file(whole, folder / WEIGHTS, metadata={"format": "pt"})
+        else:
+            super().save_model(output_dir, _internal_call=_internal_call)
         if self.args.should_save:
-            path = Path(output_dir or str(self.args.output_dir)) / "adapter_config.json"
+            check_saved(folder, adapter_shapes(self.model), trained=False)
+            path = folder / CONFIG
             config = json.loads(path.read_text(encoding="utf-8"))
             config["base_model_name_or_path"] = self.base_name
             if isinstance(config["target_modules"], list):  # a set in PEFT: without order, no two runs are alike
@@ -134,6 +149,18 @@ class ChartTrainer(SFTTrainer):
     def _saves_now(self) -> bool:
         step = self.state.global_step
         return step >= self.state.max_steps or step % max(int(self.state.save_steps), 1) == 0
+
+
+def adapter_shapes(model: Any) -> dict[str, tuple[int, ...]]:
+    """The shapes of a PEFT model's LoRA weights by their names in the adapter's file; of sharded ones the whole."""
+    return {name_in_file(name): tuple(weight.shape) for name, weight in model.named_parameters() if ".lora_" in name}
+
+
+def gathered(model: Any) -> dict[str, torch.Tensor]:
+    """The LoRA weights in host memory, each put together from the shards of all processes: all of them call this."""
+    lora = {name: weight for name, weight in model.named_parameters() if ".lora_" in name}
+    whole = {name: weight.full_tensor() if isinstance(weight, DTensor) else weight for name, weight in lora.items()}
+    return {name_in_file(name): weight.detach().cpu().contiguous() for name, weight in whole.items()}
 
 
 def for_language_model(peft_config: Any, model: Any) -> Any:

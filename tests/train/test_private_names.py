@@ -4,10 +4,11 @@ import inspect
 
 import pytest
 import torch
-from transformers import Trainer
+from transformers import Trainer, TrainingArguments
 from transformers.trainer_pt_utils import BatchRebalanceSampler
 
 from chartqa_demo.adapters.runs import store
+from train.base import quantised_to_host
 from train.trainer import ChartTrainer, LikeSizes
 
 
@@ -33,6 +34,24 @@ def test_a_module_is_moved_through_apply() -> None:
 
     whole = torch.nn.Sequential(Stays(1, 1), torch.nn.Linear(1, 1))
     assert [part.weight.dtype for part in whole.half()] == [torch.float32, torch.float16]
+
+
+def test_a_weight_is_quantised_through_one_method_and_keeps_its_state_with_its_layer() -> None:
+    layers = pytest.importorskip("bitsandbytes.nn")
+    before = layers.Params4bit._quantize
+    layer = layers.Linear4bit(64, 2, bias=False, quant_type="nf4", quant_storage=torch.bfloat16)
+    with quantised_to_host():
+        assert layers.Params4bit._quantize is not before
+        layer.weight = layer.weight.to("cpu")
+    assert layers.Params4bit._quantize is before
+    assert layer.weight.dtype == torch.bfloat16 and layer.weight.device.type == "cpu"
+    assert layer.quant_state is layer.weight.quant_state  # moved together when the weight is
+
+
+def test_the_number_of_gpus_of_a_process_is_what_is_set() -> None:
+    args = TrainingArguments(use_cpu=True, report_to="none")
+    args._n_gpu = 3
+    assert args.n_gpu == 3
 
 
 @pytest.mark.parametrize(

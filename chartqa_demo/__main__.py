@@ -5,20 +5,26 @@ Settings, engine, page, launch. `--help` explains every setting. A Space starts 
 
 import os
 import sys
+import tempfile
+from collections.abc import MutableMapping
+from pathlib import Path
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # nothing is sent out
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 from chartqa_demo.data.splits import chosen_columns, open_split
 from chartqa_demo.engines import load_engine
-from chartqa_demo.errors import DatasetError, EngineError, SettingsError
+from chartqa_demo.errors import DatasetError, EngineError, SettingsError, print_anything
 from chartqa_demo.settings import on_zerogpu, parse_settings
 
 
 def main() -> None:
     """Serve the page. A setting that cannot be used is one sentence and exit code 2."""
+    print_anything()
     try:
         settings = parse_settings()
+        check_uploads(os.environ)
+        no_proxy_to(settings.host, os.environ)
         examples = open_split(settings.dataset, settings.split, chosen_columns(settings))
         if examples.note:
             print(examples.note)
@@ -44,6 +50,27 @@ def main() -> None:
         app_kwargs={"routes": routes(app), "exception_handlers": {Exception: failed}},
         **launch_options(),
     )
+
+
+def check_uploads(environ: MutableMapping[str, str]) -> None:
+    """Raises SettingsError where what visitors upload could not be kept, as Gradio finds its folder."""
+    try:
+        folder = Path(environ.get("GRADIO_TEMP_DIR") or Path(tempfile.gettempdir(), "gradio"))
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise SettingsError(
+            f"Uploads cannot be kept: {error.strerror or error} ({error.filename or 'the temporary folder'}). Set "
+            "GRADIO_TEMP_DIR or TMPDIR to a folder that can be written."
+        ) from error
+
+
+def no_proxy_to(host: str | None, environ: MutableMapping[str, str]) -> None:
+    """Gradio asks its own server whether it is up; behind a proxy that has to go around the proxy."""
+    for name in ("no_proxy", "NO_PROXY"):
+        listed = [one for one in environ.get(name, "").split(",") if one]
+        environ[name] = ",".join(dict.fromkeys([*listed, "127.0.0.1", "localhost", "::1", *filter(None, [host])]))
 
 
 if __name__ == "__main__":

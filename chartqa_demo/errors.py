@@ -3,6 +3,9 @@
 Imports nothing of this project, so every room may import it. Errors that never leave their room are defined there.
 """
 
+import io
+import sys
+
 
 class SettingsError(ValueError):
     """A setting that cannot be used; for the operator."""
@@ -71,3 +74,10 @@ def first_line(error: BaseException) -> str:
     state_dict for ...:" the next one), at most 300 characters, its type's name where it says nothing."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     return lines[1 if lines[0].endswith(":") and len(lines) > 1 else 0][:300]
+
+
+def print_anything() -> None:
+    """From now on a letter that the terminal's code page lacks is printed as “?” and ends no command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")

@@ -290,6 +290,7 @@ def _checked(settings: Settings) -> Settings:
     ):
         if wrong:
             raise SettingsError(told)
+    _check_folders(settings)
     if settings.endpoint is None and (settings.base_name or settings.adapter_name):
         raise SettingsError("--base-name and --adapter-name are names on a server; say which one with --endpoint URL.")
     if settings.endpoint is not None:
@@ -308,3 +309,10 @@ def _checked(settings: Settings) -> Settings:
             "or use --quantize none."
         )
     return settings
+
+
+def _check_folders(settings: Settings) -> None:
+    for name, folder in (("results-dir", settings.results_dir), ("corrections", settings.corrections)):
+        place = Path(folder).expanduser()
+        if file := next((one for one in (place, *place.parents) if one.is_file()), None):
+            raise SettingsError(f"--{name} is {folder}; it has to be a folder, and {file} is a file.")

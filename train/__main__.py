@@ -24,7 +24,7 @@ from chartqa_demo.adapters.contract import Contract
 from chartqa_demo.arms import ADAPTER, ARMS
 from chartqa_demo.engines import Options
 from chartqa_demo.engines.startup import set_up_torch
-from chartqa_demo.errors import DatasetError, EngineError, EvaluationError, HubError, ResultsError
+from chartqa_demo.errors import DatasetError, EngineError, EvaluationError, HubError, ResultsError, print_anything
 from chartqa_demo.evaluate import run as evaluate
 from chartqa_demo.evaluate.record import check_folder
 from chartqa_demo.evaluate.tables import figures_of, rule_as_text
@@ -63,6 +63,7 @@ MENDABLE = (DataError, DatasetError, EngineError, EvaluationError, HubError, Pub
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code: 0 done, 2 something a person has to change, 130 interrupted."""
+    print_anything()
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         recipe, args, model_args = parse(arguments)

@@ -17,7 +17,7 @@ from pathlib import Path
 from chartqa_demo.arms import ARMS
 from chartqa_demo.data.splits import KINDS, chosen_columns, draw_examples, open_split
 from chartqa_demo.engines import Options, load_engine
-from chartqa_demo.errors import DatasetError, EngineError, EvaluationError, ResultsError, SettingsError
+from chartqa_demo.errors import DatasetError, EngineError, EvaluationError, ResultsError, SettingsError, print_anything
 from chartqa_demo.evaluate.predictions import FORMATS, exported, read_predictions
 from chartqa_demo.evaluate.record import Results, check_folder, compare_records, read_results
 from chartqa_demo.evaluate.rules import RULES
@@ -29,6 +29,7 @@ from chartqa_demo.settings import Settings, add_engine_flags, settings_from
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code: 0 done, 2 something a person has to change, 130 interrupted."""
+    print_anything()
     flags = _parser().parse_args(argv)
     try:
         settings = settings_from(flags)

@@ -25,7 +25,7 @@ from typing import Any
 
 import yaml
 
-from chartqa_demo.errors import first_line
+from chartqa_demo.errors import first_line, print_anything
 
 CONFIG = Path(__file__).parents[1] / "configs" / "pretrain.yaml"
 MODEL = Path("chartqa_demo/bundled/model")
@@ -104,6 +104,7 @@ def to_trackio(log: Path, project: str) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; 2 for a setting that cannot work, with one sentence on stderr."""
+    print_anything()
     started = time.monotonic()
     options = parse(arguments)
     try:

@@ -1,12 +1,17 @@
 """Every picture a visitor can send becomes a clean RGB chart or one sentence."""
 
+import re
+import time
+import zlib
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
+from bench.reliability.pictures import chunk, overlapping, runs, scans, tiff, with_chunks
 from chartqa_demo.errors import ChartError
 from chartqa_demo.images import MAX_BYTES, MAX_UPLOAD_PIXELS, fit_canvas, load_chart, shrink
 
@@ -59,6 +64,74 @@ def test_a_rotated_photo_is_turned_upright() -> None:
     assert load_chart(encoded(Image.new("RGB", (60, 30), "white"), "JPEG", exif=exif)).size == (30, 60)
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF"])
+def test_every_turn_that_a_file_tells_of_is_made(kind: str) -> None:
+    corner = Image.new("RGB", (64, 32), "white")
+    corner.paste("black", (0, 0, 24, 16))
+    for turn in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = turn
+        data = encoded(corner, kind, exif=exif)
+        with Image.open(BytesIO(data)) as told:
+            upright = ImageOps.exif_transpose(told).convert("RGB")
+        assert np.array_equal(np.asarray(load_chart(data)), np.asarray(upright)), (kind, turn)
+
+
+def test_a_picture_put_on_white_in_strips_is_the_same_as_in_one_piece() -> None:
+    clear = Image.fromarray(np.random.default_rng(0).integers(0, 256, (1301, 1700, 4), dtype=np.uint8))
+    paper = Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear).convert("RGB")
+    assert np.array_equal(np.asarray(load_chart(clear)), np.asarray(paper))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_a_picture_that_no_model_reads_whole_comes_back_in_half_its_size(kind: str) -> None:
+    page = Image.new("L", (4961, 3001), 255)
+    page.paste(0, (0, 0, 2000, 3001))
+    clean = load_chart(encoded(page, kind))
+    assert clean.size == (2481, 1501)
+    assert [clean.getpixel((x, 1500)) for x in (990, 1010)] == [(0, 0, 0), (255, 255, 255)]
+
+
+SMALL = encoded(Image.new("RGB", (40, 30), "white"), "JPEG")
+GIF = encoded(Image.new("L", (40, 30)), "GIF")
+BODY = 13 + 3 * (2 << (GIF[10] & 7))
+GREY = ((256, 4, 1, 100), (257, 4, 1, 100), (258, 3, 1, 8), (262, 3, 1, 1))
+EXIF = overlapping(20_000, 200_000, 300_000)
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (lambda: scans((3_000, 3_000), 100), "has 105 scans of 9.0 million pixels: too many"),
+        (lambda: b"\xff\xd8" + b"\xff\xe5\0\x02" * 30_000 + SMALL[2:], "more than 20,000 pieces"),
+        (lambda: b"\xff\xd8\xff\xe5\0\x02" + b"\xff" * 2**23 + SMALL[3:], ""),
+        (lambda: SMALL[:2] + b"\xff\xe1\xff\xff" + (b"Exif\0\0" + EXIF)[: 2**16 - 3] + SMALL[2:], ""),
+        (lambda: with_chunks(chunk(b"eXIf", EXIF)), ""),
+        (lambda: with_chunks(chunk(b"tEXt", b"") * 30_000), "more than 20,000 pieces"),
+        (lambda: with_chunks(chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(10**7)))), ""),
+        (lambda: encoded(Image.new("RGB", (40, 30)), "WEBP", exif=EXIF), ""),
+        (lambda: encoded(Image.new("1", (6_000, 5_000)), "WEBP", method=0), "at most 25 million"),
+        (lambda: GIF[:BODY] + b"!\xfe" + b"\x01a" * 300_000 + b"\0" + GIF[BODY:], "more than 20,000 pieces"),
+        (lambda: GIF[:BODY] + bytes(2**23) + GIF[BODY:], ""),
+        (lambda: tiff(*GREY, (322, 4, 1, 60_000), (323, 4, 1, 60_000)), "too long to read"),
+        (lambda: tiff(*GREY, (273, 4, 400_000, 1000), data=bytes(1_600_000)), "more data beside"),
+        (
+            lambda: tiff(*GREY, *((k, 7, 90_000, 0) for k in range(1_000, 1_060)), data=bytes(90_000)),
+            "more data beside",
+        ),
+        (lambda: runs((8_000, 5_000), b"\x01\0\0\0" * 5_000), "2 million pixels"),
+    ],
+)
+def test_a_small_file_made_to_be_much_work_is_little(data: Callable[[], bytes], sentence: str) -> None:
+    file, began, told = data(), time.process_time(), ""
+    try:
+        load_chart(file)
+    except ChartError as error:
+        told = str(error)
+    assert time.process_time() - began < 1
+    assert re.search(sentence or "^$", told), told
+
+
 def test_a_png_of_a_chart_comes_back_unchanged(tmp_path: Path) -> None:
     image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (30, 40, 3), dtype=np.uint8))
     file = tmp_path / "chart.png"
@@ -81,8 +154,23 @@ def test_a_png_of_a_chart_comes_back_unchanged(tmp_path: Path) -> None:
         (encoded(Image.new("1", (10_000, 6_000))), "at most 50 million"),
         (encoded(Image.new("1", (20_000, 20_000))), "at most 50 million|too many pixels"),
         (b"\0" * (MAX_BYTES + 1), "MB"),
+        (encoded(Image.new("RGB", (40, 30)), "AVIF").replace(b"pitm", b"free"), "damaged"),
     ],
-    ids=["empty", "text", "svg", "xml", "cut-png", "cut-jpeg", "fake-png", "1x1", "thin", "large", "bomb", "heavy"],
+    ids=[
+        "empty",
+        "text",
+        "svg",
+        "xml",
+        "cut-png",
+        "cut-jpeg",
+        "fake-png",
+        "1x1",
+        "thin",
+        "large",
+        "bomb",
+        "heavy",
+        "avif",
+    ],
 )
 def test_what_cannot_be_used_says_why(data: bytes, sentence: str) -> None:
     with pytest.raises(ChartError, match=sentence):

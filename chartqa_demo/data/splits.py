@@ -12,15 +12,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import blake2b
-from io import BytesIO
 from pathlib import Path
 
 from PIL import Image
 
 from chartqa_demo.data.cells import KINDS, SPLIT_NAMES, Columns, Kind, answers, kind_of, usual_split
 from chartqa_demo.data.folders import Row, named_splits, read_folder
-from chartqa_demo.errors import DatasetError
-from chartqa_demo.images import FORMATS, load_chart
+from chartqa_demo.errors import ChartError, DatasetError
+from chartqa_demo.images import load_chart, open_picture
 from chartqa_demo.settings import BUNDLED_CHARTS, Settings
 
 __all__ = ["KINDS", "Columns", "DatasetError", "Example", "Kind", "LeftOut", "Split", "draw_examples", "open_split"]
@@ -57,9 +56,8 @@ class Example:
     def image_size(self) -> tuple[int, int]:
         """(width, height) in pixels as the header says, without decoding; (0, 0) for a picture nobody can open."""
         try:
-            with Image.open(BytesIO(self.read()), formats=FORMATS) as image:
-                return image.size
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+            return open_picture(self.read())[0].size
+        except (OSError, ChartError):
             return (0, 0)
 
 

@@ -11,7 +11,7 @@ from chartqa_demo.data import names
 from chartqa_demo.data.splits import Example, Split
 from chartqa_demo.engines import Answers, Engine, Options
 from chartqa_demo.errors import ChartError, RecordedError
-from chartqa_demo.images import MAX_BYTES, load_chart
+from chartqa_demo.images import MAX_BYTES, load_chart, shown_by_browsers
 from chartqa_demo.space.gradio_internals import save_chart
 from chartqa_demo.space.recorded import read_recorded
 from chartqa_demo.ui.compare.question import chart_path, verdicts
@@ -24,7 +24,6 @@ GENERAL_QUESTIONS = (
     "Which category has the smallest value?",
     "How many categories are shown?",
 )
-SHOWN_BY_BROWSERS = ("PNG", "JPEG", "WEBP")
 
 
 @dataclass(frozen=True)
@@ -87,9 +86,7 @@ def picture_to_show(path: Path) -> Image.Image | None:
     Raises ChartError. A TIFF is not shown by browsers, and of an animation the model sees the first frame.
     """
     picture = load_chart(path)
-    with Image.open(path) as original:
-        moves = getattr(original, "is_animated", False)
-        return None if original.format in SHOWN_BY_BROWSERS and not moves else picture
+    return None if shown_by_browsers(path.read_bytes()) else picture
 
 
 def own_chart(path: object, name: object, size: object = 0) -> Chart:

@@ -5,15 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from html import escape
-from io import BytesIO
 from typing import Any
 
 import gradio as gr
-from PIL import Image
 
 from chartqa_demo.data.corrections import Correction, trainable, zipped
-from chartqa_demo.errors import DatasetError
-from chartqa_demo.images import FORMATS
+from chartqa_demo.errors import ChartError, DatasetError
+from chartqa_demo.images import load_chart
 from chartqa_demo.ui.compare.question import MAX_GOLD, plain_gold
 from chartqa_demo.ui.corrections import VISITOR, Corrections
 from chartqa_demo.ui.events import QUICK, Updates
@@ -136,7 +134,6 @@ def _item(index: int, row: Correction, picture: bytes | None) -> str:
 @lru_cache(maxsize=500)
 def _thumbnail(data: bytes) -> str:
     try:
-        with Image.open(BytesIO(data), formats=FORMATS) as image:
-            return small_picture(image.convert("RGB"), 96, 64)
-    except (OSError, ValueError, Image.DecompressionBombError):
+        return small_picture(load_chart(data), 96, 64)
+    except ChartError:
         return ""

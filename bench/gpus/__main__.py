@@ -37,7 +37,7 @@ LAUNCH = {
     "data_parallel": "-m accelerate.commands.launch --multi_gpu --num_processes 2",
     "one": "",
 }
-PARTS = ("sharded", "finish", "data_parallel", "one", "spread", "paper")
+PARTS = ("sharded", "finish", "data_parallel", "one", "spread", "spread_bundled", "paper")
 SHORT = "--eval_strategy no --load_best_model_at_end false --accuracy_sample 0 --report_to none --dry_run true "
 SHORT += "--logging_steps 1 --disable_tqdm true --test_sample 4 --max_new_tokens 8"
 ON_A_CPU = "--use_cpu true --bf16 false --dtype float32 --load_in_4bit false"
@@ -144,36 +144,30 @@ def finish(flags: argparse.Namespace) -> dict[str, Any]:
     } | ({} if code == 0 else {"failed": said[-1500:]})
 
 
-def spread(flags: argparse.Namespace) -> dict[str, Any]:
+def spread(base: str, adapter: Path | None, asked: int) -> dict[str, Any]:
     """Answers of a base spread over all GPUs by --device-map auto against those on one, in float32, greedy."""
     from chartqa_demo.arms import ARMS
     from chartqa_demo.data.splits import open_split
     from chartqa_demo.engines import Options, load_engine
     from chartqa_demo.settings import Settings
 
-    charts = {one.chart: one for one in open_split("bundled")}
-    trained = next((flags.folder / part for part in ("sharded", "one") if (flags.folder / part).is_dir()), None)
-    found: dict[str, Any] = {}
-    for name, base, adapter in (("bundled", "bundled", None), (flags.size, str(flags.folder / "base"), trained)):
-        if base != "bundled" and not Path(base).is_dir():
-            continue
-        usual: dict[str, Any] = {"base": base, "dtype": "float32", "decode": "eager", "quantize": "none"}
-        usual |= {"adapter": str(adapter)} if adapter else {}
-        answers, devices = [], 0
-        for way in ({"device": "cuda" if torch.cuda.is_available() else "cpu"}, {"device_map": "auto"}):
-            settings: dict[str, Any] = usual | way
-            engine: Any = load_engine(Settings(**settings))
-            devices = len(set(getattr(engine.base, "hf_device_map", {"": 0}).values()))
-            told = []
-            for one in list(charts.values())[: 6 if base == "bundled" else 2]:
-                *_, last = engine.answer(one.load_image(), one.question, ARMS, Options(max_new_tokens=16))
-                told.append([answer.error or answer.text for answer in last])
-            answers.append(told)
-            del engine
-            torch.cuda.empty_cache()
-        same = sum(a == b for one, other in zip(*answers, strict=True) for a, b in zip(one, other, strict=True))
-        found[name] = {"devices": devices, "answers": sum(map(len, answers[0])), "same": same, "first": answers[0][0]}
-    return found
+    charts = list({one.chart: one for one in open_split("bundled")}.values())[:asked]
+    usual: dict[str, Any] = {"base": base, "dtype": "float32", "decode": "eager", "quantize": "none"}
+    usual |= {"adapter": str(adapter)} if adapter else {}
+    answers, devices = [], 0
+    for way in ({"device": "cuda" if torch.cuda.is_available() else "cpu"}, {"device_map": "auto"}):
+        settings: dict[str, Any] = usual | way
+        engine: Any = load_engine(Settings(**settings))
+        devices = len(set(getattr(engine.base, "hf_device_map", {"": 0}).values()))
+        told = []
+        for one in charts:
+            *_, last = engine.answer(one.load_image(), one.question, ARMS, Options(max_new_tokens=16))
+            told += [answer.error or answer.text for answer in last]
+        answers.append(told)
+        del engine
+        torch.cuda.empty_cache()
+    apart = [pair for pair in zip(*answers, strict=True) if pair[0] != pair[1]]
+    return {"devices": devices, "answers": len(answers[0]), "different": apart, "first": answers[0][: len(ARMS)]}
 
 
 def parts_of(text: dict[str, int], vision: dict[str, Any]) -> dict[str, float]:
@@ -213,6 +207,19 @@ def paper(found: dict[str, Any]) -> dict[str, Any]:
     return json.loads(json.dumps(told), parse_float=lambda number: round(float(number), 2))
 
 
+def about(flags: argparse.Namespace) -> dict[str, str]:
+    """What was measured, where and when."""
+    return {
+        "command": f"python -m bench.gpus --size {flags.size} --steps {flags.steps}",
+        "date": date.today().isoformat(),
+        "device": f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}"
+        if torch.cuda.is_available()
+        else "CPU",
+        "model": f"{flags.size}, random weights",
+        "torch": torch.__version__,
+    }
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code: 0 all parts measured, 1 one of them failed (the others are written)."""
     parser = argparse.ArgumentParser(prog="python -m bench.gpus", description=(__doc__ or "").splitlines()[0])
@@ -226,33 +233,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not (flags.folder / "charts").is_dir():
         write_charts(flags.folder / "charts", 256)
     if not (flags.folder / "base").is_dir():
-        building = [
-            "-m",
-            "bench.train_step",
-            "--size",
-            flags.size,
-            "--model",
-            str(flags.folder / "base"),
-            "--mode",
-            "build",
-        ]
-        subprocess.run([sys.executable, *building], cwd=ROOT, check=True)
+        building = ["--size", flags.size, "--model", str(flags.folder / "base"), "--mode", "build"]
+        subprocess.run([sys.executable, "-m", "bench.train_step", *building], cwd=ROOT, check=True)
     found = json.loads(flags.output.read_text(encoding="utf-8")) if flags.output and flags.output.is_file() else {}
-    found |= {
-        "command": f"python -m bench.gpus --size {flags.size} --steps {flags.steps}",
-        "date": date.today().isoformat(),
-        "device": f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}"
-        if torch.cuda.is_available()
-        else "CPU",
-        "model": f"{flags.size}, random weights",
-        "torch": torch.__version__,
-    }
     wanted = flags.parts.split(",")
+    if wanted != ["paper"]:
+        found |= about(flags)
     for part in wanted:
         if part in LAUNCH:
             found[part] = train_part(flags, part)
+        elif part == "finish":
+            found[part] = finish(flags)
+        elif part == "paper":
+            found[part] = paper(found)
+        elif part == "spread_bundled":
+            found[part] = spread("bundled", None, 6)
         else:
-            found[part] = {"finish": finish, "spread": spread}[part](flags) if part != "paper" else paper(found)
+            trained = [
+                flags.folder / one for one in ("sharded", "one") if (flags.folder / one / "results.json").is_file()
+            ]
+            found[part] = spread(str(flags.folder / "base"), trained[0] if trained else None, 2)
         if flags.output:
             flags.output.parent.mkdir(parents=True, exist_ok=True)
             text = json.dumps(found, indent=2, ensure_ascii=False).replace(str(flags.folder), "…")

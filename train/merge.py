@@ -21,6 +21,7 @@ from chartqa_demo.adapters.check import check_base, check_weights, find_adapter,
 from chartqa_demo.adapters.contract import CONTRACT_FILE, WEIGHTS, Contract
 from chartqa_demo.adapters.lora import layers_of
 from chartqa_demo.errors import EngineError, HubError, first_line
+from chartqa_demo.evaluate.tables import code, plain
 from chartqa_demo.settings import BUNDLED_ADAPTER, BUNDLED_BASE, DTYPES, Settings
 from chartqa_demo.space.hub import folder_of, local_folder, read_header
 
@@ -173,13 +174,13 @@ def card(parts: Parts, name: str, dtype: str) -> str:
     from huggingface_hub import ModelCardData
 
     on_hub = is_named(parts.base) and parts.base != "bundled"
-    revision = f" (revision `{parts.base_revision}`)" if parts.base_revision else ""
-    base = f"[{parts.base}](https://huggingface.co/{parts.base}){revision}" if on_hub else parts.base_folder.name
+    revision = f" (revision {code(parts.base_revision)})" if parts.base_revision else ""
+    base = f"[{parts.base}](https://huggingface.co/{parts.base}){revision}" if on_hub else plain(parts.base_folder.name)
     base = "the small Qwen2-VL that comes with the side-by-side demo" if parts.base == "bundled" else base
     layers = layers_of(parts.config, read_header(parts.adapter_folder / WEIGHTS), None)
     ranks, alphas = sorted({one.rank for one in layers.values()}), sorted({one.alpha for one in layers.values()})
     lora = f"rank {' or '.join(map(str, ranks))}, alpha {' or '.join(map(str, alphas))}"
-    lora += f", on `{', '.join(sorted({place.rpartition('.')[2] for place in layers}))}`"
+    lora += f", on {code(', '.join(sorted({place.rpartition('.')[2] for place in layers})))}"
     return CARD.format(
         metadata=ModelCardData(
             base_model=parts.base if on_hub else None,
@@ -189,7 +190,7 @@ def card(parts: Parts, name: str, dtype: str) -> str:
             tags=["merged", "lora"],
             model_name=name,
         ).to_yaml(),
-        name=name,
+        name=plain(name),
         adapter=parts.adapter,
         base=base,
         dtype=dtype.removeprefix("torch."),
@@ -260,8 +261,8 @@ def _adapter_title(name: str, folder: Path) -> str:
     if name == "bundled":
         return "the bundled adapter of the side-by-side demo"
     if not is_named(name):
-        return folder.name
-    return f"[{name}](https://huggingface.co/{name}) (revision `{folder.name}`)"
+        return plain(folder.name)
+    return f"[{name}](https://huggingface.co/{name}) (revision {code(folder.name)})"
 
 
 def _parser() -> argparse.ArgumentParser:

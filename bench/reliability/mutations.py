@@ -80,7 +80,7 @@ class Mutations:
         body["event_data"] = self.rng.choice(
             [anything(self.rng, self.own), {"index": anything(self.rng, self.own)}, None]
         )
-        body["trigger_id"] = self.rng.choice([None, 1, anything(self.rng, self.own)])
+        body["trigger_id"] = self.rng.choice([None] * 5 + [1, anything(self.rng, self.own)])
         return Sent(
             "private listener", "POST", "queue/join", as_json(body), stream=f"queue/data?session_hash={session}"
         )

@@ -3,6 +3,7 @@
 Reads only. A run may be going on in another process; what it has logged so far is in the store.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -75,8 +76,8 @@ def read_run(project: str, name: str) -> TrainingRun:
     """What a run has logged so far; a step that was logged twice counts with its last value."""
     logs = store().get_logs(project, run=name)
     config = store().get_run_config(project, run=name) or {}
-    steps = [int(row[STEP]) for row in logs if STEP in row]
-    epochs = config.get("num_train_epochs") if int(config.get("max_steps") or -1) <= 0 else None
+    steps = [int(step) for row in logs if (step := _number(row, STEP)) is not None]
+    epochs = _number(config, "num_train_epochs") if (_number(config, "max_steps") or -1) <= 0 else None
     return TrainingRun(
         project=project,
         name=name,
@@ -85,8 +86,8 @@ def read_run(project: str, name: str) -> TrainingRun:
             for title, lines in CHARTS.items()
         },
         step=max(steps, default=0),
-        epoch=next((float(row["train/epoch"]) for row in reversed(logs) if "train/epoch" in row), None),
-        epochs=float(epochs) if epochs else None,
+        epoch=next((at for row in reversed(logs) if (at := _number(row, "train/epoch")) is not None), None),
+        epochs=epochs or None,
         updated=_moment(logs[-1]["timestamp"]) if logs else None,
     )
 
@@ -106,8 +107,18 @@ def finished_adapters(runs: Path) -> list[FinishedAdapter]:
 
 
 def _points(logs: Sequence[Mapping[str, Any]], key: str) -> Points:
-    by_step = {int(row[STEP]): float(row[key]) for row in logs if key in row and STEP in row}
+    found = ((_number(row, STEP), _number(row, key)) for row in logs)
+    by_step = {int(step): value for step, value in found if step is not None and value is not None}
     return tuple(sorted(by_step.items()))
+
+
+def _number(row: Mapping[str, Any], key: str) -> float | None:
+    """A figure that was logged; None where it was not or cannot be drawn: a text, a loss that is not finite."""
+    try:
+        value = float(row[key])
+    except (KeyError, OverflowError, TypeError, ValueError):
+        return None
+    return value if math.isfinite(value) and abs(value) < 1e100 else None
 
 
 def _moment(timestamp: str | datetime) -> datetime:

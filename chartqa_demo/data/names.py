@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from chartqa_demo.data.splits import PUBLISHERS, Example
+from chartqa_demo.space.hub import folder_of
 
 # Questions by a human and by a machine in ChartQA's splits (arXiv 2203.10244, table 3)
 CHARTQA_QUESTIONS = {"train": (7_398, 20_901), "val": (960, 960), "test": (1_250, 1_250)}
@@ -31,7 +32,8 @@ def split_title(dataset: str, split: str, chartqa: bool = False) -> str:
         return dataset
     if chartqa or is_chartqa(dataset):
         return f"ChartQA's {split} split"
-    name = Path(dataset).resolve().name if Path(dataset).exists() else dataset
+    folder = folder_of(dataset)
+    name = folder.resolve().name if folder else dataset
     return f"the charts of {name}" if split == "all" else f"the {split} split of {name}"
 
 

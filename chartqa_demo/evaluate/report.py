@@ -21,6 +21,7 @@ from chartqa_demo.evaluate.tables import (
     as_markdown,
     figures_of_summary,
     heading,
+    in_markdown,
     questions_of,
     unanswered,
 )
@@ -54,6 +55,7 @@ def read_summaries(folder: Path) -> list[dict[str, Any]]:
 
 def section(summary: Mapping[str, Any]) -> str:
     """One evaluation as Markdown: what was measured, a row per arm, the comparisons in words."""
+    summary = in_markdown(summary)
     figures = figures_of_summary(summary)
     parts = [_heading(summary), as_markdown(accuracy_table(figures, COLUMNS))]
     for rule in ("canonical", "tolerant"):

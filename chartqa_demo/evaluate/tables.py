@@ -4,6 +4,7 @@
 kind of reader writes it.
 """
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -146,10 +147,32 @@ def rule_columns(rule: str, head: str = "{group}") -> list[Column]:
     return [Column(head.format(group=group), rule, group, 2, True, True) for group in GROUPS]
 
 
+def plain(text: str) -> str:
+    """A text that a file brought, as Markdown that shows it and does nothing else; in one line, and in UTF-8 also where
+    it is the name of a folder that is not."""
+    line = " ".join(text.split()).encode(errors="replace").decode()
+    return re.sub(r"[\\`*\[\]<>|~&]|(?<!\w)_|_(?!\w)", r"\\\g<0>", line)
+
+
+def code(text: str) -> str:
+    """The same as a piece of code."""
+    line = " ".join(text.split()).encode(errors="replace").decode()
+    return f"`{line.replace('`', chr(39))}`"
+
+
+def in_markdown(told: Any) -> Any:
+    """The same with every text in it as `plain` writes it; keys are left alone."""
+    if isinstance(told, Mapping):
+        return {key: in_markdown(value) for key, value in told.items()}
+    if isinstance(told, list | tuple):
+        return [in_markdown(value) for value in told]
+    return plain(told) if isinstance(told, str) else told
+
+
 def as_markdown(table: Table) -> str:
-    """For the README and for cards, figures flush right."""
+    """For the README and for cards, figures flush right; the texts have been through `in_markdown`."""
     lines = [table.head, ("---", *["---:"] * (len(table.head) - 1)), *table.rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def as_text(table: Table) -> str:

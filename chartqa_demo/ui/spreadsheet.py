@@ -17,8 +17,8 @@ def as_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def _cell(value: Any) -> Any:
-    """A number with a sign is left alone."""
-    if not isinstance(value, str) or not value.startswith(("=", "+", "-", "@", "\t", "\r")):
+    """A number with a sign is left alone. Excel also runs the wide signs of East Asian keyboards."""
+    if not isinstance(value, str) or not value.startswith((*"=+-@\t\r\n＝＋－＠",)):
         return value
     try:
         float(value)

@@ -1,6 +1,7 @@
 """The model card of an adapter, written from its contract and its results file; no figure in it is typed by hand."""
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCardData
@@ -11,7 +12,16 @@ from chartqa_demo.adapters.contract import Contract
 from chartqa_demo.data.names import questions_title
 from chartqa_demo.evaluate.record import ALL
 from chartqa_demo.evaluate.rules import RULE_NOTES
-from chartqa_demo.evaluate.tables import Figures, accuracy_table, as_markdown, questions_of, rule_columns
+from chartqa_demo.evaluate.tables import (
+    Figures,
+    accuracy_table,
+    as_markdown,
+    code,
+    in_markdown,
+    plain,
+    questions_of,
+    rule_columns,
+)
 from chartqa_demo.settings import HUB_BASE
 from chartqa_demo.space.hub import HUB_ID
 from train.data import DATASET, Data, shares
@@ -48,9 +58,9 @@ It stands on {base} and changes the language model only; the vision tower is the
 
 {trained}
 
-```
+{fence}
 {command}
-```
+{fence}
 
 {versions}
 
@@ -91,9 +101,12 @@ def write_card(folder: Path, contract: Contract, figures: Figures, data: Data, r
     trained_on = questions_title(
         data.name, data.train_split, len(data.train), limit=sample, seed=run.args.seed, chartqa=data.chartqa
     )
+    metadata = _metadata(folder.name, contract, figures, data, run).to_yaml()
+    figures = replace(figures, settings=in_markdown(figures.settings))
+    shown = plain(data.mixture or trained_on)
     text = CARD.format(
-        metadata=_metadata(folder.name, contract, figures, data, run).to_yaml(),
-        name=folder.name,
+        metadata=metadata,
+        name=plain(folder.name),
         base=_base(contract),
         sample=f"On {questions_of(figures.settings)}, held out: greedy answers, accuracy in per cent with its 95 % "
         "Wilson interval (number of questions).",
@@ -104,11 +117,13 @@ def write_card(folder: Path, contract: Contract, figures: Figures, data: Data, r
         comparisons="\n".join(f"- {rule}: {words}" for rule in RULES_SHOWN for words in figures.in_words(rule)),
         rules="\n".join(f"- {rule}: {RULE_NOTES[rule]}" for rule in RULES_SHOWN),
         way=_way(data),
-        trained=f"Trained on {data.mixture or trained_on}, with the loss {_loss(run.args)}, seed {contract.seed}.",
+        trained=f"Trained on {shown}, with the loss {_loss(run.args)}, seed {contract.seed}.",
         command=run.command,
-        versions=", ".join(f"{package} {version}" for package, version in contract.versions.items()) + ".",
+        fence="`" * max([3, *(len(one) + 1 for one in re.findall("`+", run.command))]),
+        versions=", ".join(f"{plain(package)} {plain(version)}" for package, version in contract.versions.items())
+        + ".",
         pixels=f"It was shown charts of {contract.pixels or 'what sizes its base takes'}; others are scaled to that.",
-        system=contract.system.replace("\n", "\n> "),
+        system="\n> ".join(map(plain, contract.system.splitlines())),
         limits=_limits(contract, data),
         licence=_licence(contract) + _licence_of_charts(data),
     )
@@ -119,7 +134,7 @@ def write_card(folder: Path, contract: Contract, figures: Figures, data: Data, r
 
 def _way(data: Data) -> str:
     ours = data.chartqa or data.generated
-    return "in ChartQA's way: a word, a number, a short phrase" if ours else f"the way {data.name} answers them"
+    return "in ChartQA's way: a word, a number, a short phrase" if ours else f"the way {plain(data.name)} answers them"
 
 
 def _loss(args: SFTConfig) -> str:
@@ -145,7 +160,9 @@ def _limits(contract: Contract, data: Data) -> str:
         return "- The charts were drawn by a program: on charts that people publish it may be far weaker."
     if data.chartqa:
         return "- ChartQA's charts are in English and from four publishers; its labels hold errors, kept as released."
-    return f"- The charts of {data.name} are what it was trained and measured on; on others it may be far weaker."
+    return (
+        f"- The charts of {plain(data.name)} are what it was trained and measured on; on others it may be far weaker."
+    )
 
 
 def _licence_of_charts(data: Data) -> str:
@@ -155,7 +172,7 @@ def _licence_of_charts(data: Data) -> str:
         return " The training data have terms of their own; these files hold none of them."
     if data.generated:
         return ""
-    return f" The training data, {data.name}, has terms of its own; these files hold none of it."
+    return f" The training data, {plain(data.name)}, has terms of its own; these files hold none of it."
 
 
 def _metadata(name: str, contract: Contract, figures: Figures, data: Data, run: Run) -> ModelCardData:
@@ -195,6 +212,6 @@ def _base(contract: Contract) -> str:
     if contract.base == BUNDLED:
         return "the small Qwen2-VL that comes with the demo"
     if not HUB_ID.fullmatch(contract.base):
-        return contract.base
-    revision = f" (revision `{contract.base_revision}`)" if contract.base_revision else ""
-    return f"[{contract.base}](https://huggingface.co/{contract.base}){revision}"
+        return plain(contract.base)
+    revision = f" (revision {code(contract.base_revision)})" if contract.base_revision else ""
+    return f"[{plain(contract.base)}](https://huggingface.co/{contract.base}){revision}"

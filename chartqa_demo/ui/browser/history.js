@@ -220,7 +220,7 @@ function download(told, file, type, text) {
 const COLUMNS = ["arm", "text", "correct", "reason", "tolerant", "tolerant_reason", "tokens", "first_token_s", "total_s", "error"];
 // A spreadsheet would run a cell that begins like a formula; a number with a sign is left alone.
 function cell(value) {
-  const text = value == null ? "" : isText(value) && /^[=+\-@\t\r]/.test(value) && isNaN(value) ? "'" + value : String(value);
+  const text = value == null ? "" : isText(value) && /^[=+\-@\t\r\n＝＋－＠]/.test(value) && isNaN(value) ? "'" + value : String(value);
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 function asCsv(all, ...more) {
@@ -233,17 +233,17 @@ function asCsv(all, ...more) {
 // --- a link, and Markdown --------------------------------------------------------------------------------------------
 
 const linkOf = (entry) => entry.link && location.origin + location.pathname + entry.link;
-const inTable = (text) => text.replaceAll("|", "\\|").replaceAll(/\s*\n\s*/g, " ");
+const plain = (text) => text.replaceAll(/[\\`*[\]<>|~&]|(?<![\p{L}\d_])_|_(?![\p{L}\d_])/gu, "\\$&").replaceAll(/\s+/g, " "); // as `tables.plain`
 const COPIES = {
   link: linkOf,
   markdown: (entry) => [
-    `**${inTable(entry.question)}**` + (entry.gold.length ? ` Gold answer: ${entry.gold.join(" or ")}.` : ""),
+    `**${plain(entry.question)}**` + (entry.gold.length ? ` Gold answer: ${plain(entry.gold.join(" or "))}.` : ""),
     "",
     "| arm | answer | verdict |",
     "|---|---|---|",
-    ...entry.answers.map((one) => `| ${one.title} | ${inTable(one.error ?? one.text)} | ${window.STANDINGS[one.standing]?.[0] ?? ""} |`),
+    ...entry.answers.map((one) => `| ${plain(one.title)} | ${plain(one.error ?? one.text)} | ${window.STANDINGS[one.standing]?.[0] ?? ""} |`),
     "",
-    linkOf(entry) ? `[${entry.chart}](${linkOf(entry)})` : entry.chart,
+    linkOf(entry) ? `[${plain(entry.chart)}](${linkOf(entry)})` : plain(entry.chart),
   ].join("\n"),
 };
 document.addEventListener("click", async (event) => {

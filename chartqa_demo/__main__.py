@@ -15,7 +15,7 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 from chartqa_demo.data.splits import chosen_columns, open_split
 from chartqa_demo.engines import load_engine
 from chartqa_demo.errors import DatasetError, EngineError, SettingsError, print_anything
-from chartqa_demo.settings import on_zerogpu, parse_settings
+from chartqa_demo.settings import on_zerogpu, parse_settings, read_logins
 
 
 def main() -> None:
@@ -23,6 +23,7 @@ def main() -> None:
     print_anything()
     try:
         settings = parse_settings()
+        logins = read_logins(settings.login)
         check_uploads(os.environ)
         no_proxy_to(settings.host, os.environ)
         examples = open_split(settings.dataset, settings.split, chosen_columns(settings))
@@ -39,7 +40,7 @@ def main() -> None:
     for note in engine.notes:
         print(note)
 
-    from chartqa_demo.space.operations import failed, routes
+    from chartqa_demo.space.limits import app_options
     from chartqa_demo.ui import build_app, launch_options
 
     app = build_app(engine, settings, examples)
@@ -47,7 +48,8 @@ def main() -> None:
         server_name=settings.host,
         server_port=settings.port,
         max_threads=40 + engine.parallel,  # an answer holds its thread until it ends; 40 is Gradio's own number
-        app_kwargs={"routes": routes(app), "exception_handlers": {Exception: failed}},
+        auth=logins,
+        app_kwargs=app_options(app, settings, engine.parallel),
         **launch_options(),
     )
 

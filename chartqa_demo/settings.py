@@ -63,6 +63,9 @@ class Settings:
     answer_column: str | None = None
     results_dir: str = "results"
     queue_size: int = 20
+    requests_per_minute: int = 0
+    uploads_mb: int = 2_000
+    login: str | None = None
     visitor_adapters: Literal["off", "hub", "any"] = "off"
     corrections: str = "auto"
     training: str = "auto"
@@ -178,6 +181,20 @@ def add_page_flags(parser: argparse.ArgumentParser) -> None:
     page.add_argument("--port", type=int, help="port to listen on; default: the first free one from 7860")
     page.add_argument("--queue-size", type=int, help="visitors who may wait before the next one is asked to come back")
     page.add_argument(
+        "--requests-per-minute",
+        type=int,
+        help="questions and uploads taken from one address, a question on the page counting twice; 0 (the default) for "
+        "any number. Behind a proxy set FORWARDED_ALLOW_IPS to its address, or all visitors are one",
+    )
+    page.add_argument(
+        "--uploads-mb", type=int, help="megabytes of visitors' pictures that are kept, the newest; none over a day"
+    )
+    page.add_argument(
+        "--login",
+        metavar="FILE",
+        help="only visitors who know a name and password of this file, a line name:password each",
+    )
+    page.add_argument(
         "--visitor-adapters",
         choices=VISITOR_ADAPTERS,
         help="whether visitors may load another adapter into the third arm, for all: hub by Hub id, any also from "
@@ -248,8 +265,30 @@ def read_message(text: str) -> str:
     return text.strip()
 
 
+def read_logins(file: str | None) -> list[tuple[str, str]] | None:
+    """Names and passwords of `--login`, as Gradio's `auth` takes them; None without a file. Raises SettingsError."""
+    if file is None:
+        return None
+    try:
+        lines = Path(file).expanduser().read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"The names and passwords cannot be read from {file}: {error}") from None
+    parts = [line.partition(":") for line in lines if line.strip()]
+    if not parts or not all(name and password for name, _, password in parts):
+        raise SettingsError(f"{file} has to hold a line name:password for everyone who may log in.")
+    return [(name, password) for name, _, password in parts]
+
+
 def _read(variable: str, text: str, name: str) -> object:
-    if name in ("min_pixels", "max_pixels", "max_new_tokens", "queue_size", "port"):
+    if name in (
+        "min_pixels",
+        "max_pixels",
+        "max_new_tokens",
+        "queue_size",
+        "port",
+        "requests_per_minute",
+        "uploads_mb",
+    ):
         try:
             return int(text)
         except ValueError:
@@ -274,6 +313,8 @@ def _checked(settings: Settings) -> Settings:
         ("max_pixels", LEAST_PIXELS),
         ("max_new_tokens", 1),
         ("queue_size", 1),
+        ("requests_per_minute", 0),
+        ("uploads_mb", 20),
     ):
         value = getattr(settings, name)
         if value is not None and value < least:

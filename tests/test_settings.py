@@ -10,7 +10,7 @@ from children import child
 from hub import client_environment, hub_address
 
 from chartqa_demo.errors import SettingsError
-from chartqa_demo.settings import Settings, parse_settings
+from chartqa_demo.settings import Settings, parse_settings, read_logins
 
 ROOT = Path(__file__).parents[1]
 
@@ -85,3 +85,16 @@ def test_an_adapter_trained_for_another_base_ends_with_code_2(tiny_adapter: Path
     done = child(["-m", "app"], *flags, **client_environment(hub_address(), tmp_path / "hf"))
     assert done.returncode == 2
     assert "does not fit this base model" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_login_is_a_line_of_its_file_and_a_colon_may_be_in_the_password(tmp_path: Path) -> None:
+    file = tmp_path / "logins"
+    file.write_text("ann:a:b\n\nbo:c\n", encoding="utf-8")
+    assert read_logins(str(file)) == [("ann", "a:b"), ("bo", "c")]
+    assert read_logins(None) is None
+    for text in ("", "ann\n", "ann:\n", ":a\n"):
+        file.write_text(text, encoding="utf-8")
+        with pytest.raises(SettingsError, match="a line name:password"):
+            read_logins(str(file))
+    with pytest.raises(SettingsError, match="cannot be read"):
+        read_logins(str(tmp_path / "none"))

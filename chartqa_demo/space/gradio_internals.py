@@ -3,6 +3,7 @@
 tests/space/test_gradio_internals.py fails when one of them moves.
 """
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from PIL import Image
 FAILED = "The server could not do what was sent to it. Reload the page and try again."
 NOT_UPLOADED = "This file is not among the uploads, or no longer. Choose it again."
 _payload = utils.error_payload
+_saved: set[str] = set()  # files of `save_chart`
 
 
 def questions_waiting(page: gr.Blocks) -> int:
@@ -30,7 +32,27 @@ def upload_folder() -> Path:
 
 def save_chart(chart: Image.Image) -> str:
     """The path of a new PNG among the uploads: a file outside would not be served. The same picture is one file."""
-    return save_pil_to_cache(chart, str(upload_folder()), name="chart", format="png")
+    _saved.add(file := save_pil_to_cache(chart, str(upload_folder()), name="chart", format="png"))
+    return file
+
+
+def delete_saved(page: gr.Blocks) -> None:
+    """Have Gradio delete what `save_chart` wrote when it deletes uploads (`delete_cache`)."""
+    page.temp_file_sets.append(_saved)
+
+
+def delete_oldest(page: gr.Blocks, most: int) -> None:
+    """Delete a page's oldest files until at most `most` bytes are left; those who asked about them are told."""
+    sizes = {}
+    for file in {one for files in page.temp_file_sets for one in list(files)}:
+        with suppress(OSError):
+            sizes[file] = Path(file).stat()
+    over = sum(one.st_size for one in sizes.values()) - most
+    for file, one in sorted(sizes.items(), key=lambda each: each[1].st_mtime):
+        if over <= 0:
+            break
+        Path(file).unlink(missing_ok=True)
+        over -= one.st_size
 
 
 def close_doors() -> None:

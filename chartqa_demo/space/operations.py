@@ -6,6 +6,7 @@ same and never start on ZeroGPU. Counts only: no question, no chart and no addre
 
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
 
 import gradio as gr
@@ -32,12 +33,13 @@ TOKENS = Counter("chartqa_tokens", "Tokens answered", ["arm"])
 RUNNING = Gauge("chartqa_running", "Questions being answered")
 WAITING = Gauge("chartqa_waiting", "Questions in the queue")
 
+_lasted = deque([5.0], maxlen=20)  # seconds, of the last questions
 _asked: dict[int, float] = {}  # of the engine, a next word: when. Not of a page that is slow to fetch one
 
 
 def counted(stream: Iterator[Answers]) -> Iterator[Answers]:
     """The same answers, counted as they end; closing the iterator closes `stream`."""
-    outcome, last, mine = "stopped", (), id(stream)
+    outcome, last, mine, began = "stopped", (), id(stream), time.monotonic()
     try:
         with RUNNING.track_inprogress():
             _asked[mine] = time.monotonic()
@@ -46,6 +48,7 @@ def counted(stream: Iterator[Answers]) -> Iterator[Answers]:
                 yield last
                 _asked[mine] = time.monotonic()
         outcome = "failed" if last and all(answer.error for answer in last) else "answered"
+        _lasted.append(time.monotonic() - began)
     except Exception as error:
         outcome = "failed"
         kind = type(error).__name__ if isinstance(error, EngineError) else "bug"
@@ -64,6 +67,11 @@ def counted(stream: Iterator[Answers]) -> Iterator[Answers]:
             elif answer.done:
                 FIRST_TOKEN.labels(answer.arm).observe(answer.first_token_s or answer.total_s or 0.0)
                 ANSWER.labels(answer.arm).observe(answer.total_s or 0.0)
+
+
+def usual_seconds() -> float:
+    """How long a question has taken to answer of late, in seconds."""
+    return sum(_lasted) / len(_lasted)
 
 
 def gpu_failure() -> str | None:

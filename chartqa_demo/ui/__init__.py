@@ -20,7 +20,7 @@ from chartqa_demo.evaluate.report import measured_line
 from chartqa_demo.evaluate.run import display_name, model_name
 from chartqa_demo.images import MAX_BYTES
 from chartqa_demo.settings import HUB_ADAPTER, HUB_BASE, HUB_DATASET, Settings
-from chartqa_demo.space.gradio_internals import close_doors
+from chartqa_demo.space.gradio_internals import close_doors, delete_saved
 from chartqa_demo.space.hub import folder_of, is_hub_id
 from chartqa_demo.ui.adapters import build_adapter_choice
 from chartqa_demo.ui.compare.tab import CompareTab
@@ -72,6 +72,7 @@ def build_app(engine: Engine, settings: Settings, examples: Split) -> gr.Blocks:
                     **QUICK,
                 )
                 in_use.change(compare.before.renew, None, compare.before.outputs, **QUICK)
+    delete_saved(page)
     page.api_open = False  # else Gradio answers /run and /api past the queue, a thread for each, when it is not a Space
     return page
 

@@ -1,12 +1,15 @@
 """The page in front of a server elsewhere: its health, its metrics, many visitors at once, and one who leaves."""
 
+import asyncio
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import httpx
 import pytest
 from endpoint_server import EndpointServer, endpoint_server, eventually, expected
@@ -15,12 +18,16 @@ from gradio_client.client import Job
 from page_fixtures import bar_chart, example_split
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
 
 from chartqa_demo.arms import ARMS
 from chartqa_demo.engines import Answer, Answers
 from chartqa_demo.engines.endpoint import EndpointEngine
 from chartqa_demo.errors import EngineError, OutOfMemory
 from chartqa_demo.settings import Settings
+from chartqa_demo.space.limits import Limits
 from chartqa_demo.space.operations import counted, routes
 from chartqa_demo.ui import build_app, launch_options
 
@@ -191,3 +198,79 @@ def test_who_leaves_stops_the_server_too_and_the_queue_moves_on(served: Served, 
     eventually(lambda: served.server.open == 0)
     eventually(lambda: served.metric("chartqa_running") == 0 and served.metric("chartqa_waiting") == 0)
     assert served.metric("chartqa_asks_total", outcome="stopped") >= stopped + AT_ONCE
+
+
+@pytest.fixture
+def limited() -> Iterator[Callable[..., httpx.Response]]:
+    """Requests at a page that takes two a minute from a visitor, and keeps 20 MB; nothing of Gradio's runs."""
+
+    async def taken(scope: Scope, receive: Receive, send: Send) -> None:
+        body = b"".join([chunk async for chunk in Request(scope, receive).stream()])
+        await PlainTextResponse(f"{len(body)} bytes")(scope, receive, send)
+
+    with gr.Blocks(analytics_enabled=False) as page:
+        pass
+    limits = Limits(taken, page.queue(), Settings(requests_per_minute=2, uploads_mb=20), 1)
+
+    def request(method: str, path: str, address: str = "10.0.0.1", **more: Any) -> httpx.Response:
+        async def asked() -> httpx.Response:
+            transport = httpx.ASGITransport(limits, client=(address, 1), raise_app_exceptions=False)
+            async with httpx.AsyncClient(transport=transport, base_url="http://page") as client:
+                return await client.request(method, path, **more)
+
+        with ThreadPoolExecutor(1) as beside:  # the browser's own loop runs in this thread
+            return beside.submit(asyncio.run, asked()).result()
+
+    request.page = page  # pyright: ignore[reportFunctionMemberAccess]
+    yield request
+
+
+def test_browsers_are_told_what_the_page_may_load_and_who_may_frame_it(limited: Callable[..., httpx.Response]) -> None:
+    told = limited("GET", "/").headers
+    policy = dict(part.strip().split(" ", 1) for part in told["content-security-policy"].split(";"))
+    assert policy["default-src"] == "'self'" and "connect-src" not in policy
+    assert "https://huggingface.co" in policy["frame-ancestors"] and policy["object-src"] == "'none'"
+    assert not any("http:" in value or "*" in value for name, value in policy.items() if name != "frame-ancestors")
+    assert (told["x-content-type-options"], told["referrer-policy"]) == ("nosniff", "same-origin")
+
+
+def test_who_asks_too_often_is_told_when_to_come_back_and_nobody_else_is(
+    limited: Callable[..., httpx.Response], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("chartqa_demo.space.limits.time.monotonic", lambda: now)
+    ways = ["/gradio_api/queue/join", "/gradio_api/call/ask", "/gradio_api/upload"]
+    replies = [limited("POST", way) for way in ways]
+    assert [reply.status_code for reply in replies] == [200, 200, 429]
+    assert replies[2].json() == {
+        "detail": "At most 2 requests a minute are taken from one visitor. Try again in 30 seconds."
+    }
+    assert replies[2].headers["retry-after"] == "30" and "content-security-policy" in replies[2].headers
+    assert limited("POST", ways[0], "10.0.0.2").status_code == 200
+    assert limited("GET", "/").status_code == limited("POST", "/gradio_api/cancel").status_code == 200
+    now += 31
+    assert [limited("POST", ways[0]).status_code for _ in range(2)] == [200, 429]
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["said before", "in pieces"])
+def test_no_more_of_a_request_is_read_than_a_picture_needs(limited: Callable[..., httpx.Response], told: bool) -> None:
+    async def pieces(count: int) -> AsyncIterator[bytes]:
+        for _ in range(count):
+            yield bytes(2**20)
+
+    reply = limited("POST", "/gradio_api/run/x", content=bytes(31 * 2**20) if told else pieces(31))
+    assert reply.status_code == (413 if told else 500)
+    assert limited("POST", "/gradio_api/run/x", content=pieces(29)).text == f"{29 * 2**20} bytes"
+    assert not told or reply.json() == {"detail": "The request has 31 MB; at most 30 MB are read."}
+
+
+def test_uploads_over_the_room_that_there_is_delete_the_oldest(
+    limited: Callable[..., httpx.Response], tmp_path: Path
+) -> None:
+    files = [tmp_path / f"{k}.png" for k in range(4)]
+    for k, file in enumerate(files):
+        file.write_bytes(bytes(8 * 2**20))
+        os.utime(file, (k, k))
+    limited.page.temp_file_sets.append({str(file) for file in files})  # pyright: ignore[reportFunctionMemberAccess]
+    limited("POST", "/gradio_api/upload")
+    assert [file.exists() for file in files] == [False, False, True, True]

@@ -10,6 +10,7 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 from gradio_client import Client, handle_file
@@ -21,6 +22,7 @@ from playwright.sync_api import expect
 from chartqa_demo.engines.scripted import ScriptedEngine
 from chartqa_demo.settings import HUB_ADAPTER, HUB_BASE, Settings
 from chartqa_demo.space.gradio_internals import questions_waiting
+from chartqa_demo.space.limits import app_options
 from chartqa_demo.ui import build_app, launch_options
 
 pytest_plugins = ("page_fixtures",)
@@ -140,8 +142,12 @@ def test_the_queue_has_a_length_because_zerogpus_default_is_one() -> None:
 def test_a_full_queue_is_a_sentence_and_the_page_stays_as_it_is(windows: Windows, chart_file: Path) -> None:
     engine, gate = ScriptedEngine(), Gate()
     engine.pace = gate
-    app = build_app(engine, Settings(), example_split())
-    _, url, _ = app.queue(max_size=1).launch(prevent_thread_lock=True, quiet=True, **launch_options())
+    settings = Settings(queue_size=1)
+    app = build_app(engine, settings, example_split())
+    limits = app_options(app, settings, engine.parallel)
+    _, url, _ = app.queue(max_size=1).launch(
+        prevent_thread_lock=True, quiet=True, app_kwargs=limits, **launch_options()
+    )
     try:
         clients = [Client(url, verbose=False, analytics_enabled=False) for _ in range(3)]
         asked = [client.submit(handle_file(chart_file), "How many?", api_name="/ask") for client in clients[:1]]
@@ -155,15 +161,18 @@ def test_a_full_queue_is_a_sentence_and_the_page_stays_as_it_is(windows: Windows
         question = page.get_by_label("Question", exact=True).input_value()
         while not questions_waiting(app):
             asked[1].status()
+        refused = httpx.post(f"{url}gradio_api/call/ask", json={"data": []})
+        assert refused.status_code == 503 and int(refused.headers["retry-after"]) > 0
+        assert "seconds; waiting now: 1." in refused.json()["detail"]
         with pytest.raises(QueueError, match="Queue is full"):
             clients[2].submit(handle_file(chart_file), "Me too?", api_name="/ask").result(60)
         tab.press("Ask")
-        expect(page.locator(".toast-body")).to_contain_text("currently busy. Please try again")
+        expect(page.locator(".toast-body")).to_contain_text("currently busy. Please try again in about")
         expect(page.get_by_label("Question", exact=True)).to_have_value(question)
         expect(tab.card("Adapter")).to_contain_text("Ready")
         gate.open()
         assert all(job.result(60)[0]["done"] for job in asked)
-        tab.errors[:] = [error for error in tab.errors if "503" not in error]  # the browser notes the refused one
+        tab.errors[:] = [error for error in tab.errors if "429" not in error]  # the browser notes the refused one
         tab.leave()
     finally:
         app.close(verbose=False)

@@ -19,7 +19,7 @@ from chartqa_demo.arms import Arm
 from chartqa_demo.data.splits import Example, Kind, Split, chart_id
 from chartqa_demo.engines.scripted import ScriptedEngine
 from chartqa_demo.settings import Settings
-from chartqa_demo.space.operations import routes
+from chartqa_demo.space.limits import app_options
 from chartqa_demo.ui import build_app, launch_options
 
 # Debian's; the shell is the same engine without the windows, and less work.
@@ -287,8 +287,10 @@ def scripted_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Scr
     engine = ScriptedEngine()
     results = str(tmp_path_factory.mktemp("results"))
     app = build_app(engine, Settings(results_dir=results), example_split())
-    beside = {"app_kwargs": {"routes": routes(app)}}
-    _, url, _ = app.queue(max_size=20).launch(prevent_thread_lock=True, quiet=True, **beside, **launch_options())
+    beside = app_options(app, Settings(), engine.parallel)
+    _, url, _ = app.queue(max_size=20).launch(
+        prevent_thread_lock=True, quiet=True, app_kwargs=beside, **launch_options()
+    )
     yield engine, url
     app.close(verbose=False)
 

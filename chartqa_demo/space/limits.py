@@ -1,0 +1,102 @@
+"""What stands before every request: what an operator allows one visitor, and the headers that browsers go by.
+
+It comes before all of Gradio: `launch(app_kwargs=app_options(...))`.
+"""
+
+import time
+from collections import OrderedDict
+from typing import Any
+
+import gradio as gr
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware import Middleware
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from chartqa_demo.settings import Settings
+from chartqa_demo.space.gradio_internals import delete_oldest, questions_waiting
+from chartqa_demo.space.operations import failed, routes, usual_seconds
+
+MAX_BODY = 30 * 2**20  # a picture of 20 MB in base64; files are uploaded, where Gradio has its own limit
+VISITORS = 10_000  # whose requests are counted at once
+ASKING = ("/queue/join", "/call/", "/mcp", "/upload")
+HEADERS = {
+    # Gradio puts scripts and styles into the page, and makes functions of the page's own.
+    "Content-Security-Policy": "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
+    "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:; "
+    "object-src 'none'; base-uri 'self'; form-action 'self'; "
+    "frame-ancestors 'self' https://huggingface.co https://*.huggingface.co",  # where a Space is shown
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+}
+
+
+def app_options(page: gr.Blocks, settings: Settings, parallel: int) -> dict[str, Any]:
+    """Arguments of the web application under the page; parallel: how many questions the engine answers at once."""
+    before = [Middleware(Limits, page=page, settings=settings, parallel=parallel)]
+    return {"routes": routes(page), "exception_handlers": {Exception: failed}, "middleware": before}
+
+
+class Limits:
+    """ASGI middleware of one page; see `app_options`."""
+
+    def __init__(self, app: ASGIApp, page: gr.Blocks, settings: Settings, parallel: int) -> None:
+        self.app, self.page, self.settings, self.parallel = app, page, settings, parallel
+        self.left: OrderedDict[str, tuple[float, float]] = OrderedDict()  # address -> requests left, and when
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse what is too much, and send the headers with everything."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(HEADERS)
+            await send(message)
+
+        posted = scope["method"] == "POST" and not scope["path"].endswith("/upload")
+        length, read = Headers(scope=scope).get("content-length", "0"), 0
+
+        async def no_more_than_allowed() -> Message:
+            nonlocal read
+            message = await receive()
+            read += len(message.get("body", b""))
+            return {"type": "http.disconnect"} if posted and read > MAX_BODY else message
+
+        answer: ASGIApp = self.app
+        if posted and length.isdecimal() and int(length) > MAX_BODY:
+            told = f"The request has {int(length) / 2**20:,.0f} MB; at most {MAX_BODY // 2**20} MB are read."
+            answer = JSONResponse({"detail": told}, 413)
+        elif scope["method"] == "POST" and any(way in scope["path"] for way in ASKING):
+            answer = self._too_often(scope) or self._full(scope) or self.app
+        await answer(scope, no_more_than_allowed, with_headers)
+        if scope["method"] == "POST" and scope["path"].endswith("/upload"):
+            await run_in_threadpool(delete_oldest, self.page, self.settings.uploads_mb * 2**20)
+
+    def _too_often(self, scope: Scope) -> JSONResponse | None:
+        rate, now = self.settings.requests_per_minute, time.monotonic()
+        if not rate:
+            return None
+        address = (scope.get("client") or ("",))[0]
+        left, before = self.left.pop(address, (float(rate), now))
+        left = min(rate, left + (now - before) * rate / 60)
+        self.left[address] = max(0.0, left - 1), now
+        if len(self.left) > VISITORS:
+            self.left.popitem(last=False)
+        if left >= 1:
+            return None
+        wait = max(1, round(60 / rate))
+        told = f"At most {rate} requests a minute are taken from one visitor. Try again in {wait} seconds."
+        return JSONResponse({"detail": told}, 429, {"Retry-After": str(wait)})
+
+    def _full(self, scope: Scope) -> JSONResponse | None:
+        waiting = questions_waiting(self.page)
+        if waiting < self.settings.queue_size or scope["path"].endswith("/upload"):
+            return None
+        wait = max(1, round((waiting + 1) * usual_seconds() / self.parallel))
+        told = f"The page is currently busy. Please try again in about {wait} seconds; waiting now: {waiting}."
+        # For 503 Gradio's page has a text of its own, and its Python client a QueueError.
+        browser = "sec-fetch-mode" in Headers(scope=scope)
+        return JSONResponse({"detail": told}, 429 if browser else 503, {"Retry-After": str(wait)})

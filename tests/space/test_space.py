@@ -153,10 +153,11 @@ def test_a_full_queue_is_a_sentence_and_the_page_stays_as_it_is(windows: Windows
         asked = [client.submit(handle_file(chart_file), "How many?", api_name="/ask") for client in clients[:1]]
         gate.let()
         next(asked[0])
-        asked.append(clients[1].submit(handle_file(chart_file), "And now?", api_name="/ask"))
         page = windows().new_page()
         tab = Tab(page, url)
-        page.goto(url)
+        with page.expect_response(re.compile("queue/join")):  # a page that opens asks whether it evaluates
+            page.goto(url)
+        asked.append(clients[1].submit(handle_file(chart_file), "And now?", api_name="/ask"))
         tab.pick_example()
         question = page.get_by_label("Question", exact=True).input_value()
         while not questions_waiting(app):

@@ -9,9 +9,6 @@ import tempfile
 from collections.abc import MutableMapping
 from pathlib import Path
 
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # nothing is sent out
-os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-
 from chartqa_demo.data.splits import chosen_columns, open_split
 from chartqa_demo.engines import load_engine
 from chartqa_demo.errors import DatasetError, EngineError, SettingsError, print_anything

@@ -90,6 +90,7 @@ def load(recipe: Recipe, model_args: ModelConfig) -> Base:
         with quantised_to_host() if on_host else nullcontext():
             model = AutoModelForImageTextToText.from_pretrained(
                 folder,
+                use_safetensors=True,
                 dtype=model_args.dtype,
                 attn_implementation=model_args.attn_implementation,
                 quantization_config=quantization(recipe, model_args),

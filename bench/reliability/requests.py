@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -151,8 +151,8 @@ def picture() -> bytes:
 
 
 @contextmanager
-def started() -> Iterator[Server]:
-    """The page as an operator starts it, without a model, in a folder of its own."""
+def started(more: Mapping[str, str] | None = None) -> Iterator[Server]:
+    """The page as an operator starts it, without a model, in a folder of its own; more: of its environment."""
     with tempfile.TemporaryDirectory(prefix="chartqa-requests-") as name, socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         folder, port = Path(name), free.getsockname()[1]
@@ -167,7 +167,7 @@ def started() -> Iterator[Server]:
         }
         command = [sys.executable, "-m", "bench.reliability.requests", "--serve", str(folder / "connections.txt")]
         command += ["--scripted", "--port", str(port), "--training", "off", "--results-dir", "results"]
-        environment = {**os.environ, **places, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "0"}
+        environment = {**os.environ, **places, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "0"} | dict(more or {})
         log = (folder / "log.txt").open("wb")
         process = subprocess.Popen(command, cwd=folder / "home", env=environment, stdout=log, stderr=subprocess.STDOUT)
         try:

@@ -1,6 +1,7 @@
 """What a server that speaks OpenAI's chat completions sends back: pieces of an answer, and refusals, as a sentence."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -86,8 +87,11 @@ def failure(error: Exception, host: str, model: str, timeout_s: float, begun: bo
 
 
 def reason(error: Exception) -> str:
-    """All that the server says about it; "" for nothing."""
-    return "; ".join(_reasons(getattr(error, "body", None))).strip()
+    """All that the server says about it, without the keys that it was sent; "" for nothing."""
+    text = "; ".join(_reasons(getattr(error, "body", None))).strip()
+    for key in filter(None, map(os.environ.get, ("HF_TOKEN", "OPENAI_API_KEY"))):
+        text = text.replace(key, "…")
+    return text
 
 
 def said(error: Exception) -> str:

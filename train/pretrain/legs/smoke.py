@@ -52,7 +52,9 @@ def smoke(charts: int = 120, steps: int = 50) -> str:
         training.save("final", averaged=True)
         tensors, _ = checkpoint.load(out / "final")
         export.export(out / "model", TINY, tensors, tokenizer)
-        model: Any = AutoModelForImageTextToText.from_pretrained(out / "model", dtype=torch.float32)
+        model: Any = AutoModelForImageTextToText.from_pretrained(
+            out / "model", dtype=torch.float32, use_safetensors=True
+        )
         processor = AutoProcessor.from_pretrained(out / "model")
         chart = make_chart(7, held_out=True)
         question = chart.questions[0].text

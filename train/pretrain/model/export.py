@@ -137,7 +137,7 @@ def from_export(folder: Path) -> tuple[Sizes, dict[str, Tensor], dict[str, Any],
     """Sizes, weights, progress and tokenizer of an exported model, to train on from it. Raises ValueError."""
     if not (folder / "config.json").is_file():
         raise ValueError(f"There is no exported model in {folder}: config.json is missing.")
-    model = Qwen2VLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+    model = Qwen2VLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
     sizes = sizes_of(folder)
     weights = {name: value for name, value in model.state_dict().items() if name in shapes(sizes)}
     progress = getattr(model.config, "pretraining", {})

@@ -18,6 +18,7 @@ from endpoint_server import endpoint_server, eventually, expected
 from gradio_client import Client, handle_file
 from page_fixtures import bar_chart, example_split
 
+from bench.reliability.load import ANSWERED, FULL, Asked, overtaken, slope
 from bench.visitors import level, sizing
 from chartqa_demo.engines import Options
 from chartqa_demo.engines.endpoint import REQUEST_S, EndpointEngine
@@ -182,6 +183,15 @@ def test_the_benchmark_counts_questions_times_and_failures() -> None:
         assert 0 < found["first_text_s"]["p50"] <= found["answered_s"]["p95"]
         engine.adapter = "failing"
         assert level(engine, list(example_split()), 1, Options())["failed"] == 6
+
+
+def test_the_load_tells_who_was_overtaken_and_what_grows() -> None:
+    fair = [Asked(0.0, 2.0, ANSWERED), Asked(1.5, 3.0, ANSWERED), Asked(1.6, 1.7, FULL)]
+    assert overtaken(fair) == 0
+    assert overtaken([*fair, Asked(0.2, 9.0, ANSWERED), Asked(4.0, 5.0, ANSWERED)]) == 2
+    looks = [(float(second), 1e6 if second < 300 else 1e6 + second, 7.0) for second in range(0, 600, 2)]
+    assert slope(looks, 1) == pytest.approx(600)
+    assert slope(looks, 2) == pytest.approx(0)
 
 
 def test_the_sizing_is_the_fastest_level_that_is_quick_enough() -> None:

@@ -100,7 +100,7 @@ def _steps(flags: argparse.Namespace) -> int:
 
 
 class Clock(TrainerCallback):
-    """Seconds from the end of one optimiser step to the end of the next, waiting for data included."""
+    """Seconds from the end of one optimiser step to the end of the next, with the wait for data, without its save."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
@@ -117,6 +117,10 @@ class Clock(TrainerCallback):
         now = time.perf_counter()
         self.seconds.append(now - self.last)
         self.last = now
+
+    def on_save(self, *args: Any, **kwargs: Any) -> None:
+        """The next step begins when the save is written."""
+        self.last = time.perf_counter()
 
 
 def _conversations(rows: Any) -> Any:

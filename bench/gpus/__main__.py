@@ -26,11 +26,12 @@ import yaml
 from safetensors import safe_open
 
 from bench.parts.random_model import SIZES
+from bench.train_step import ROWS, WARMING
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "train" / "configs"
 RECIPE = CONFIGS / "qwen2-vl-7b-chartqa-full.yaml"
-WARMING = 2  # steps at the start whose time is not counted
+GPUS = 2
 GIB = 2**30
 LAUNCH = {
     "sharded": f"-m accelerate.commands.launch --config_file {CONFIGS / 'fsdp_qlora.yaml'} --num_processes 2",
@@ -110,6 +111,7 @@ def train_part(flags: argparse.Namespace, part: str) -> dict[str, Any]:
         "rows_per_step": rows,
         "seconds_per_step": round(median(steps), 3),
         "rows_per_second": round(rows / median(steps), 2),
+        "seconds_of_each_process": [[round(second, 3) for second in one["seconds"]] for one in told],
         "gib_of_each_process": [one["gib"] for one in told],
         "losses": told[0]["losses"],
     }
@@ -230,8 +232,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, help="JSON file; what it holds of other parts stays")
     flags = parser.parse_args(argv)
     flags.folder = flags.folder.absolute()
-    if not (flags.folder / "charts").is_dir():
-        write_charts(flags.folder / "charts", 256)
+    if not (flags.folder / "charts").is_dir():  # rows for all steps: an epoch starts with a wait for its first batches
+        write_charts(flags.folder / "charts", GPUS * ROWS * max(4, flags.steps))
     if not (flags.folder / "base").is_dir():
         building = ["--size", flags.size, "--model", str(flags.folder / "base"), "--mode", "build"]
         subprocess.run([sys.executable, "-m", "bench.train_step", *building], cwd=ROOT, check=True)

@@ -13,6 +13,7 @@ import pytest
 from page_fixtures import Tab, Windows, expect, looks, violations
 from playwright.sync_api import Page
 
+from bench.reliability.hostile import TEXTS
 from chartqa_demo.adapters.contract import Contract
 from chartqa_demo.adapters.runs import finished_adapters, read_run, run_names
 from chartqa_demo.arms import SYSTEM_MESSAGE
@@ -42,9 +43,13 @@ Log = Callable[..., None]
 
 
 class Engine(ScriptedEngine):
-    """Takes any adapter but those called broken."""
+    """Takes any adapter but those called broken, and none while there is a reason."""
+
+    why_not = ""
 
     def use_adapter(self, name: str) -> None:
+        if self.why_not:
+            raise EngineError(self.why_not)
         if "broken" in name:
             raise EngineError(f"The adapter in {Path(name).name} does not fit this base model.")
         self.adapter = name
@@ -182,6 +187,25 @@ def test_a_finished_adapter_is_put_to_use_without_a_restart(
     page.get_by_role("button", name="Use this adapter").click()
     expect(page.get_by_text("does not fit this base model")).to_be_visible()
     assert engine.adapter == str(runs / "first")
+
+
+@pytest.mark.parametrize("page", ["wide"], indirect=True)
+def test_what_files_say_is_text_in_lists_curves_and_notices(
+    page: Page, runs: Path, engine: Engine, tiny_adapter: Path, log: Log
+) -> None:
+    hostile = f"{TEXTS['picture']} {TEXTS['template']} {TEXTS['link']} {TEXTS['bidi']}"
+    leave_adapter(runs, "first", tiny_adapter)
+    Contract(hostile, SYSTEM_MESSAGE).save(runs / "first")
+    log(f"b{hostile}", {"train/global_step": 10, "train/loss": 2.5}, project="b")
+    expect(page.get_by_role("img", name="Loss:")).to_be_visible()
+    expect(page.get_by_label("Run")).to_have_value(f"b{hostile}")
+    expect(page.get_by_label(f"first, for {hostile}: not measured yet")).to_be_checked()
+    engine.why_not = f"is of type {hostile}; only LORA can be served."
+    page.get_by_role("button", name="Use this adapter").click()
+    told = page.locator("#training-outcome .notice")
+    expect(told).to_have_js_property("textContent", engine.why_not)
+    expect(told.locator("*")).to_have_count(0)
+    assert page.title() != "owned"
 
 
 def test_a_step_that_was_logged_twice_counts_once(log: Log) -> None:

@@ -69,6 +69,11 @@ def shown(name: object) -> str:
     return text if len(text) <= 300 else f"{text[:299]}…"
 
 
+def whole(text: str) -> str:
+    """The text with U+FFFD for halves of pairs, which JSON can hold (`"\\ud800"`) and a file in UTF-8 cannot."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def first_line(error: BaseException) -> str:
     """What an error of a library says, cut for a sentence: its first line (behind torch's "Error(s) in loading
     state_dict for ...:" the next one), at most 300 characters, its type's name where it says nothing."""

@@ -124,14 +124,17 @@ class Mutations:
         arguments |= {"seed": anything(self.rng, self.own)} if self.rng.random() < 0.3 else {}
         called = {"name": self.rng.choice(["ask", "compare", "../ask", ""]), "arguments": arguments}
         method = self.rng.choice(["tools/call"] * 5 + ["tools/list", "initialize", "resources/read", "\0"])
-        body: Any = {"jsonrpc": self.rng.choice(["2.0", "2.0", "9", None]), "id": self.rng.choice([1, "x", None, []])}
+        body: Any = {
+            "jsonrpc": self.rng.choice(["2.0"] * 7 + ["9", None]),
+            "id": self.rng.choice([1] * 7 + ["x", None, []]),
+        }
         body |= {
             "method": method,
             "params": self.rng.choice([called] * 5 + [{"uri": self.rng.choice(PATHS)}, [], None]),
         }
         body = self.rng.choice([body] * 6 + [[body] * 50, {}, "x", nested(900)])
         accept = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
-        return Sent("MCP", "POST", self.rng.choice(["mcp/", "mcp/", "mcp/http", "mcp/sse"]), as_json(body), accept)
+        return Sent("MCP", "POST", self.rng.choice(["mcp/"] * 6 + ["mcp/http", "mcp/sse"]), as_json(body), accept)
 
     def _broken(self) -> Sent:
         good = as_json({"data": self._data(), "fn_index": 1, "session_hash": "x"})
@@ -172,7 +175,7 @@ class Mutations:
         body = as_json(anything(self.rng, self.own)) if method == "POST" else b""
         odd = [{"Host": "canary.invalid"}, {"X-Forwarded-Host": "canary.invalid"}, {"Origin": "https://canary.invalid"}]
         odd += [
-            {"Cookie": "access-token=x; " * 50},
+            {"Cookie": "access-token=x; " * 50 + "y=z"},
             {"X-Forwarded-Proto": "\\"},
             {"Accept-Language": "x" * 5000},
             {},

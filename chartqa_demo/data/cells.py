@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from chartqa_demo.errors import DatasetError
+from chartqa_demo.errors import DatasetError, whole
 
 Kind = Literal["human", "machine", "unknown"]
 KINDS: tuple[Kind, ...] = ("human", "machine")
@@ -101,8 +101,8 @@ def written(cell: object) -> str:
     if isinstance(cell, bool):
         return str(cell).lower()
     if isinstance(cell, dict | list):
-        return json.dumps(cell, ensure_ascii=False)
-    return str(cell)
+        cell = json.dumps(cell, ensure_ascii=False)
+    return whole(str(cell))
 
 
 def kind_of(cell: object) -> Kind:

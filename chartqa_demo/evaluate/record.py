@@ -244,7 +244,7 @@ class Record:
 
     def write(self, line: str) -> None:
         """The same of any line."""
-        left = memoryview(line.encode())
+        left = memoryview(line.encode(errors="replace"))  # a folder's name need not be UTF-8
         try:
             while left:
                 left = left[self.file.write(left) :]
@@ -304,7 +304,8 @@ def write_summary(results: Results, path: Path) -> None:
     draft = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(json.dumps(results.summary(), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        text = json.dumps(results.summary(), ensure_ascii=False, indent=1) + "\n"
+        draft.write_text(text, encoding="utf-8", errors="replace")
         draft.replace(path)
     except OSError as error:
         raise _not_written(path, error) from error

@@ -8,6 +8,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,11 +17,13 @@ from bench.reliability.hostile import TEXTS
 from chartqa_demo.adapters.contract import Contract
 from chartqa_demo.adapters.runs import TrainingRun, read_run
 from chartqa_demo.arms import ADAPTER, ARMS
+from chartqa_demo.data.cells import answers, written
 from chartqa_demo.data.corrections import Correction
 from chartqa_demo.data.splits import open_split
 from chartqa_demo.engines import Answer, Options
+from chartqa_demo.engines.endpoint.replies import read
 from chartqa_demo.engines.scripted import ScriptedEngine
-from chartqa_demo.evaluate.record import Item, in_order
+from chartqa_demo.evaluate.record import Item, in_order, read_results
 from chartqa_demo.evaluate.report import section
 from chartqa_demo.evaluate.rules import Verdict, best_verdict
 from chartqa_demo.evaluate.run import measure
@@ -28,7 +31,7 @@ from chartqa_demo.evaluate.tables import figures_of_summary, plain
 from chartqa_demo.ui import markup
 from chartqa_demo.ui.compare.cards.answers import answer_card, asked_line, chips, followed_line
 from chartqa_demo.ui.compare.cards.guess import Guess, guessed_line
-from chartqa_demo.ui.compare.question import Question
+from chartqa_demo.ui.compare.question import Question, read_question
 from chartqa_demo.ui.evaluate.files import answers_csv
 from chartqa_demo.ui.evaluate.scores import item_detail, item_list, scores_section
 from chartqa_demo.ui.training.rows import rows_list
@@ -177,6 +180,19 @@ def test_a_cell_that_a_spreadsheet_would_run_gets_an_apostrophe(summary: dict[st
     assert len(rows) == len(formulas)
     for row in rows:
         assert all(row[name].startswith("'") for name in ("id", "chart", "question", "source", "adapter answer")), row
+
+
+def test_half_of_a_pair_is_one_lost_character_wherever_it_comes_from(tmp_path: Path) -> None:
+    piece = SimpleNamespace(
+        usage=None, choices=[SimpleNamespace(delta=SimpleNamespace(content="a\ud800b"), finish_reason=None)]
+    )
+    lost = [written("a\ud800b"), *answers(["a\ud800b"]), read(piece)[0], read_question(Path("x"), "a\ud800b").text]
+    assert lost == ["a\ufffdb"] * 4
+    assert written("\ud83d\ude00") == "😀"
+    examples = open_split("bundled").examples[:1]
+    path = tmp_path / "named.jsonl"
+    measure(ScriptedEngine(delay=0), examples, ARMS[:1], Options(), path, about={"dataset": "not utf-8: \udcff"})
+    assert read_results(path).settings["dataset"] == "not utf-8: ?"
 
 
 def test_figures_that_cannot_be_drawn_are_left_out(trackio_store: Path) -> None:

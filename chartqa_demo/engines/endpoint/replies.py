@@ -7,6 +7,8 @@ from typing import Any
 
 import openai
 
+from chartqa_demo.errors import whole
+
 RETRIED = (429, 502, 503)  # too many requests, and a gateway whose server is starting
 LONGEST_WAIT_S = 8.0  # a server that asks for more is not asked again: nobody watches an empty card for so long
 # OpenAI, Azure, FastAPI with `extra="forbid"`, and gateways, about a parameter that they do not take
@@ -55,8 +57,8 @@ def read(chunk: Any) -> tuple[str, str | None, int | None]:
 def _text(content: Any) -> str:
     """Of a piece of an answer: a text, or a list of parts of which those of type `text` are shown."""
     if isinstance(content, list):
-        return "".join(part.get("text") or "" for part in content if part.get("type") in (None, "text"))
-    return content or ""
+        content = "".join(part.get("text") or "" for part in content if part.get("type") in (None, "text"))
+    return whole(content or "")
 
 
 def failure(error: Exception, host: str, model: str, timeout_s: float, begun: bool) -> tuple[str, str]:

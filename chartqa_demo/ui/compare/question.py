@@ -15,7 +15,7 @@ from typing import Any
 
 from chartqa_demo.arms import Arm
 from chartqa_demo.engines import Answer, Answers, Engine, Options
-from chartqa_demo.errors import ChartError, EngineError, QuestionError, shown
+from chartqa_demo.errors import ChartError, EngineError, QuestionError, shown, whole
 from chartqa_demo.evaluate.rules import Verdict, best_verdict
 from chartqa_demo.images import load_chart
 from chartqa_demo.settings import LEAST_PIXELS, MOST_PIXELS
@@ -223,7 +223,7 @@ def _text(value: object, name: str, limit: int) -> str:
     text = "" if value is None else value
     if not isinstance(text, str):
         raise QuestionError(f"The {name} has to be text, not {type(value).__name__}.")
-    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").strip()  # no halves of pairs
+    text = whole(text).strip()
     if len(text) > limit:
         raise QuestionError(f"The {name} has {len(text):,} characters; at most {limit:,} can be asked. Shorten it.")
     return text

@@ -18,13 +18,22 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
+from safetensors import SafetensorError
 from trl import ModelConfig, SFTConfig, TrlParser, get_peft_config
 
 from chartqa_demo.adapters.contract import Contract
 from chartqa_demo.arms import ADAPTER, ARMS
 from chartqa_demo.engines import Options
 from chartqa_demo.engines.startup import set_up_torch
-from chartqa_demo.errors import DatasetError, EngineError, EvaluationError, HubError, ResultsError, print_anything
+from chartqa_demo.errors import (
+    DatasetError,
+    EngineError,
+    EvaluationError,
+    HubError,
+    ResultsError,
+    first_line,
+    print_anything,
+)
 from chartqa_demo.evaluate import run as evaluate
 from chartqa_demo.evaluate.record import check_folder
 from chartqa_demo.evaluate.tables import figures_of, rule_as_text
@@ -35,6 +44,7 @@ from train.progress import (
     RunError,
     check_saved,
     cost,
+    disk_is_full,
     forget_after,
     is_sharded,
     last_save,
@@ -74,6 +84,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             fine_tune(recipe, args, model_args, arguments)
     except MENDABLE as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (OSError, RuntimeError, SafetensorError) as error:
+        if not disk_is_full(error):
+            raise
+        told = "Make room: the same command with --resume continues from the last save."
+        print(f"error: The disk takes no more ({first_line(error)}). {told}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nStopped. The same command with --resume continues from the last save.", file=sys.stderr)

@@ -3,6 +3,7 @@
 `run.json` in the output folder keeps the name and the command, beside the trainer's checkpoints.
 """
 
+import errno
 import json
 import re
 import shlex
@@ -179,6 +180,14 @@ def forget_after(project: str, run: str, step: int) -> int:
     finally:
         connection.close()
     return len(late)
+
+
+def disk_is_full(error: BaseException) -> bool:
+    """Whether a save failed for want of room, or because nothing may be written; safetensors and torch say so only in
+    words of their own."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+    return any(words in str(error) for words in ("No space left", "file write failed", "PytorchStreamWriter failed"))
 
 
 def cost(state: TrainerState) -> str:

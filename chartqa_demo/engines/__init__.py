@@ -143,6 +143,11 @@ def ending(said: Sequence[Piece], longest: int) -> tuple[Sequence[Piece], Ended]
     return said, "limit" if len(said) >= longest else "end"
 
 
+def no_adapter(arm: Arm) -> Answer:
+    """The answer of an arm whose adapter is not there."""
+    return Answer(arm.key, done=True, error="No adapter is loaded. Start the app with --adapter.")
+
+
 def load_engine(settings: Settings) -> Engine:
     """The engine that the settings ask for; torch is only imported when a model is, and then
     the process is set up for it (`startup`). Raises EngineError."""

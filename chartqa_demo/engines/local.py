@@ -24,7 +24,7 @@ from chartqa_demo.adapters.check import fetch_adapter
 from chartqa_demo.adapters.contract import Contract, arm_system, bounded, check_message, contract_notes
 from chartqa_demo.adapters.load import Loaded, as_written, load_adapter, modules_of
 from chartqa_demo.arms import ARMS, Arm, arms_with, folds_system, messages
-from chartqa_demo.engines import Answer, Answers, ByAdapter, Gazes, Options, ending
+from chartqa_demo.engines import Answer, Answers, ByAdapter, Gazes, Options, ending, no_adapter
 from chartqa_demo.engines.fast.qwen2_vl import FastQwen2VL, unsupported
 from chartqa_demo.engines.internals import takes_features
 from chartqa_demo.engines.loading import APART, FOLDED, ChosenBase, adapter_for, choose, load_base, set_pixel_limits
@@ -38,6 +38,7 @@ from chartqa_demo.engines.streaming import (
     generation_settings,
     left_padded,
     overflow,
+    retried,
     seeded,
     stream,
     text_of,
@@ -150,8 +151,9 @@ class LocalEngine:
         """The states of `answer`, under the lock."""
         served = [arm for arm in arms if self._serves(arm)]
         image = shrink(image, options.max_pixels) if options.max_pixels else image
-        found = {arm.key: Answer(arm.key) if self._serves(arm) else _no_adapter(arm) for arm in arms}
-        for group in self._batches(served):
+        found = {arm.key: Answer(arm.key) if self._serves(arm) else no_adapter(arm) for arm in arms}
+
+        def answered(group: list[Arm]) -> Iterator[Answers]:
             texts = [self.prompt_text(arm, question, options) for arm in group]
             generate = self._generate([image] * len(group), texts, group, options)
             # closing: the lock must not be free before the generation's thread has ended
@@ -160,6 +162,8 @@ class LocalEngine:
                     for arm, row in zip(group, rows, strict=True):
                         found[arm.key] = self._answer(arm, row, began, options)
                     yield tuple(found[arm.key] for arm in arms)
+
+        yield from retried(self._batches(served), answered)
 
     def warm_up(self) -> None:
         """Make ready what usual questions need; nothing where no step is captured, and where a ZeroGPU worker will."""
@@ -214,7 +218,7 @@ class LocalEngine:
         rows = [replace(row, first_at=None, done_at=now) for row in rows]  # a batch has no first word
         found = iter([self._answer(arm, row, began, options) for arm, row in zip(arms_of_rows, rows, strict=True)])
         of_items = [{arm.key: next(found) for arm in served} for _ in items]
-        return [tuple(by_arm.get(arm.key) or _no_adapter(arm) for arm in arms) for by_arm in of_items]
+        return [tuple(by_arm.get(arm.key) or no_adapter(arm) for arm in arms) for by_arm in of_items]
 
     def gazes(self, image: Image.Image, question: str, arms: Sequence[Arm], said: Answers, options: Options) -> Gazes:
         """See `engines.Engine`. One pass over the prompts and answers, whose charts are mostly still known."""
@@ -393,7 +397,3 @@ class LocalEngine:
             log_probability=row.log,
             confidence=self._measured.confidence(arm, row.log, len(row.ids), options) if ended == "end" else None,
         )
-
-
-def _no_adapter(arm: Arm) -> Answer:
-    return Answer(arm.key, done=True, error="No adapter is loaded. Start the app with --adapter.")

@@ -8,6 +8,7 @@ import ctypes
 import logging
 import sys
 
+from chartqa_demo.adapters.check import check_base, check_weights, find_adapter
 from chartqa_demo.errors import EngineError, HubError
 from chartqa_demo.settings import Settings
 from chartqa_demo.space.hub import check_name
@@ -18,11 +19,15 @@ LARGE_BYTES = 4 * 2**20
 
 def start_up(settings: Settings) -> None:
     """Memory, attention and bitsandbytes, for a model held as the settings say. Imports torch; PEFT comes later.
-    Raises EngineError before either, for a base or an adapter that is nowhere."""
+    Raises EngineError before either, for a base or an adapter that is nowhere, and for an adapter in a folder that is
+    not served: a large base would be read for minutes first."""
     try:
-        for name, what in ((settings.base, "base model"), (settings.adapter, "adapter")):
-            if name not in ("auto", "bundled", "none"):
-                check_name(name, what)
+        if settings.base not in ("auto", "bundled"):
+            check_name(settings.base, "base model")
+        if settings.adapter not in ("auto", "bundled", "none") and check_name(settings.adapter, "adapter") is not None:
+            adapter = find_adapter(settings.adapter, None)
+            check_base(adapter, settings.base)
+            check_weights(adapter, None)
     except HubError as error:
         raise EngineError(str(error)) from None
 

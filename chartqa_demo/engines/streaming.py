@@ -17,7 +17,8 @@ from transformers import StoppingCriteria
 from transformers.generation import BaseStreamer
 from transformers.generation.logits_process import LogitsProcessor
 
-from chartqa_demo.engines import BETWEEN, Ended, Options, said_again
+from chartqa_demo.arms import Arm
+from chartqa_demo.engines import BETWEEN, Answers, Ended, Options, said_again
 from chartqa_demo.engines.fast.choosing import NOT_FINITE, log_of
 from chartqa_demo.errors import EngineError, OutOfMemory, first_line
 
@@ -108,7 +109,8 @@ class RowStreamer(BaseStreamer):
             while going and not self._news.empty():
                 going = self._news.get()
             if self.failure is not None:
-                raise self.failure
+                dead = not isinstance(self.failure, Exception)  # which would end whoever reads
+                raise RuntimeError(str(self.failure) or "its thread ended") if dead else self.failure
             yield self.rows
 
 
@@ -153,13 +155,33 @@ def stream(
         thread.join()
 
 
+def no_room(error: BaseException) -> bool:
+    """Whether memory ran out: the GPU's, or this machine's, for which torch has no exception of its own."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+
+
+def retried(groups: Sequence[list[Arm]], answered: Callable[[list[Arm]], Iterator[Answers]]) -> Iterator[Answers]:
+    """What `answered` yields for each group of arms; one that does not fit into memory is tried once more, an arm at a
+    time, which is the smallest batch there is."""
+    for group in groups:
+        try:
+            yield from answered(group)
+            continue
+        except (RuntimeError, MemoryError) as error:
+            if len(group) == 1 or not no_room(error):
+                raise
+        torch.cuda.empty_cache()  # outside of `except`: its traceback holds what the attempt computed
+        for arm in group:
+            yield from answered([arm])
+
+
 class ReadableFailures:
     """Turns what torch raises into an EngineError that a visitor can read."""
 
     def __enter__(self) -> None: ...
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, torch.OutOfMemoryError):
+        if error is not None and no_room(error):
             raise OutOfMemory(
                 "The GPU ran out of memory. Lower the pixel limit or the answer length, or start with --quantize 4bit."
             ) from error

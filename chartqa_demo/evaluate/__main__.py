@@ -19,7 +19,7 @@ from chartqa_demo.data.splits import KINDS, chosen_columns, draw_examples, open_
 from chartqa_demo.engines import Options, load_engine
 from chartqa_demo.errors import DatasetError, EngineError, EvaluationError, ResultsError, SettingsError, print_anything
 from chartqa_demo.evaluate.predictions import FORMATS, exported, read_predictions
-from chartqa_demo.evaluate.record import Results, check_folder, compare_records, read_results
+from chartqa_demo.evaluate.record import Results, check_folder, compare_records, read_lines, read_results
 from chartqa_demo.evaluate.rules import RULES
 from chartqa_demo.evaluate.run import display_name, measure, output_name, record_path
 from chartqa_demo.evaluate.statistics import in_words
@@ -49,7 +49,7 @@ def _evaluate(flags: argparse.Namespace, settings: Settings) -> None:
     if flags.limit is not None and flags.limit < 1:
         raise EvaluationError(f"--limit is {flags.limit}; it has to be at least 1.")
     before, prompt = _earlier(flags.against), _prompt(flags)
-    check_folder((flags.output or Path(settings.results_dir) / "any").parent)
+    _check_place(flags.output or Path(settings.results_dir) / "a.record", flags.restart)
     if chosen == [] and not predictions:
         raise EvaluationError("--arms none needs --predictions: there is nothing else to score.")
     if chosen == []:  # the files bring their own questions
@@ -111,6 +111,13 @@ def _prompt(flags: argparse.Namespace) -> dict[str, str]:
         raise EvaluationError(f"--question-template is {template!r}; it needs {{question}} where the question goes.")
     told = {"system": flags.system, "question_template": template}
     return {name: value for name, value in told.items() if value is not None}
+
+
+def _check_place(output: Path, restart: bool) -> None:
+    """Raises ResultsError where no record can be kept, or another file would be lost: before a model is loaded."""
+    check_folder(output.parent)
+    if record_path(output).is_file() and not restart:
+        read_lines(record_path(output))
 
 
 def _earlier(path: Path | None) -> Results | None:

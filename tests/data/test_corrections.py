@@ -1,5 +1,6 @@
 """Corrections are rows to train on: one for a picture and a question, kept as a folder that the one reader opens."""
 
+import errno
 import zipfile
 from io import BytesIO
 from pathlib import Path
@@ -107,3 +108,24 @@ def test_a_large_photograph_is_kept_small() -> None:
     with Image.open(BytesIO(data)) as kept:
         assert kept.width * kept.height <= 1280 * 784
     assert len(data) < 2_000_000
+
+
+@pytest.mark.parametrize(
+    ("number", "told"), [(errno.ENOSPC, "No space left on device"), (errno.EROFS, "Read-only file system")]
+)
+def test_a_disk_that_takes_no_more_is_a_sentence_and_loses_no_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, told: str
+) -> None:
+    kept = Kept(tmp_path / "mine")
+    fill(kept, (1, "How many?", "4"))
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(number, told)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", full)
+        with pytest.raises(DatasetError, match=rf"The correction could not be written to mine: .*{told}"):
+            fill(kept, (2, "Which?", "5"))
+    assert [row.answer for row in kept.rows(None)] == ["4"]
+    fill(kept, (2, "Which?", "5"))
+    assert [row.answer for row in kept.rows(None)] == ["5", "4"]

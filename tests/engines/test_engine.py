@@ -5,6 +5,7 @@ import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ from chartqa_demo.engines import Answers, Options
 from chartqa_demo.engines.local import LocalEngine, load_local
 from chartqa_demo.engines.looks import look
 from chartqa_demo.engines.startup import return_freed_memory, set_up_torch
-from chartqa_demo.errors import EngineError
+from chartqa_demo.errors import EngineError, OutOfMemory
 from chartqa_demo.settings import Settings
 
 SHORT = Options(max_new_tokens=12)
@@ -139,6 +140,51 @@ def test_leaving_the_iterator_ends_the_generation_and_frees_the_engine(engine: L
     assert not [t for t in threading.enumerate() if t.name == "generate"]
     assert engine._lock.acquire(timeout=1)
     engine._lock.release()
+
+
+@pytest.mark.parametrize("tokens", [0, 3, 12], ids=["in prefill", "mid-stream", "after the last token"])
+@pytest.mark.parametrize("failure", [RuntimeError("lost"), SystemExit("lost")], ids=["raises", "thread dies"])
+def test_after_a_failure_the_next_question_is_answered(
+    engine: LocalEngine, monkeypatch: pytest.MonkeyPatch, tokens: int, failure: BaseException
+) -> None:
+    before = last(engine.answer(chart(), "How many bars?", ARMS, SHORT))
+    made = engine._generate
+
+    def failing(*given: Any) -> Callable[..., None]:
+        def generate(streamer: Any, stopping: Any) -> None:
+            if tokens:
+                options = Options(max_new_tokens=tokens)
+                made(*given[:3], options)(streamer, stopping)
+            raise failure
+
+        return generate
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "_generate", failing)
+        with pytest.raises(EngineError, match="The model failed on this question: lost"):
+            last(engine.answer(chart(), "How many bars?", ARMS, SHORT))
+    assert not [thread for thread in threading.enumerate() if thread.name == "generate"]
+    after = last(engine.answer(chart(), "How many bars?", ARMS, SHORT))
+    assert [one.text for one in after] == [one.text for one in before]
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("full"), RuntimeError("can't allocate memory: 9 bytes")])
+def test_arms_that_do_not_fit_together_are_asked_one_by_one_and_then_it_is_a_sentence(
+    engine: LocalEngine, monkeypatch: pytest.MonkeyPatch, error: RuntimeError
+) -> None:
+    before, made, room = last(engine.answer(chart(), "How many bars?", ARMS, SHORT)), engine._generate, [1]
+
+    def fits(images: Any, *given: Any) -> Callable[..., None]:
+        if len(images) > room[0]:
+            raise error
+        return made(images, *given)
+
+    monkeypatch.setattr(engine, "_generate", fits)
+    after = last(engine.answer(chart(), "How many bars?", ARMS, SHORT))
+    assert [(one.arm, one.text, one.done) for one in after] == [(one.arm, one.text, True) for one in before]
+    room[0] = 0
+    with pytest.raises(OutOfMemory, match=r"ran out of memory\. Lower the pixel limit"):
+        last(engine.answer(chart(), "How many bars?", ARMS, SHORT))
 
 
 def test_two_visitors_at_once_get_their_own_answers(engine: LocalEngine) -> None:

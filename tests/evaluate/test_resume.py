@@ -1,5 +1,6 @@
 """An evaluation that was stopped, killed or damaged goes on where it was, with an engine that knows all answers."""
 
+import errno
 import json
 import os
 import shutil
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from knowing_engine import OPTIONS, KnowingEngine, finish, make_examples
 from chartqa_demo.arms import ADAPTER, ARMS
 from chartqa_demo.errors import ResultsError
 from chartqa_demo.evaluate import run as evaluate
-from chartqa_demo.evaluate.record import read_results
+from chartqa_demo.evaluate.record import Record, read_results
 
 
 def test_stop_ends_after_the_batch_and_the_next_run_asks_only_the_rest(tmp_path):
@@ -115,3 +117,38 @@ def test_a_second_run_on_the_same_file_is_refused_while_the_first_goes_on(tmp_pa
     with pytest.raises(ResultsError, match=r"writing to run.jsonl already"):
         finish(KnowingEngine(), make_examples(30), tmp_path / "run.jsonl")
     assert len(list(first)) > 0
+
+
+def test_a_full_disk_is_a_sentence_and_the_evaluation_goes_on_later(tmp_path, monkeypatch):
+    """It takes half of a line and no more."""
+    path, examples, written = tmp_path / "run.jsonl", make_examples(30), Record.write
+
+    def full(record, line):
+        if path.stat().st_size > 3000:
+            record.file.write(line.encode()[:40])
+            record = replace(record, file=FullDisk())
+        written(record, line)
+
+    first = KnowingEngine()
+    with monkeypatch.context() as patch:
+        patch.setattr(Record, "write", full)
+        with pytest.raises(ResultsError, match=r"run.jsonl cannot be written \(No space left on device\). Make room"):
+            finish(first, examples, path)
+    kept = {item.question for item in read_results(path).items}
+    second = KnowingEngine()
+    assert finish(second, examples, path).done == 30
+    assert 0 < len(kept) < 30 and not kept & set(second.asked)
+
+
+class FullDisk:
+    name = "run.jsonl"
+
+    def write(self, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_file_that_is_no_record_is_refused_and_stays(tmp_path):
+    (tmp_path / "run.jsonl").write_text("notes of mine, without a line feed")
+    with pytest.raises(ResultsError, match=r"Line 1 of .*run.jsonl is not a result"):
+        finish(KnowingEngine(), make_examples(4), tmp_path / "run.jsonl")
+    assert (tmp_path / "run.jsonl").read_text() == "notes of mine, without a line feed"

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from bench import reliability
-from bench.reliability import CAMPAIGNS, PAGE, page, save, table
+from bench.reliability import CAMPAIGNS, PAGE, ROOT, page, save, table
+from bench.reliability.kills import FAULTS
 
 
 def test_the_committed_page_is_what_the_command_writes() -> None:
@@ -25,3 +26,9 @@ def test_the_page_names_what_is_missing_and_prints_what_was_found(
         "**Outcomes**\n\n| sent | times |\n|---|---:|\n| a\\|b | 3 |\n| c d | 4 |\n\n- Nothing was lost.\n",
     ):
         assert part in text
+
+
+def test_every_fault_has_its_test() -> None:
+    for fault, test in FAULTS.items():
+        file, _, name = test.partition("::")
+        assert f"def {name}(" in (ROOT / file).read_text(encoding="utf-8"), fault

@@ -1,5 +1,6 @@
 """Recipes: what cannot work is refused, the shipped ones are what they say, 4-bit bases and two processes train."""
 
+import errno
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ import torch
 from children import child
 from datasets import Dataset
 from hub import client_environment, hub_address
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from train_fixtures import ROOT, write_config
 from trl import SFTConfig
@@ -268,3 +270,25 @@ def test_a_config_that_is_none_is_one_sentence(text: str, tmp_path: Path, capsys
     assert main(["--config", str(config)]) == 2
     (told,) = capsys.readouterr().err.strip().splitlines()
     assert told.startswith(f"error: The configuration {config} ")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EROFS, "Read-only file system"),
+        SafetensorError('IoError(Os { code: 28, kind: StorageFull, message: "No space left on device" })'),
+        RuntimeError("[enforce fail at inline_container.cc:672] . PytorchStreamWriter failed writing file data/0"),
+    ],
+    ids=str,
+)
+def test_a_disk_that_fills_up_is_a_sentence_that_says_how_to_go_on(
+    error: Exception, tmp_path: Path, tiny_base: Path, charts: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("train.__main__.fine_tune", full)
+    assert main(write_config(tmp_path, tiny_base, charts)) == 2
+    (told,) = capsys.readouterr().err.splitlines()
+    assert told.startswith("error: The disk takes no more (") and told.endswith("continues from the last save.")

@@ -1,0 +1,1 @@
+"""Impossible values: numbers, files, data, adapters and surroundings that no command can do anything with."""

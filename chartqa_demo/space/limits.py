@@ -53,6 +53,8 @@ class Limits:
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
+                if message["status"] == 503:  # Gradio's own refusal, where two came at once
+                    message["headers"] = [*message["headers"], (b"retry-after", str(self._wait()).encode())]
                 MutableHeaders(scope=message).update(HEADERS)
             await send(message)
 
@@ -95,8 +97,12 @@ class Limits:
         waiting = questions_waiting(self.page)
         if waiting < self.settings.queue_size or scope["path"].endswith("/upload"):
             return None
-        wait = max(1, round((waiting + 1) * usual_seconds() / self.parallel))
+        wait = self._wait()
         told = f"The page is currently busy. Please try again in about {wait} seconds; waiting now: {waiting}."
         # For 503 Gradio's page has a text of its own, and its Python client a QueueError.
         browser = "sec-fetch-mode" in Headers(scope=scope)
-        return JSONResponse({"detail": told}, 429 if browser else 503, {"Retry-After": str(wait)})
+        return JSONResponse({"detail": told}, 429 if browser else 503, {"Retry-After": str(wait)} if browser else None)
+
+    def _wait(self) -> int:
+        """Seconds until a question that came now would be answered, about."""
+        return max(1, round((questions_waiting(self.page) + 1) * usual_seconds() / self.parallel))

@@ -206,7 +206,7 @@ def limited() -> Iterator[Callable[..., httpx.Response]]:
 
     async def taken(scope: Scope, receive: Receive, send: Send) -> None:
         body = b"".join([chunk async for chunk in Request(scope, receive).stream()])
-        await PlainTextResponse(f"{len(body)} bytes")(scope, receive, send)
+        await PlainTextResponse(f"{len(body)} bytes", 503 if scope["path"] == "/full" else 200)(scope, receive, send)
 
     with gr.Blocks(analytics_enabled=False) as page:
         pass
@@ -232,6 +232,11 @@ def test_browsers_are_told_what_the_page_may_load_and_who_may_frame_it(limited: 
     assert "https://huggingface.co" in policy["frame-ancestors"] and policy["object-src"] == "'none'"
     assert not any("http:" in value or "*" in value for name, value in policy.items() if name != "frame-ancestors")
     assert (told["x-content-type-options"], told["referrer-policy"]) == ("nosniff", "same-origin")
+
+
+def test_a_refusal_of_gradios_own_says_when_to_come_back(limited: Callable[..., httpx.Response]) -> None:
+    reply = limited("POST", "/full")
+    assert reply.status_code == 503 and int(reply.headers["retry-after"]) > 0
 
 
 def test_who_asks_too_often_is_told_when_to_come_back_and_nobody_else_is(

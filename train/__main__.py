@@ -42,6 +42,7 @@ from train import base as bases
 from train.data import PIXELS_PER_TOKEN, TOKENS_AROUND, DataError, as_dataset, open_data, too_few
 from train.progress import (
     RunError,
+    check_found,
     check_saved,
     cost,
     disk_is_full,
@@ -225,7 +226,7 @@ def fine_tune(  # noqa: PLR0912, PLR0915 (a run is one story, told from top to b
     # Train, and keep the save that answered best; what is on disk then is the adapter, and whole
     wanted = adapter_shapes(model)
     if trained(output):
-        check_saved(output, wanted, trained=True)
+        check_found(output, wanted, trained=True)
         model.load_adapter(str(output), "default")
     else:
         if checkpoint and is_sharded(checkpoint) and not trainer.is_fsdp_enabled:
@@ -233,6 +234,10 @@ def fine_tune(  # noqa: PLR0912, PLR0915 (a run is one story, told from top to b
                 f"{checkpoint.name} is of a sharded run whose training has not ended: go on with the command that "
                 "began it, accelerate launch with its --config_file, and --resume. One GPU measures what is trained."
             )
+        if checkpoint and trainer.is_fsdp_enabled and not is_sharded(checkpoint):
+            raise RunError(f"{checkpoint.name} is of a run that was not sharded: go on with the command that began it.")
+        if checkpoint:
+            check_found(checkpoint, wanted, trained=False)
         if recipe.resume and state.is_main_process:
             forget_after(args.project, args.run_name, step_of(checkpoint) if checkpoint else -1)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)

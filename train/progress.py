@@ -90,22 +90,34 @@ def check_saved(folder: Path, wanted: Mapping[str, tuple[int, ...]], trained: bo
         raise RunError(f"The adapter in {folder} learned nothing: all its B matrices are zero, so it is the base.")
 
 
+def check_found(folder: Path, wanted: Mapping[str, tuple[int, ...]], trained: bool) -> None:
+    """`check_saved` for what --resume finds: the RunError says how to go on."""
+    try:
+        check_saved(folder, wanted, trained)
+    except RunError as error:
+        raise RunError(
+            f"{error} If lora_r or lora_target_modules changed, give those of the run; else delete "
+            f"{folder / WEIGHTS}: --resume then goes on from the last save that has its own."
+        ) from error
+
+
 def recover(output: Path, best: bool) -> str | None:
     """Give adapters without a tensor what their run's checkpoints hold; the checkpoint the output's comes from, if any.
 
     So ended sharded runs of earlier releases: the weights are in accelerate's files alone. best: the output is the
-    checkpoint that the trainer found best, else the last.
+    checkpoint that the trainer found best, else, or where that is gone, the last.
     """
-    saves = sorted(filter(is_sharded, output.glob("checkpoint-*")), key=step_of)
+    saves = sorted(filter(is_sharded, filter(_complete, output.glob("checkpoint-*"))), key=step_of)
     for save in saves:
         if _is_empty(save):
             save_file(_sharded_weights(save), save / WEIGHTS, metadata={"format": "pt"})
     if not saves or not _is_empty(output):
         return None
     state = json.loads((saves[-1] / STATE_FILE).read_text(encoding="utf-8"))
-    chosen = Path(str((best and state.get("best_model_checkpoint")) or saves[-1])).name
-    shutil.copyfile(output / chosen / WEIGHTS, output / WEIGHTS)
-    return chosen
+    named = Path(str((best and state.get("best_model_checkpoint")) or saves[-1])).name
+    chosen = output / named if output / named in saves else saves[-1]
+    shutil.copyfile(chosen / WEIGHTS, output / WEIGHTS)
+    return chosen.name
 
 
 def _is_empty(folder: Path) -> bool:

@@ -120,6 +120,15 @@ def test_a_folder_that_holds_a_run_is_not_trained_over(
     assert "--resume" in capsys.readouterr().err
 
 
+def test_a_run_that_is_continued_with_other_layers_is_told_so(
+    finished: Path, tiny_base: Path, charts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = write_config(tmp_path, tiny_base, charts, output_dir=str(finished), lora_r=8, report_to="none")
+    assert main([*command, "--resume"]) == 2
+    told = capsys.readouterr().err
+    assert "8 tensors, 0 of them as the model has them" in told and "lora_r" in told
+
+
 def logged(trackio: Path) -> list[dict[str, Any]]:
     """Every row of the one run in a trackio store."""
     with closing(sqlite3.connect(trackio / "tiny.db")) as store:

@@ -1,6 +1,7 @@
 """A run sharded over two processes, with the settings of fsdp_qlora.yaml but for the 4 bits: its adapter is whole at
 every save, is the one of a run in one process, and goes on and is measured after --resume."""
 
+import json
 import shutil
 import socket
 from collections.abc import Mapping
@@ -21,7 +22,7 @@ from trl import SFTConfig
 
 from chartqa_demo.adapters.contract import WEIGHTS, read_contract
 from train.__main__ import parse
-from train.progress import SHARDED_FILE, SHARDED_FOLDER, RunError, check_saved, last_save, recover
+from train.progress import SHARDED_FILE, SHARDED_FOLDER, STATE_FILE, RunError, check_saved, last_save, recover
 
 pytest_plugins = ("train_fixtures",)
 pytestmark = pytest.mark.usefixtures("own_dataset_cache")
@@ -144,6 +145,16 @@ def test_an_adapter_without_a_tensor_is_made_anew_from_the_sharded_weights(shard
         assert same(load_file(folder / WEIGHTS), kept)
     assert same(load_file(run / "checkpoint-2" / WEIGHTS), load_file(sharded / "checkpoint-2" / WEIGHTS))
     assert recover(run, best=False) is None  # nothing is missing now
+    save_file({}, run / WEIGHTS, metadata={"format": "pt"})
+    state = run / "checkpoint-4" / STATE_FILE
+    state.write_text(json.dumps({"best_model_checkpoint": str(run / "checkpoint-9")}), encoding="utf-8")
+    shutil.copytree(in_shards, run / "checkpoint-4-copy")
+    half = shutil.copytree(run / "checkpoint-2", run / "checkpoint-6")  # its process was killed while it wrote
+    (half / SHARDED_FILE).write_bytes(b"")
+    (half / STATE_FILE).unlink()
+    save_file({}, half / WEIGHTS, metadata={"format": "pt"})
+    assert recover(run, best=True) == "checkpoint-4"  # the best one is gone
+    assert same(load_file(run / WEIGHTS), kept)
 
 
 @pytest.mark.parametrize(

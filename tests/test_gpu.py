@@ -131,6 +131,25 @@ def test_the_kernels_of_activations_are_torchs_own(kernels: Any, rows: int, widt
     assert apart(kernels.quick_gelu(x.clone()), tower.quick_gelu(x.float())) < WITHIN[dtype]
 
 
+@pytest.mark.parametrize(("inputs", "outputs"), [(3584, (3584, 512, 512)), (18944, (3584,))])
+def test_weights_in_nf4_are_read_as_bitsandbytes_unpacks_them(
+    kernels: Any, inputs: int, outputs: tuple[int, ...]
+) -> None:
+    from bitsandbytes.functional import dequantize_4bit
+    from bitsandbytes.nn import Linear4bit
+
+    from chartqa_demo.engines.fast import nf4
+
+    parts = [Linear4bit(inputs, n, bias=False, quant_type="nf4", compute_dtype=torch.bfloat16).cuda() for n in outputs]
+    exact = torch.cat([dequantize_4bit(part.weight.data, part.weight.quant_state) for part in parts]).t()
+    matrix = nf4.joined(parts)
+    ones = torch.eye(inputs, device="cuda", dtype=exact.dtype)[:, None][:: inputs // 64]
+    for some, expected in zip(ones.split(8), exact[:: inputs // 64].split(8), strict=True):
+        assert torch.equal(kernels.nf4_product(some.bfloat16(), matrix).sum(1).bfloat16(), expected.bfloat16())
+    x = random(3, 1, inputs, dtype=torch.bfloat16)
+    assert apart(kernels.nf4_product(x, matrix).sum(1), x[:, 0].float() @ exact.float()) < WITHIN[torch.bfloat16]
+
+
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("rows", [1, 3, 16])
 @pytest.mark.parametrize(("inputs", "outputs"), [(3584, 18944), (18944, 3584), (200, 70)])

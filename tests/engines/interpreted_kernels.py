@@ -3,12 +3,18 @@ imported): one engine answers by torch's operations, then fused by the kernels; 
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from bitsandbytes.functional import dequantize_4bit, quantize_4bit
+from bitsandbytes.nn import Linear4bit
+from peft import LoraConfig, get_peft_model
 from tiny import chart
+from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
+from bench.parts.random_model import TEXT_TINY, VISION_TINY
 from chartqa_demo.adapters.contract import Contract
 from chartqa_demo.engines import Options
 from chartqa_demo.engines.fast import layers, tower
@@ -17,6 +23,7 @@ from chartqa_demo.engines.fast.steps import Step
 from chartqa_demo.engines.local import LocalEngine, load_local
 from chartqa_demo.settings import Settings
 
+WIDE = {"hidden_size": 256, "intermediate_size": 512, "num_attention_heads": 8, "num_key_value_heads": 4}
 # Every token costs the interpreter a tenth of a second: short answers about a chart of four tokens, to a short question
 # behind short system messages, that of the template too.
 QUESTION, SYSTEM, SIZE = "How many bars?", "Read charts.", (28, 112)
@@ -100,6 +107,74 @@ def rows_apart() -> float:
     return max((a - b).abs().max().item() for a, b in pairs)
 
 
+def packed(outputs: Sequence[int], inputs: int, bias: bool) -> list[Any]:
+    """Random linear layers in NF4, as bitsandbytes makes them."""
+    made = []
+    for rows in outputs:
+        one = Linear4bit(inputs, rows, bias=bias, quant_type="nf4", compute_dtype=torch.float16)
+        one.weight.data, one.weight.quant_state = quantize_4bit(torch.randn(rows, inputs).half(), quant_type="nf4",
+                                                                compress_statistics=True)  # fmt: skip
+        if bias:
+            one.bias.data = torch.randn(rows).half()
+        made.append(one)
+    return made
+
+
+def unpacked(part: Any) -> torch.Tensor:
+    return dequantize_4bit(part.weight.data, part.weight.quant_state)
+
+
+def values_are_bitsandbytes(outputs: Sequence[int], inputs: int, bias: bool) -> bool:
+    """Whether the products of rows that are zero but for a one are the weights that bitsandbytes unpacks, before and
+    behind joining them."""
+    from chartqa_demo.engines.fast import kernels, nf4
+
+    parts = packed(outputs, inputs, bias)
+    exact = torch.cat([unpacked(part) for part in parts])
+    matrix = nf4.joined(parts)
+    assert matrix is not None and torch.equal(torch.cat([unpacked(part) for part in parts]), exact)
+    ones = torch.eye(inputs).half()[:, None].split(kernels.FEW)
+    found = torch.cat([kernels.nf4_product(some, matrix).sum(1) for some in ones])
+    return torch.equal(found, (exact.t().float() + (0 if matrix.bias is None else matrix.bias)).to(found.dtype))
+
+
+def packed_layers_apart() -> float:
+    """How far a model's layers in NF4, with an adapter on a row, lie from the same layers unpacked, over their size."""
+    config = Qwen2VLConfig(text_config=TEXT_TINY | WIDE, vision_config=dict(VISION_TINY))
+    base: Any = Qwen2VLForConditionalGeneration(config).half()
+    base = get_peft_model(
+        base, LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    ).base_model.model
+    base = base.half().eval().requires_grad_(False)
+    for layer in base.model.language_model.layers:
+        for room in (layer.self_attn, layer.mlp):
+            for name, module in list(room.named_children()):
+                part = getattr(module, "base_layer", module)
+                if isinstance(part, torch.nn.Linear):
+                    (few,) = packed([part.out_features], part.in_features, False)
+                    few.bias, part.weight.data = part.bias, unpacked(few)
+                    setattr(*((room, name) if part is module else (module, "base_layer")), few)
+                    few.plain = part
+    mine = layers.Layers(base)
+    x, places = torch.randn(3, 1, 256), torch.zeros(3, 3, 1, dtype=torch.long)
+
+    def run() -> torch.Tensor:
+        with torch.inference_mode():
+            return mine(x.clone(), places, Adapted(2, 3, "default"), lambda q, k, v, n: v.repeat(1, 1, 2, 1).flatten(2))
+
+    lost = mine.fuse()
+    assert lost == {} and len(mine._packed) == 2 * 4
+    found = run()
+    for layer in base.model.language_model.layers:
+        for room in (layer.self_attn, layer.mlp):
+            for name, module in list(room.named_children()):
+                part = getattr(module, "base_layer", module)
+                if hasattr(part, "plain"):
+                    setattr(*((room, name) if part is module else (module, "base_layer")), part.plain)
+    expected = run()
+    return ((found - expected).norm() / expected.norm()).item()
+
+
 def main(base: Path, adapter: Path, another: Path) -> None:
     template = base / "chat_template.jinja"
     template.write_text(template.read_text("utf-8").replace("You are a helpful assistant.", "Yes"), "utf-8")
@@ -126,6 +201,11 @@ def main(base: Path, adapter: Path, another: Path) -> None:
     told = {
         "products_apart": products(),
         "rows_apart": rows_apart(),
+        "nf4_is_exact": [
+            values_are_bitsandbytes(*shape)
+            for shape in (((33,), 64, False), ((70,), 320, False), ((512, 128), 128, True), ((256, 256), 192, False))
+        ],
+        "nf4_layers_apart": packed_layers_apart(),
         "apart": max((a - b).abs().max().item() for a, b in zip(plain, fused, strict=True)),
         "size": max(a.abs().max().item() for a in plain),
         "plain": answers,

@@ -50,6 +50,11 @@ def test_products_of_a_few_rows_keep_their_sums_in_float32(found: dict[str, Any]
     assert found["products_apart"] < 1e-5
 
 
+def test_weights_in_four_bits_are_unpacked_to_what_bitsandbytes_makes_of_them(found: dict[str, Any]) -> None:
+    assert all(found["nf4_is_exact"])
+    assert found["nf4_layers_apart"] < 2e-3
+
+
 def test_answers_in_an_evaluations_batch_stay_the_same(found: dict[str, Any]) -> None:
     assert found["fused"] == found["plain"]
     assert len(set(found["plain"])) == 3, "the arms have to differ for this to show anything"

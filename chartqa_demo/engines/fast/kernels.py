@@ -25,6 +25,9 @@ HEADS_AT_ONCE = 8  # of a row, in one program
 FEW = 16  # rows at most, the least that a GPU's matrix units multiply at once
 OUTPUTS_AT_ONCE, BYTES_AT_ONCE = 64, 256  # of a matrix: its rows in one program, and how much of each at once
 PROGRAMS = 128  # at least so many keep a large GPU's memory busy
+NF4_BLOCK, NF4_NESTED = tl.constexpr(64), tl.constexpr(256)  # weights with one scale, scales with one step
+NF4_OUTPUTS, NF4_AT_ONCE, NF4_PROGRAMS = 16, 4, 512  # unpacking takes more programs than reading does
+NF4_WARPS = 1  # so that none waits for another
 STAGES = 4  # of a matrix, read ahead of the product, where shared memory allows
 
 
@@ -219,6 +222,81 @@ def _few(x: torch.Tensor, weight: torch.Tensor, out: torch.Tensor, gated: bool) 
 
 def _deep(weight: torch.Tensor) -> int:
     return BYTES_AT_ONCE // weight.element_size()
+
+
+@jit
+def _nf4_block(packed, levels, codes, steps, offsets, values, block, inside):
+    """The values (matrix rows, 32) of the first and of the second half of every byte; block (matrix rows,)."""
+    level = tl.load(levels + block, mask=inside, other=0).to(tl.int32)
+    step = tl.load(steps + block // NF4_NESTED, mask=inside, other=0.0)
+    scale = tl.load(codes + level) * step + tl.load(offsets + block // NF4_NESTED, mask=inside, other=0.0)
+    at = block[:, None] * (NF4_BLOCK // 2) + tl.arange(0, NF4_BLOCK // 2)[None, :]
+    both = tl.load(packed + at, mask=inside[:, None], other=0).to(tl.int32)
+    return tl.load(values + (both >> 4)) * scale[:, None], tl.load(values + (both & 15)) * scale[:, None]
+
+
+@jit(do_not_specialize=["rows"])
+def _nf4_product(
+    x, packed, levels, codes, steps, offsets, values, bias, out, rows, outputs, other,
+    BLOCKS: tl.constexpr, DEPTH: tl.constexpr, GATED: tl.constexpr, BIASED: tl.constexpr,
+    ROWS: tl.constexpr, BLOCK: tl.constexpr, AT_ONCE: tl.constexpr,
+):  # fmt: skip
+    part, at, row = tl.program_id(1), tl.program_id(0) * BLOCK + tl.arange(0, BLOCK), tl.arange(0, ROWS)
+    inside, asked, two = at < outputs, row < rows, x.to(tl.pointer_type(tl.int32), bitcast=True)
+    sums, others = tl.zeros([BLOCK, ROWS], tl.float32), tl.zeros([BLOCK, ROWS], tl.float32)
+    for start in range(part * DEPTH, part * DEPTH + DEPTH, AT_ONCE):
+        for n in tl.static_range(AT_ONCE):
+            number = start + n
+            real = inside & (number < BLOCKS)
+            k = number * (NF4_BLOCK // 2) + tl.arange(0, NF4_BLOCK // 2)
+            mask = asked[None, :] & (number < BLOCKS)
+            pairs = tl.load(two + row[None, :] * (BLOCKS * NF4_BLOCK // 2) + k[:, None], mask=mask, other=0)
+            even = pairs.to(tl.int16).to(x.dtype.element_ty, bitcast=True)
+            odd = (pairs >> 16).to(tl.int16).to(x.dtype.element_ty, bitcast=True)
+            first, second = _nf4_block(packed, levels, codes, steps, offsets, values, at * BLOCKS + number, real)
+            sums = tl.dot(first.to(x.dtype.element_ty), even, sums)
+            sums = tl.dot(second.to(x.dtype.element_ty), odd, sums)
+            if GATED:
+                block = (other + at) * BLOCKS + number
+                first, second = _nf4_block(packed, levels, codes, steps, offsets, values, block, real)
+                others = tl.dot(first.to(x.dtype.element_ty), even, others)
+                others = tl.dot(second.to(x.dtype.element_ty), odd, others)
+    if GATED:
+        sums = sums * tl.sigmoid(sums) * others
+    if BIASED:
+        sums += tl.load(bias + at, mask=inside, other=0.0).to(tl.float32)[:, None]
+    into = out + (row[None, :] * tl.num_programs(1) + part) * outputs + at[:, None]
+    tl.store(into, sums, mask=inside[:, None] & asked[None, :])
+
+
+def nf4_product(x: torch.Tensor, matrix: Any) -> torch.Tensor:
+    """`product` of an `nf4.Matrix`, unpacked as it is read. Of one with a bias, or made of several, the whole sum
+    (B, 1, outputs) in the dtype of x."""
+    outputs, parts = sum(matrix.sizes), 1
+    if matrix.bias is not None or len(matrix.sizes) > 1:
+        return _nf4_few(x, matrix, x.new_empty(len(x), 1, outputs), False)
+    programs, pieces = triton.cdiv(outputs, NF4_OUTPUTS), triton.cdiv(matrix.inputs, NF4_BLOCK * NF4_AT_ONCE)
+    while programs * parts < NF4_PROGRAMS and 2 * parts <= pieces:
+        parts *= 2
+    return _nf4_few(x, matrix, x.new_empty(len(x), parts, outputs, dtype=torch.float32), False)
+
+
+def nf4_gated_product(x: torch.Tensor, matrix: Any) -> torch.Tensor:
+    """`gated_product` of an `nf4.Matrix` made of gate and up."""
+    return _nf4_few(x, matrix, x.new_empty(len(x), 1, matrix.sizes[0]), True)
+
+
+def _nf4_few(x: torch.Tensor, matrix: Any, out: torch.Tensor, gated: bool) -> torch.Tensor:
+    (rows, parts, outputs), blocks = out.shape, matrix.inputs // NF4_BLOCK
+    _nf4_product[(triton.cdiv(outputs, NF4_OUTPUTS), parts)](
+        x.contiguous(), matrix.packed, matrix.levels, matrix.codes, matrix.steps, matrix.offsets, matrix.values,
+        x if matrix.bias is None else matrix.bias, out, rows, outputs, outputs, BLOCKS=blocks,
+        DEPTH=triton.cdiv(triton.cdiv(blocks, NF4_AT_ONCE), parts) * NF4_AT_ONCE, GATED=gated,
+        BIASED=matrix.bias is not None and not gated, ROWS=FEW if rows > 8 else 8, BLOCK=NF4_OUTPUTS,
+        AT_ONCE=NF4_AT_ONCE, num_warps=NF4_WARPS, num_stages=1,
+        enable_fp_fusion=False,  # bitsandbytes rounds a scale's product and its sum
+    )  # fmt: skip
+    return out
 
 
 @jit

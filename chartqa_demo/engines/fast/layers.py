@@ -16,6 +16,7 @@ import torch
 from torch.nn import Linear
 from torch.nn.functional import linear, rms_norm, scaled_dot_product_attention, silu
 
+from chartqa_demo.engines.fast import nf4
 from chartqa_demo.engines.fast.tower import rotate
 from chartqa_demo.engines.internals import before_ampere, has_adapters, token_places
 from chartqa_demo.engines.looks import Look
@@ -94,13 +95,14 @@ class Layers:
         self._kernels: dict[str, Callable[..., Any]] | None = None  # those that `fuse` found usable, by name
         self._at_once = 0  # rows at most whose products they compute
         self._joint: dict[Any, Joint] | None = None  # by the first of the joined layers; None before `fuse`
+        self._packed: dict[Any, nf4.Matrix] = {}  # the same for weights in NF4, of which some stay alone
         self._tuning: WeakKeyDictionary[Any, torch.Tensor] = WeakKeyDictionary()  # by its A: an adapter's B of a Joint
 
     def fuse(self) -> dict[str, str]:
-        """From now on weights that read the same input are one matrix, of which each is a part (a quantised one is left
-        as it is), an adapter's beside them are copied when first used, and Triton's kernels compute what lies between,
-        each for itself where it can be used; by name why others cannot. Not for a model in training. Raises ImportError
-        without Triton.
+        """From now on weights that read the same input are one matrix, of which each is a part (in 8 bits they are left
+        as they are), an adapter's beside them are copied when first used, and Triton's kernels compute what lies
+        between, each for itself where it can be used; by name why others cannot. Not for a model in training. Raises
+        ImportError without Triton.
         """
         if self._joint is not None:
             return {}
@@ -109,10 +111,13 @@ class Layers:
         self._joint = {}
         for layer in self.text.layers:
             attention, mlp = layer.self_attn, layer.mlp
-            for group in ((attention.q_proj, attention.k_proj, attention.v_proj), (mlp.gate_proj, mlp.up_proj)):
+            several = (attention.q_proj, attention.k_proj, attention.v_proj), (mlp.gate_proj, mlp.up_proj)
+            for group in (*several, (attention.o_proj,), (mlp.down_proj,)):
                 parts = [_base_layer(module) for module in group]
-                if all(type(part) is Linear for part in parts):
+                if len(parts) > 1 and all(type(part) is Linear for part in parts):
                     self._joint[parts[0]] = _joined(parts)
+                elif self.base.dtype.itemsize == 2 and (packed := nf4.joined(parts)):
+                    self._packed[parts[0]] = packed
         first, size = self.text.layers[0], self.heads + 2 * self.kv_heads
         hidden = torch.zeros(1, 1, self.text.config.hidden_size, device=self.base.device, dtype=self.base.dtype)
         q, k, v = hidden.new_zeros(1, 1, size, self.width).split((self.heads, self.kv_heads, self.kv_heads), dim=2)
@@ -131,6 +136,10 @@ class Layers:
             trials["product"] = lambda: kernels.product(hidden, self.base.lm_head.weight)
             if joint := self._joint_of(first.mlp.gate_proj):
                 trials["gated_product"] = lambda: kernels.gated_product(hidden, joint.weight, joint.sizes[0])
+            packed = [self._packed.get(_base_layer(one)) for one in (first.self_attn.q_proj, first.mlp.gate_proj)]
+            if all(packed):
+                trials["nf4_product"] = lambda: kernels.nf4_product(hidden, packed[0])
+                trials["nf4_gated_product"] = lambda: kernels.nf4_gated_product(hidden, packed[1])
         found, lost = kernels.usable(trials)
         self._kernels, self._at_once = found or None, kernels.FEW
         self._add_norm, self._rotated = found.get("add_norm", add_norm), found.get("rotated", rotated)
@@ -223,7 +232,10 @@ class Layers:
         """x (B, S, inputs) through each of these layers, which read the same; the adapter's part in its rows."""
         joint = self._joint_of(modules[0])
         name, rows, loras = adapted.name, slice(adapted.first, adapted.last), _loras(modules, adapted)
-        if joint is None:
+        packed = self._packed.get(_base_layer(modules[0]))
+        if packed is not None and (product := self._few(x, "nf4_product")):
+            outs = list(product(x, packed).split(packed.sizes, dim=-1))
+        elif joint is None:
             product = self._product if len(modules) == 1 else _few_rows  # parts of a sum are for what is added only
             outs = [product(_base_layer(module), x) for module in modules]
         else:
@@ -258,6 +270,9 @@ class Layers:
         product = self._few(x, "gated_product")
         if product and joint is not None and joint.bias is None and not _loras(modules, adapted):
             return product(x, joint.weight, joint.sizes[0])
+        packed, product = self._packed.get(_base_layer(mlp.gate_proj)), self._few(x, "nf4_gated_product")
+        if product and packed is not None and packed.bias is None and not _loras(modules, adapted):
+            return product(x, packed)
         return self._gated(*self._linears(modules, x, adapted))
 
     def _product(self, part: Any, x: torch.Tensor) -> torch.Tensor:

@@ -33,6 +33,7 @@ class Matrix:
     inputs: int
 
 
+@torch.inference_mode(False)
 @torch.no_grad()
 def joined(parts: Sequence[Any]) -> Matrix | None:
     """These linear layers as one matrix, whose memory theirs becomes part of; None where they are not in NF4 with

@@ -43,7 +43,7 @@ TARGETS = {
 }
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 NO_BFLOAT16 = ("sm_75",)
-CALLED = ("_nf4_block",)  # by kernels only, never launched
+CALLED = ("_nf4_row", "_nf4_store")  # by kernels only, never launched
 
 
 def compiled(target: str, dtype: torch.dtype) -> Iterator[dict[str, Any]]:
@@ -105,7 +105,6 @@ def _calls(dtype: torch.dtype) -> dict[str, Any]:
     in_half = {} if dtype == torch.float32 else {
         "nf4_product": lambda: kernels.nf4_product(row, _nf4((hidden,), hidden, None)),
         "nf4_product, joined": lambda: kernels.nf4_product(row, _nf4((hidden, 1024), hidden, norm.weight)),
-        "nf4_gated_product": lambda: kernels.nf4_gated_product(row, _nf4((inner, inner), hidden, None)),
     }  # fmt: skip
     return in_half | {
         "add_norm": lambda: kernels.add_norm(torch.empty(3, 1, hidden), row, norm, 1e-6),
@@ -123,7 +122,7 @@ def _calls(dtype: torch.dtype) -> dict[str, Any]:
 
 def _nf4(sizes: tuple[int, ...], inputs: int, bias: torch.Tensor | None) -> nf4.Matrix:
     """A matrix of this size, none of whose weights is read."""
-    small, byte = torch.empty(256), torch.empty(1, dtype=torch.uint8)
+    small, byte = torch.empty(256), torch.empty(4, dtype=torch.uint8)
     return nf4.Matrix(byte, byte, small, small, small, small, bias, sizes, inputs)
 
 

@@ -4,6 +4,7 @@ imported): one engine answers by torch's operations, then fused by the kernels; 
 import json
 import sys
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -120,8 +121,15 @@ def packed(outputs: Sequence[int], inputs: int, bias: bool) -> list[Any]:
     return made
 
 
+def in_float32(state: Any) -> Any:
+    state = copy(state)
+    state.dtype = torch.float32
+    return state
+
+
 def unpacked(part: Any) -> torch.Tensor:
-    return dequantize_4bit(part.weight.data, part.weight.quant_state)
+    """Its weights in float32, which bitsandbytes rounds afterwards to the precision it computes in."""
+    return dequantize_4bit(part.weight.data, in_float32(part.weight.quant_state))
 
 
 def values_are_bitsandbytes(outputs: Sequence[int], inputs: int, bias: bool) -> bool:
@@ -133,7 +141,7 @@ def values_are_bitsandbytes(outputs: Sequence[int], inputs: int, bias: bool) -> 
     exact = torch.cat([unpacked(part) for part in parts])
     matrix = nf4.joined(parts)
     assert matrix is not None and torch.equal(torch.cat([unpacked(part) for part in parts]), exact)
-    ones = torch.eye(inputs).half()[:, None].split(kernels.FEW)
+    ones = torch.eye(inputs).half()[:, None].split(kernels.NF4_ROWS)
     found = torch.cat([kernels.nf4_product(some, matrix).sum(1) for some in ones])
     return torch.equal(found, (exact.t().float() + (0 if matrix.bias is None else matrix.bias)).to(found.dtype))
 
@@ -152,7 +160,7 @@ def packed_layers_apart() -> float:
                 part = getattr(module, "base_layer", module)
                 if isinstance(part, torch.nn.Linear):
                     (few,) = packed([part.out_features], part.in_features, False)
-                    few.bias, part.weight.data = part.bias, unpacked(few)
+                    few.bias, part.weight.data = part.bias, unpacked(few).half()
                     setattr(*((room, name) if part is module else (module, "base_layer")), few)
                     few.plain = part
     mine = layers.Layers(base)

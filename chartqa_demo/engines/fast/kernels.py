@@ -26,8 +26,8 @@ FEW = 16  # rows at most, the least that a GPU's matrix units multiply at once
 OUTPUTS_AT_ONCE, BYTES_AT_ONCE = 64, 256  # of a matrix: its rows in one program, and how much of each at once
 PROGRAMS = 128  # at least so many keep a large GPU's memory busy
 NF4_BLOCK, NF4_NESTED = tl.constexpr(64), tl.constexpr(256)  # weights with one scale, scales with one step
-NF4_OUTPUTS, NF4_AT_ONCE, NF4_PROGRAMS = 16, 4, 512  # unpacking takes more programs than reading does
-NF4_WARPS = 1  # so that none waits for another
+NF4_HALVES = tl.constexpr(16)  # of such blocks, of a matrix row, that a program reads at once
+NF4_ROWS, NF4_OUTPUTS, NF4_WARPS, NF4_PROGRAMS = 4, 16, 4, 512
 STAGES = 4  # of a matrix, read ahead of the product, where shared memory allows
 
 
@@ -225,75 +225,78 @@ def _deep(weight: torch.Tensor) -> int:
 
 
 @jit
-def _nf4_block(packed, levels, codes, steps, offsets, values, block, inside):
-    """The values (matrix rows, 32) of the first and of the second half of every byte; block (matrix rows,)."""
-    level = tl.load(levels + block, mask=inside, other=0).to(tl.int32)
-    step = tl.load(steps + block // NF4_NESTED, mask=inside, other=0.0)
-    scale = tl.load(codes + level) * step + tl.load(offsets + block // NF4_NESTED, mask=inside, other=0.0)
-    at = block[:, None] * (NF4_BLOCK // 2) + tl.arange(0, NF4_BLOCK // 2)[None, :]
-    both = tl.load(packed + at, mask=inside[:, None], other=0).to(tl.int32)
-    return tl.load(values + (both >> 4)) * scale[:, None], tl.load(values + (both & 15)) * scale[:, None]
+def _nf4_row(x, at, mask, first, second, total, PRECISION: tl.constexpr):
+    """total and what one row of x adds to it; first, second: the two weights of each byte; x + at: a pair of x each."""
+    both = tl.load(x + at, mask=mask, other=0)
+    even = both.to(tl.int16).to(PRECISION, bitcast=True).to(tl.float32)
+    odd = (both >> 16).to(tl.int16).to(PRECISION, bitcast=True).to(tl.float32)
+    return tl.fma(second, odd, tl.fma(first, even, total))
+
+
+@jit
+def _nf4_store(total, bias, out, part, row, at, rows, outputs, BIASED: tl.constexpr):
+    sums, mask = tl.sum(tl.sum(total, axis=2), axis=1), (at < outputs) & (row < rows)
+    if BIASED:
+        sums += tl.load(bias + at, mask=mask, other=0.0).to(tl.float32)
+    tl.store(out + (row * tl.num_programs(1) + part) * outputs + at, sums, mask=mask)
 
 
 @jit(do_not_specialize=["rows"])
 def _nf4_product(
-    x, packed, levels, codes, steps, offsets, values, bias, out, rows, outputs, other,
-    BLOCKS: tl.constexpr, DEPTH: tl.constexpr, GATED: tl.constexpr, BIASED: tl.constexpr,
-    ROWS: tl.constexpr, BLOCK: tl.constexpr, AT_ONCE: tl.constexpr,
+    x, packed, levels, codes, steps, offsets, values, bias, out, rows, outputs,
+    BLOCKS: tl.constexpr, DEPTH: tl.constexpr, BIASED: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
+    PRECISION: tl.constexpr,
 ):  # fmt: skip
-    part, at, row = tl.program_id(1), tl.program_id(0) * BLOCK + tl.arange(0, BLOCK), tl.arange(0, ROWS)
-    inside, asked, two = at < outputs, row < rows, x.to(tl.pointer_type(tl.int32), bitcast=True)
-    sums, others = tl.zeros([BLOCK, ROWS], tl.float32), tl.zeros([BLOCK, ROWS], tl.float32)
-    for start in range(part * DEPTH, part * DEPTH + DEPTH, AT_ONCE):
-        for n in tl.static_range(AT_ONCE):
-            number = start + n
-            real = inside & (number < BLOCKS)
-            k = number * (NF4_BLOCK // 2) + tl.arange(0, NF4_BLOCK // 2)
-            mask = asked[None, :] & (number < BLOCKS)
-            pairs = tl.load(two + row[None, :] * (BLOCKS * NF4_BLOCK // 2) + k[:, None], mask=mask, other=0)
-            even = pairs.to(tl.int16).to(x.dtype.element_ty, bitcast=True)
-            odd = (pairs >> 16).to(tl.int16).to(x.dtype.element_ty, bitcast=True)
-            first, second = _nf4_block(packed, levels, codes, steps, offsets, values, at * BLOCKS + number, real)
-            sums = tl.dot(first.to(x.dtype.element_ty), even, sums)
-            sums = tl.dot(second.to(x.dtype.element_ty), odd, sums)
-            if GATED:
-                block = (other + at) * BLOCKS + number
-                first, second = _nf4_block(packed, levels, codes, steps, offsets, values, block, real)
-                others = tl.dot(first.to(x.dtype.element_ty), even, others)
-                others = tl.dot(second.to(x.dtype.element_ty), odd, others)
-    if GATED:
-        sums = sums * tl.sigmoid(sums) * others
-    if BIASED:
-        sums += tl.load(bias + at, mask=inside, other=0.0).to(tl.float32)[:, None]
-    into = out + (row[None, :] * tl.num_programs(1) + part) * outputs + at[:, None]
-    tl.store(into, sums, mask=inside[:, None] & asked[None, :])
+    # Half a block is four words of eight weights, which a thread reads at once; all it does stays in its registers.
+    part, first = tl.program_id(1), tl.program_id(0) * BLOCK
+    at, half, word = first + tl.arange(0, BLOCK)[:, None], tl.arange(0, NF4_HALVES)[None, :], tl.arange(0, 4)
+    line, inside, apart = at * BLOCKS, at < outputs, BLOCKS * (NF4_BLOCK // 8)
+    a = tl.zeros([BLOCK, NF4_HALVES, 4], tl.float32)
+    b, c, d = a, a, a
+    for start in range(part * DEPTH, part * DEPTH + DEPTH, NF4_HALVES // 2):
+        block = start + half // 2
+        real, nested = inside & (block < BLOCKS), (line + block) // NF4_NESTED
+        scale = tl.load(codes + tl.load(levels + line + block, mask=real, other=0).to(tl.int32))
+        scale = scale * tl.load(steps + nested, mask=real, other=0.0) + tl.load(offsets + nested, mask=real, other=0.0)
+        k = (start * 8 + half * 4)[:, :, None] + word[None, None, :]
+        words = tl.load(packed + (line * 8)[:, :, None] + k, mask=real[:, :, None], other=0)
+        some = (block < BLOCKS)[:, :, None] & (word < 4)[None, None, :]
+        for n in tl.static_range(4):  # bytes of a word, the first weight of each in its upper half
+            upper = tl.load(values + ((words >> (8 * n + 4)) & 15)) * scale[:, :, None]
+            lower = tl.load(values + ((words >> (8 * n)) & 15)) * scale[:, :, None]
+            a = _nf4_row(x, n * apart + k, some, upper, lower, a, PRECISION)
+            if ROWS > 1:
+                b = _nf4_row(x, (4 + n) * apart + k, some & (rows > 1), upper, lower, b, PRECISION)
+                c = _nf4_row(x, (8 + n) * apart + k, some & (rows > 2), upper, lower, c, PRECISION)
+                d = _nf4_row(x, (12 + n) * apart + k, some & (rows > 3), upper, lower, d, PRECISION)
+    to = first + tl.arange(0, BLOCK)
+    _nf4_store(a, bias, out, part, 0, to, rows, outputs, BIASED)
+    if ROWS > 1:
+        _nf4_store(b, bias, out, part, 1, to, rows, outputs, BIASED)
+        _nf4_store(c, bias, out, part, 2, to, rows, outputs, BIASED)
+        _nf4_store(d, bias, out, part, 3, to, rows, outputs, BIASED)
 
 
 def nf4_product(x: torch.Tensor, matrix: Any) -> torch.Tensor:
-    """`product` of an `nf4.Matrix`, unpacked as it is read. Of one with a bias, or made of several, the whole sum
-    (B, 1, outputs) in the dtype of x."""
-    outputs, parts = sum(matrix.sizes), 1
+    """x (B, 1, inputs), in 16 bits, at most NF4_ROWS rows, times the transpose of an `nf4.Matrix`, unpacked as it is
+    read, exactly to bitsandbytes' values in float32. Parts of a sum as of `product`; of a matrix with a bias, or made
+    of several, the whole sum (B, 1, outputs) in the dtype of x."""
+    outputs, rows, blocks, parts = sum(matrix.sizes), len(x), matrix.inputs // NF4_BLOCK.value, 1
     if matrix.bias is not None or len(matrix.sizes) > 1:
-        return _nf4_few(x, matrix, x.new_empty(len(x), 1, outputs), False)
-    programs, pieces = triton.cdiv(outputs, NF4_OUTPUTS), triton.cdiv(matrix.inputs, NF4_BLOCK * NF4_AT_ONCE)
-    while programs * parts < NF4_PROGRAMS and 2 * parts <= pieces:
-        parts *= 2
-    return _nf4_few(x, matrix, x.new_empty(len(x), parts, outputs, dtype=torch.float32), False)
-
-
-def nf4_gated_product(x: torch.Tensor, matrix: Any) -> torch.Tensor:
-    """`gated_product` of an `nf4.Matrix` made of gate and up."""
-    return _nf4_few(x, matrix, x.new_empty(len(x), 1, matrix.sizes[0]), True)
-
-
-def _nf4_few(x: torch.Tensor, matrix: Any, out: torch.Tensor, gated: bool) -> torch.Tensor:
-    (rows, parts, outputs), blocks = out.shape, matrix.inputs // NF4_BLOCK
+        out = x.new_empty(rows, 1, outputs)
+    else:
+        programs, pieces = triton.cdiv(outputs, NF4_OUTPUTS), triton.cdiv(2 * blocks, NF4_HALVES.value)
+        while programs * parts < NF4_PROGRAMS and 2 * parts <= pieces:
+            parts *= 2
+        out = x.new_empty(rows, parts, outputs, dtype=torch.float32)
+    # Pairs of x in the order in which a word's bytes hold their weights
+    pairs = x.contiguous().view(torch.int32).view(rows, -1, 4).transpose(1, 2).contiguous()
     _nf4_product[(triton.cdiv(outputs, NF4_OUTPUTS), parts)](
-        x.contiguous(), matrix.packed, matrix.levels, matrix.codes, matrix.steps, matrix.offsets, matrix.values,
-        x if matrix.bias is None else matrix.bias, out, rows, outputs, outputs, BLOCKS=blocks,
-        DEPTH=triton.cdiv(triton.cdiv(blocks, NF4_AT_ONCE), parts) * NF4_AT_ONCE, GATED=gated,
-        BIASED=matrix.bias is not None and not gated, ROWS=FEW if rows > 8 else 8, BLOCK=NF4_OUTPUTS,
-        AT_ONCE=NF4_AT_ONCE, num_warps=NF4_WARPS, num_stages=1,
+        pairs, matrix.packed.view(torch.int32), matrix.levels, matrix.codes, matrix.steps, matrix.offsets,
+        matrix.values, pairs if matrix.bias is None else matrix.bias, out, rows, outputs, BLOCKS=blocks,
+        DEPTH=triton.cdiv(triton.cdiv(2 * blocks, NF4_HALVES.value), parts) * NF4_HALVES.value // 2,
+        BIASED=matrix.bias is not None, ROWS=1 if rows == 1 else NF4_ROWS, BLOCK=NF4_OUTPUTS,
+        PRECISION=tl.bfloat16 if x.dtype == torch.bfloat16 else tl.float16, num_warps=NF4_WARPS, num_stages=1,
         enable_fp_fusion=False,  # bitsandbytes rounds a scale's product and its sum
     )  # fmt: skip
     return out

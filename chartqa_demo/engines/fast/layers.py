@@ -93,7 +93,7 @@ class Layers:
         self._image_token = base.config.image_token_id
         self._add_norm, self._rotated, self._gated, self.store = add_norm, rotated, gated, store
         self._kernels: dict[str, Callable[..., Any]] | None = None  # those that `fuse` found usable, by name
-        self._at_once = 0  # rows at most whose products they compute
+        self._at_once = self._unpacked = 0  # rows at most whose products they compute, of weights in NF4
         self._joint: dict[Any, Joint] | None = None  # by the first of the joined layers; None before `fuse`
         self._packed: dict[Any, nf4.Matrix] = {}  # the same for weights in NF4, of which some stay alone
         self._tuning: WeakKeyDictionary[Any, torch.Tensor] = WeakKeyDictionary()  # by its A: an adapter's B of a Joint
@@ -136,12 +136,10 @@ class Layers:
             trials["product"] = lambda: kernels.product(hidden, self.base.lm_head.weight)
             if joint := self._joint_of(first.mlp.gate_proj):
                 trials["gated_product"] = lambda: kernels.gated_product(hidden, joint.weight, joint.sizes[0])
-            packed = [self._packed.get(_base_layer(one)) for one in (first.self_attn.q_proj, first.mlp.gate_proj)]
-            if all(packed):
-                trials["nf4_product"] = lambda: kernels.nf4_product(hidden, packed[0])
-                trials["nf4_gated_product"] = lambda: kernels.nf4_gated_product(hidden, packed[1])
+            if packed := self._packed.get(_base_layer(first.self_attn.q_proj)):
+                trials["nf4_product"] = lambda: kernels.nf4_product(hidden, packed)
         found, lost = kernels.usable(trials)
-        self._kernels, self._at_once = found or None, kernels.FEW
+        self._kernels, self._at_once, self._unpacked = found or None, kernels.FEW, kernels.NF4_ROWS
         self._add_norm, self._rotated = found.get("add_norm", add_norm), found.get("rotated", rotated)
         self._gated, self.store = found.get("gated", gated), found.get("store", store)
         return lost
@@ -233,7 +231,7 @@ class Layers:
         joint = self._joint_of(modules[0])
         name, rows, loras = adapted.name, slice(adapted.first, adapted.last), _loras(modules, adapted)
         packed = self._packed.get(_base_layer(modules[0]))
-        if packed is not None and (product := self._few(x, "nf4_product")):
+        if packed is not None and len(x) <= self._unpacked and (product := self._few(x, "nf4_product")):
             outs = list(product(x, packed).split(packed.sizes, dim=-1))
         elif joint is None:
             product = self._product if len(modules) == 1 else _few_rows  # parts of a sum are for what is added only
@@ -270,9 +268,6 @@ class Layers:
         product = self._few(x, "gated_product")
         if product and joint is not None and joint.bias is None and not _loras(modules, adapted):
             return product(x, joint.weight, joint.sizes[0])
-        packed, product = self._packed.get(_base_layer(mlp.gate_proj)), self._few(x, "nf4_gated_product")
-        if product and packed is not None and packed.bias is None and not _loras(modules, adapted):
-            return product(x, packed)
         return self._gated(*self._linears(modules, x, adapted))
 
     def _product(self, part: Any, x: torch.Tensor) -> torch.Tensor:

@@ -26,8 +26,8 @@ FEW = 16  # rows at most, the least that a GPU's matrix units multiply at once
 OUTPUTS_AT_ONCE, BYTES_AT_ONCE = 64, 256  # of a matrix: its rows in one program, and how much of each at once
 PROGRAMS = 128  # at least so many keep a large GPU's memory busy
 NF4_BLOCK, NF4_NESTED = tl.constexpr(64), tl.constexpr(256)  # weights with one scale, scales with one step
-NF4_HALVES = tl.constexpr(16)  # of such blocks, of a matrix row, that a program reads at once
-NF4_ROWS, NF4_OUTPUTS, NF4_WARPS, NF4_PROGRAMS = 4, 16, 4, 512
+NF4_ROWS, NF4_HALVES = 4, 8  # at most of x; of blocks of a matrix row that a program reads at once
+NF4_OUTPUTS, NF4_WARPS, NF4_PROGRAMS = 16, 4, 512
 STAGES = 4  # of a matrix, read ahead of the product, where shared memory allows
 
 
@@ -225,12 +225,9 @@ def _deep(weight: torch.Tensor) -> int:
 
 
 @jit
-def _nf4_row(x, at, mask, first, second, total, PRECISION: tl.constexpr):
-    """total and what one row of x adds to it; first, second: the two weights of each byte; x + at: a pair of x each."""
-    both = tl.load(x + at, mask=mask, other=0)
-    even = both.to(tl.int16).to(PRECISION, bitcast=True).to(tl.float32)
-    odd = (both >> 16).to(tl.int16).to(PRECISION, bitcast=True).to(tl.float32)
-    return tl.fma(second, odd, tl.fma(first, even, total))
+def _nf4_row(x, at, other, upper, lower, total):
+    """total and what one row of x adds to it; upper, lower: the two weights of each byte, x + at, + other: theirs."""
+    return tl.fma(lower, tl.load(x + at + other), tl.fma(upper, tl.load(x + at), total))
 
 
 @jit
@@ -244,59 +241,64 @@ def _nf4_store(total, bias, out, part, row, at, rows, outputs, BIASED: tl.conste
 @jit(do_not_specialize=["rows"])
 def _nf4_product(
     x, packed, levels, codes, steps, offsets, values, bias, out, rows, outputs,
-    BLOCKS: tl.constexpr, DEPTH: tl.constexpr, BIASED: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
-    PRECISION: tl.constexpr,
+    BLOCKS: tl.constexpr, DEPTH: tl.constexpr, WIDE: tl.constexpr, BIASED: tl.constexpr, ROWS: tl.constexpr,
+    BLOCK: tl.constexpr, HALVES: tl.constexpr,
 ):  # fmt: skip
-    # Half a block is four words of eight weights, which a thread reads at once; all it does stays in its registers.
+    # A thread reads half a block at once, four words of eight weights; all it does stays in its registers.
     part, first = tl.program_id(1), tl.program_id(0) * BLOCK
-    at, half, word = first + tl.arange(0, BLOCK)[:, None], tl.arange(0, NF4_HALVES)[None, :], tl.arange(0, 4)
-    line, inside, apart = at * BLOCKS, at < outputs, BLOCKS * (NF4_BLOCK // 8)
-    a = tl.zeros([BLOCK, NF4_HALVES, 4], tl.float32)
+    at, half, word = first + tl.arange(0, BLOCK)[:, None], tl.arange(0, HALVES)[None, :], tl.arange(0, 4)
+    line, inside = at * BLOCKS, at < outputs
+    offset = tl.load(offsets + line // NF4_NESTED, mask=inside, other=0.0)  # one for a whole layer
+    a = tl.zeros([BLOCK, HALVES, 4], tl.float32)
     b, c, d = a, a, a
-    for start in range(part * DEPTH, part * DEPTH + DEPTH, NF4_HALVES // 2):
+    for start in range(part * DEPTH, tl.minimum(part * DEPTH + DEPTH, BLOCKS), HALVES // 2):
         block = start + half // 2
-        real, nested = inside & (block < BLOCKS), (line + block) // NF4_NESTED
+        real = inside & (block < BLOCKS)
         scale = tl.load(codes + tl.load(levels + line + block, mask=real, other=0).to(tl.int32))
-        scale = scale * tl.load(steps + nested, mask=real, other=0.0) + tl.load(offsets + nested, mask=real, other=0.0)
+        scale = scale * tl.load(steps + (line + block) // NF4_NESTED, mask=real, other=0.0) + offset
         k = (start * 8 + half * 4)[:, :, None] + word[None, None, :]
         words = tl.load(packed + (line * 8)[:, :, None] + k, mask=real[:, :, None], other=0)
-        some = (block < BLOCKS)[:, :, None] & (word < 4)[None, None, :]
         for n in tl.static_range(4):  # bytes of a word, the first weight of each in its upper half
             upper = tl.load(values + ((words >> (8 * n + 4)) & 15)) * scale[:, :, None]
             lower = tl.load(values + ((words >> (8 * n)) & 15)) * scale[:, :, None]
-            a = _nf4_row(x, n * apart + k, some, upper, lower, a, PRECISION)
+            a = _nf4_row(x, 2 * n * WIDE + k, WIDE, upper, lower, a)
             if ROWS > 1:
-                b = _nf4_row(x, (4 + n) * apart + k, some & (rows > 1), upper, lower, b, PRECISION)
-                c = _nf4_row(x, (8 + n) * apart + k, some & (rows > 2), upper, lower, c, PRECISION)
-                d = _nf4_row(x, (12 + n) * apart + k, some & (rows > 3), upper, lower, d, PRECISION)
+                b = _nf4_row(x, (8 + 2 * n) * WIDE + k, WIDE, upper, lower, b)
+                c = _nf4_row(x, (16 + 2 * n) * WIDE + k, WIDE, upper, lower, c)
+            if ROWS > 3:
+                d = _nf4_row(x, (24 + 2 * n) * WIDE + k, WIDE, upper, lower, d)
     to = first + tl.arange(0, BLOCK)
     _nf4_store(a, bias, out, part, 0, to, rows, outputs, BIASED)
     if ROWS > 1:
         _nf4_store(b, bias, out, part, 1, to, rows, outputs, BIASED)
         _nf4_store(c, bias, out, part, 2, to, rows, outputs, BIASED)
+    if ROWS > 3:
         _nf4_store(d, bias, out, part, 3, to, rows, outputs, BIASED)
 
 
 def nf4_product(x: torch.Tensor, matrix: Any) -> torch.Tensor:
-    """x (B, 1, inputs), in 16 bits, at most NF4_ROWS rows, times the transpose of an `nf4.Matrix`, unpacked as it is
-    read, exactly to bitsandbytes' values in float32. Parts of a sum as of `product`; of a matrix with a bias, or made
-    of several, the whole sum (B, 1, outputs) in the dtype of x."""
+    """x (B, 1, inputs), at most NF4_ROWS rows, times the transpose of an `nf4.Matrix`, unpacked as it is read, exactly
+    to bitsandbytes' values in float32. Parts of a sum as of `product`; of a matrix with a bias, or made of several, the
+    whole sum (B, 1, outputs) in the dtype of x."""
     outputs, rows, blocks, parts = sum(matrix.sizes), len(x), matrix.inputs // NF4_BLOCK.value, 1
+    pieces = triton.cdiv(2 * blocks, NF4_HALVES)
     if matrix.bias is not None or len(matrix.sizes) > 1:
         out = x.new_empty(rows, 1, outputs)
     else:
-        programs, pieces = triton.cdiv(outputs, NF4_OUTPUTS), triton.cdiv(2 * blocks, NF4_HALVES.value)
+        programs = triton.cdiv(outputs, NF4_OUTPUTS)
         while programs * parts < NF4_PROGRAMS and 2 * parts <= pieces:
             parts *= 2
         out = x.new_empty(rows, parts, outputs, dtype=torch.float32)
-    # Pairs of x in the order in which a word's bytes hold their weights
-    pairs = x.contiguous().view(torch.int32).view(rows, -1, 4).transpose(1, 2).contiguous()
+    # Every eighth number of x beside each other, as the same weight of neighbouring words needs them
+    computed, wide = 1 if rows == 1 else max(rows, 3), 4 * NF4_HALVES * pieces
+    turned = x.new_empty(computed, 8, wide, dtype=torch.float32)
+    turned[:rows, :, : matrix.inputs // 8] = x.reshape(rows, -1, 8).transpose(1, 2)
+    turned[:, :, matrix.inputs // 8 :] = 0
     _nf4_product[(triton.cdiv(outputs, NF4_OUTPUTS), parts)](
-        pairs, matrix.packed.view(torch.int32), matrix.levels, matrix.codes, matrix.steps, matrix.offsets,
-        matrix.values, pairs if matrix.bias is None else matrix.bias, out, rows, outputs, BLOCKS=blocks,
-        DEPTH=triton.cdiv(triton.cdiv(2 * blocks, NF4_HALVES.value), parts) * NF4_HALVES.value // 2,
-        BIASED=matrix.bias is not None, ROWS=1 if rows == 1 else NF4_ROWS, BLOCK=NF4_OUTPUTS,
-        PRECISION=tl.bfloat16 if x.dtype == torch.bfloat16 else tl.float16, num_warps=NF4_WARPS, num_stages=1,
+        turned, matrix.packed.view(torch.int32), matrix.levels, matrix.codes, matrix.steps, matrix.offsets,
+        matrix.values, turned if matrix.bias is None else matrix.bias, out, rows, outputs, BLOCKS=blocks,
+        DEPTH=triton.cdiv(pieces, parts) * NF4_HALVES // 2, WIDE=wide, BIASED=matrix.bias is not None, ROWS=computed,
+        BLOCK=NF4_OUTPUTS, HALVES=NF4_HALVES, num_warps=NF4_WARPS, num_stages=1,
         enable_fp_fusion=False,  # bitsandbytes rounds a scale's product and its sum
     )  # fmt: skip
     return out

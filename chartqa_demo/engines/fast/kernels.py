@@ -26,7 +26,7 @@ FEW = 16  # rows at most, the least that a GPU's matrix units multiply at once
 OUTPUTS_AT_ONCE, BYTES_AT_ONCE = 64, 256  # of a matrix: its rows in one program, and how much of each at once
 PROGRAMS = 128  # at least so many keep a large GPU's memory busy
 NF4_BLOCK, NF4_NESTED = tl.constexpr(64), tl.constexpr(256)  # weights with one scale, scales with one step
-NF4_ROWS, NF4_HALVES = 4, 8  # at most of x; of blocks of a matrix row that a program reads at once
+NF4_ROWS, NF4_HALVES = 4, 8  # at most of x; of halves of blocks that a program reads of a matrix row at once
 NF4_OUTPUTS, NF4_WARPS, NF4_PROGRAMS = 16, 4, 512
 STAGES = 4  # of a matrix, read ahead of the product, where shared memory allows
 
@@ -244,7 +244,8 @@ def _nf4_product(
     BLOCKS: tl.constexpr, DEPTH: tl.constexpr, WIDE: tl.constexpr, BIASED: tl.constexpr, ROWS: tl.constexpr,
     BLOCK: tl.constexpr, HALVES: tl.constexpr,
 ):  # fmt: skip
-    # A thread reads half a block at once, four words of eight weights; all it does stays in its registers.
+    # A thread reads half a block at once, four words of eight weights, in every byte the first one in the upper half;
+    # all it does stays in its registers.
     part, first = tl.program_id(1), tl.program_id(0) * BLOCK
     at, half, word = first + tl.arange(0, BLOCK)[:, None], tl.arange(0, HALVES)[None, :], tl.arange(0, 4)
     line, inside = at * BLOCKS, at < outputs
@@ -258,7 +259,7 @@ def _nf4_product(
         scale = scale * tl.load(steps + (line + block) // NF4_NESTED, mask=real, other=0.0) + offset
         k = (start * 8 + half * 4)[:, :, None] + word[None, None, :]
         words = tl.load(packed + (line * 8)[:, :, None] + k, mask=real[:, :, None], other=0)
-        for n in tl.static_range(4):  # bytes of a word, the first weight of each in its upper half
+        for n in tl.static_range(4):  # pyright: ignore[reportGeneralTypeIssues]
             upper = tl.load(values + ((words >> (8 * n + 4)) & 15)) * scale[:, :, None]
             lower = tl.load(values + ((words >> (8 * n)) & 15)) * scale[:, :, None]
             a = _nf4_row(x, 2 * n * WIDE + k, WIDE, upper, lower, a)

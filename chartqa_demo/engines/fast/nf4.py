@@ -38,7 +38,7 @@ class Matrix:
 def joined(parts: Sequence[Any]) -> Matrix | None:
     """These linear layers as one matrix, whose memory theirs becomes part of; None where they are not in NF4 with
     nested scales, or do not begin at a step of their own."""
-    states = [getattr(part.weight, "quant_state", None) for part in parts]
+    states: list[Any] = [getattr(part.weight, "quant_state", None) for part in parts]
     if not all(_fits(state, part.in_features) for state, part in zip(states, parts, strict=True)):
         return None
     inputs, biases = parts[0].in_features, [part.bias for part in parts if part.bias is not None]

@@ -21,6 +21,8 @@ MAX_UPLOAD_BYTES = MAX_BYTES  # of one file: what the page takes at all; larger 
 MAX_UNPACKED_BYTES = 200 * 2**20
 MAX_UPLOAD_FILES = 5_000
 MAX_DIRECTORY_BYTES = 2 * 2**20  # of a ZIP's list of files, which is read whole before a file can be counted
+MAX_MARKS = 500_000  # of MARKS in all tables: so many cells, lines and entries take some seconds to read
+MARKS = (b"\n", b",", b";", b"\t", b"{", b"[")
 BLOCK = 2**16
 
 
@@ -47,7 +49,8 @@ def lay_out(files: Sequence[tuple[Path, str]], folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         if isinstance(error, DatasetError):
             raise
-        raise DatasetError(f"The upload could not be read ({error}). Choose the files again.") from error
+        told = error.strerror if isinstance(error, OSError) else error  # not the path, which is the server's
+        raise DatasetError(f"The upload could not be read ({told}). Choose the files again.") from error
 
 
 def _unpack(path: Path, name: str, folder: Path, room: "_Room") -> None:
@@ -63,7 +66,8 @@ def _unpack(path: Path, name: str, folder: Path, room: "_Room") -> None:
     except DatasetError:
         raise
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, OSError, ValueError) as error:
-        raise DatasetError(f"{name} is damaged or of a kind that cannot be read ({error}). Pack it again.") from error
+        told = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise DatasetError(f"{name} is damaged or of a kind that cannot be read ({told}). Pack it again.") from error
 
 
 def _usable(entries: Sequence[zipfile.ZipInfo], name: str) -> Iterator[tuple[zipfile.ZipInfo, PurePosixPath]]:
@@ -106,7 +110,7 @@ class _Room:
     """What is written so far, whatever the headers of the files say."""
 
     def __init__(self) -> None:
-        self.files = self.bytes = 0
+        self.files = self.bytes = self.marks = 0
 
     def write(self, source: IO[bytes], target: Path, name: str) -> None:
         """Copy one file. Raises DatasetError for one that is too large, or when all are together."""
@@ -119,6 +123,9 @@ class _Room:
                 size, self.bytes = size + len(block), self.bytes + len(block)
                 if size > most:
                     raise DatasetError(f"{name[:80]} has more than {most // 2**20} MB.")
+                self.marks += sum(map(block.count, MARKS)) if most == MAX_TABLE_BYTES else 0
+                if self.marks > MAX_MARKS:
+                    raise DatasetError(f"{name[:80]} and the tables before it have too many cells. Take fewer rows.")
                 if self.bytes > MAX_UNPACKED_BYTES:
                     told = f"{MAX_UNPACKED_BYTES // 2**20} MB when it is unpacked"
                     raise DatasetError(f"The upload has more than {told}. Take fewer or smaller pictures.")

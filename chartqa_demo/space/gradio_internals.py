@@ -3,21 +3,31 @@
 tests/space/test_gradio_internals.py fails when one of them moves.
 """
 
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import uvicorn.protocols.http.auto as http
+from fastapi import HTTPException
 from gradio import processing_utils, queueing, utils
 from gradio.exceptions import InvalidPathError
 from gradio.processing_utils import save_pil_to_cache
+from gradio.route_utils import GradioMultiPartParser
+from gradio.state_holder import StateHolder
 from gradio.utils import get_upload_folder
+from gradio_client.utils import strip_invalid_filename_characters
 from PIL import Image
+from starlette.datastructures import UploadFile
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 FAILED = "The server could not do what was sent to it. Reload the page and try again."
 NOT_UPLOADED = "This file is not among the uploads, or no longer. Choose it again."
-_payload = utils.error_payload
-_saved: set[str] = set()  # files of `save_chart`
+LONGEST_SESSION = 100  # characters of what a caller names its session; Gradio's own page takes 11
+_payload, _save_base64 = utils.error_payload, processing_utils.save_base64_to_cache
+_push, _state, _parse = queueing.Queue.push, StateHolder.__getitem__, GradioMultiPartParser.parse
+_saved: set[str] = set()  # files of `save_chart`, and pictures that came by MCP
 
 
 def questions_waiting(page: gr.Blocks) -> int:
@@ -55,15 +65,65 @@ def delete_oldest(page: gr.Blocks, most: int) -> None:
         over -= one.st_size
 
 
+def delete_uploads(page: gr.Blocks, paths: Iterable[Path]) -> None:
+    """Delete files that visitors have uploaded; one that the page itself wrote stays, whoever names it."""
+    for path in {Path(file).resolve() for file in page.upload_file_set - _saved}.intersection(paths):
+        path.unlink(missing_ok=True)
+
+
 def close_doors() -> None:
-    """Two things that Gradio does for every visitor and this page for none: it fetches what a visitor names by an
-    address (`file=https://...`, a picture by its URL), and it tells the text of errors that were meant for nobody."""
+    """What Gradio does for every visitor and this page for none: it fetches what a visitor names by an address
+    (`file=https://...`, a picture by its URL), tells the text of errors that were meant for nobody, remembers a session
+    by a name of any length, and leaves files behind of an upload that was broken off or came by MCP. uvicorn's quicker
+    parser reads a header of any length, in time that grows with its square; the other one refuses it at 64 KB."""
+    queueing.Queue.push, StateHolder.__getitem__ = _push_named, _state_named
+    GradioMultiPartParser.parse, processing_utils.save_base64_to_cache = _parse_files, _save_noted
+    http.AutoHTTPProtocol = H11Protocol
     processing_utils.sh.get = processing_utils.sh.async_validate_url = _fetch_nothing
     utils.error_payload = queueing.error_payload = _in_words
 
 
 async def _fetch_nothing(address: str, *_: Any, **__: Any) -> Any:
     raise PermissionError(f"Nothing is fetched for a visitor: {address[:100]}")
+
+
+def _check_session(name: object) -> None:
+    if len(str(name)) > LONGEST_SESSION:
+        raise HTTPException(400, f"A session's name has at most {LONGEST_SESSION} characters. Reload the page.")
+
+
+async def _push_named(self: queueing.Queue, body: Any, request: Any, username: str | None) -> Any:
+    _check_session(body.session_hash)
+    return await _push(self, body, request, username)
+
+
+def _state_named(self: StateHolder, session_id: str) -> Any:
+    _check_session(session_id)
+    return _state(self, session_id)
+
+
+async def _parse_files(self: GradioMultiPartParser) -> Any:
+    """Files under the name that Gradio looks for, and nothing else: other fields are held in memory, however long, and
+    what is broken off, refused or called otherwise would stay on disk for good."""
+    self.max_fields, taken = 0, []
+    try:
+        form = await _parse(self)
+        taken = [file for file in form.getlist("files") if isinstance(file, UploadFile)]
+        for file in taken:
+            name = strip_invalid_filename_characters(Path(file.filename or "").name)
+            file.filename = name if name.strip(". ") else None  # Gradio finds one
+        return form
+    finally:
+        kept = {id(one.file) for one in taken}
+        for file in self._files_to_close_on_error:
+            if id(file) not in kept:
+                file.close()
+                Path(file.name).unlink(missing_ok=True)
+
+
+def _save_noted(*given: Any, **named: Any) -> str:
+    _saved.add(file := _save_base64(*given, **named))
+    return file
 
 
 def _in_words(error: BaseException | None, show_error: bool) -> dict[str, Any]:

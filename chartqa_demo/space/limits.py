@@ -5,6 +5,8 @@ It comes before all of Gradio: `launch(app_kwargs=app_options(...))`.
 
 import time
 from collections import OrderedDict
+from contextlib import suppress
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 import gradio as gr
@@ -18,7 +20,8 @@ from chartqa_demo.settings import Settings
 from chartqa_demo.space.gradio_internals import delete_oldest, questions_waiting
 from chartqa_demo.space.operations import failed, routes, usual_seconds
 
-MAX_BODY = 30 * 2**20  # a picture of 20 MB in base64; files are uploaded, where Gradio has its own limit
+MAX_BODY = 30 * 2**20  # a picture of 20 MB in base64
+MAX_UPLOADED = 220 * 2**20  # files chosen at once, of which Gradio limits each: what Evaluate takes, and their heads
 VISITORS = 10_000  # whose requests are counted at once
 ASKING = ("/queue/join", "/call/", "/mcp", "/upload")
 HEADERS = {
@@ -58,23 +61,24 @@ class Limits:
                 MutableHeaders(scope=message).update(HEADERS)
             await send(message)
 
-        posted = scope["method"] == "POST" and not scope["path"].endswith("/upload")
+        posted, uploads = scope["method"] == "POST", scope["path"].rstrip("/").endswith("/upload")
+        most = MAX_UPLOADED if uploads else MAX_BODY
         length, read = Headers(scope=scope).get("content-length", "0"), 0
 
         async def no_more_than_allowed() -> Message:
             nonlocal read
             message = await receive()
             read += len(message.get("body", b""))
-            return {"type": "http.disconnect"} if posted and read > MAX_BODY else message
+            return {"type": "http.disconnect"} if posted and read > most else message
 
         answer: ASGIApp = self.app
-        if posted and length.isdecimal() and int(length) > MAX_BODY:
-            told = f"The request has {int(length) / 2**20:,.0f} MB; at most {MAX_BODY // 2**20} MB are read."
+        if posted and length.isdecimal() and int(length) > most:
+            told = f"The request has {int(length) / 2**20:,.0f} MB; at most {most // 2**20} MB are read."
             answer = JSONResponse({"detail": told}, 413)
-        elif scope["method"] == "POST" and any(way in scope["path"] for way in ASKING):
+        elif posted and any(way in scope["path"] for way in ASKING):
             answer = self._too_often(scope) or self._full(scope) or self.app
         await answer(scope, no_more_than_allowed, with_headers)
-        if scope["method"] == "POST" and scope["path"].endswith("/upload"):
+        if posted and (uploads or "/mcp" in scope["path"]):  # by which pictures come in base64
             await run_in_threadpool(delete_oldest, self.page, self.settings.uploads_mb * 2**20)
 
     def _too_often(self, scope: Scope) -> JSONResponse | None:
@@ -82,6 +86,9 @@ class Limits:
         address = (scope.get("client") or ("",))[0]
         if not rate or address in ("127.0.0.1", "::1"):  # as which Gradio passes on what comes by MCP
             return None
+        with suppress(ValueError):  # who has one address of IPv6 has 2**64 of them
+            if (known := ip_address(address)).version == 6 and known.ipv4_mapped is None:
+                address = str(ip_network((known, 64), strict=False))
         left, before = self.left.pop(address, (float(rate), now))
         left = min(rate, left + (now - before) * rate / 60)
         self.left[address] = max(0.0, left - 1), now

@@ -84,6 +84,24 @@ def test_a_bomb_is_stopped_while_it_unpacks(tmp_path: Path, monkeypatch: pytest.
     assert "mine.zip is too large" in refused(tmp_path, pack(tmp_path, ("a.png", png(1))))
 
 
+def test_a_table_of_endless_short_rows_is_stopped_while_it_unpacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "MAX_MARKS", 1_000)
+    for table in (b"image,query,label\n" + b"1\n" * 1_000, b"[" + b"{}," * 1_000 + b"{}]", b"a;" * 1_001):
+        assert "too many cells" in refused(tmp_path, pack(tmp_path, ("qa.json", table), ("a.png", png(1))))
+    lay_out(pack(tmp_path, ("qa.csv", TABLE), ("a.png", b"," * 5_000)), tmp_path / "usual")
+
+
+def test_an_upload_that_cannot_be_written_is_told_without_a_path_of_the_server(tmp_path: Path) -> None:
+    told = refused(tmp_path, pack(tmp_path, ("qa.csv/a.png", png(1)), ("qa.csv", TABLE)))
+    assert "Is a directory" in told and str(tmp_path) not in told
+    (tmp_path / "a.png").write_bytes(png(1))
+    with pytest.raises(DatasetError, match="File name too long") as error:
+        lay_out([(tmp_path / "a.png", "a.png")], tmp_path / ("x" * 300))
+    assert str(tmp_path) not in str(error.value)
+
+
 @pytest.mark.parametrize("data", [b"", b"PK", b"PK\x05\x06", b"no zip at all" * 9, b"PK\x05\x06" + bytes(18)])
 def test_what_is_no_zip_is_a_sentence(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "mine.zip").write_bytes(data)

@@ -23,7 +23,7 @@ from chartqa_demo.evaluate.tables import plain
 from chartqa_demo.ui.compare.cards.answers import answer_card, asked_line
 from chartqa_demo.ui.compare.cards.guess import read_guess
 from chartqa_demo.ui.compare.charts import Chart
-from chartqa_demo.ui.compare.history import Run, entry, read_entry
+from chartqa_demo.ui.compare.history import Run, entry, read_entry, read_kept
 from chartqa_demo.ui.compare.question import Question, read_question
 from chartqa_demo.ui.compare.table import read_table
 from chartqa_demo.ui.evaluate.choices import how_many
@@ -81,6 +81,14 @@ def test_whatever_a_browser_kept_is_shown_or_dropped(stored: Any) -> None:
         html = asked_line(run.question, ARMS, (None,) * 3, entry(ARMS, run))
         html += "".join(answer_card(arm, one, run.phase) for arm, one in zip(ARMS, run.answers, strict=True))
         assert not {tag for tag, *_ in tags(html)} & {"b", "script"}
+
+
+def test_what_a_browser_kept_is_dropped_where_it_is_longer_than_any_question_with_its_answers() -> None:
+    asked = read_question(Path("x"), "\u4e00" * 2_000, "1")  # what JSON writes longest
+    answers = tuple(Answer(arm.key, "\u4e00" * 2_000, done=True) for arm in ARMS)
+    usual = {"entry": entry(ARMS, Run(asked, answers, "done")), "name": "x", "question": asked.text}
+    assert read_kept(usual) == usual
+    assert read_kept(usual | {"entry": {"gold": ["blue"] * 20_000}}) == read_kept(None) == {}
 
 
 @given(VALUE, st.dictionaries(st.sampled_from(["rows", "pictures"]), VALUE))

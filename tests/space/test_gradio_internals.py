@@ -1,12 +1,34 @@
 """What the app uses of Gradio beside its public interface is still there, and used in one file."""
 
 import ast
+import asyncio
+import base64
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
+import pytest
+import uvicorn
+from fastapi import HTTPException
+from gradio import processing_utils
+from gradio.route_utils import GradioMultiPartParser
+from gradio.state_holder import StateHolder
 from PIL import Image
+from starlette.datastructures import Headers
+from starlette.formparsers import MultiPartException
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from chartqa_demo.space.gradio_internals import questions_waiting, save_chart, upload_folder
+from chartqa_demo.space.gradio_internals import (
+    close_doors,
+    delete_oldest,
+    delete_saved,
+    delete_uploads,
+    questions_waiting,
+    save_chart,
+    upload_folder,
+)
 
 ROOT = Path(__file__).parents[2]
 INSIDE = ("gradio.utils", "gradio.processing_utils", "gradio.routes", "gradio.route_utils", "gradio.queueing")
@@ -36,3 +58,89 @@ def test_no_other_file_of_the_app_uses_what_is_inside_gradio() -> None:
             if imported or private:
                 users.add(path.name)
     assert users == {"gradio_internals.py"}
+
+
+def parsed(folder: Path, body: bytes, broken_off: bool = False) -> Any:
+    with ThreadPoolExecutor(1) as beside:  # a browser's own loop may run in this thread
+        return beside.submit(lambda: asyncio.run(parse(folder, body, broken_off))).result()
+
+
+async def parse(folder: Path, body: bytes, broken_off: bool) -> Any:
+    async def stream() -> AsyncIterator[bytes]:
+        yield body
+        if broken_off:
+            raise ConnectionError
+
+    headers = Headers({"content-type": "multipart/form-data; boundary=B"})
+    return await GradioMultiPartParser(headers, stream(), max_file_size=100, upload_dir=folder).parse()  # pyright: ignore
+
+
+def part(name: str, file: str | None, content: bytes = b"chart") -> bytes:
+    called = "" if file is None else f'; filename="{file}"'
+    return f'--B\r\nContent-Disposition: form-data; name="{name}"{called}\r\n\r\n'.encode() + content + b"\r\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "broken_off"),
+    [
+        (part("files", "a.png") + part("files", "b.png"), True),
+        (part("files", "a.png") + part("files", "b.png", bytes(101)) + b"--B--", False),
+        (part("files", "a.png") + part("text", None) + b"--B--", False),
+    ],
+    ids=["broken off", "too large", "a text beside the files"],
+)
+def test_of_an_upload_that_fails_nothing_stays(tmp_path: Path, body: bytes, broken_off: bool) -> None:
+    close_doors()
+    with pytest.raises((ConnectionError, MultiPartException)):
+        parsed(tmp_path, body, broken_off)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_of_an_upload_only_what_gradio_looks_for_stays_under_a_name_that_it_takes(tmp_path: Path) -> None:
+    close_doors()
+    names = ["a.png", "..", "x/..", "?"]
+    body = b"".join(part("files", name) for name in names) + part("others", "c.png") + b"--B--"
+    form = parsed(tmp_path, body)
+    assert [one.filename for one in form.getlist("files")] == ["a.png", None, None, "file"]
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_nobody_can_give_a_session_a_name_that_fills_the_memory() -> None:
+    close_doors()
+    with gr.Blocks(analytics_enabled=False) as page:
+        pass
+    holder = StateHolder()
+    holder.set_blocks(page)
+    assert holder["a" * 100] is not None
+    with pytest.raises(HTTPException, match="at most 100 characters"):
+        holder["a" * 101]
+
+
+def test_a_header_without_end_is_not_read_to_its_end() -> None:
+    close_doors()
+    config = uvicorn.Config(lambda: None)  # pyright: ignore[reportArgumentType]
+    config.load()
+    assert config.http_protocol_class is H11Protocol
+
+
+def test_a_picture_that_came_by_mcp_is_deleted_as_others_are() -> None:
+    close_doors()
+    with gr.Blocks(analytics_enabled=False) as page:
+        pass
+    delete_saved(page)
+    text = "data:image/png;base64," + base64.b64encode(b"a picture by MCP").decode()
+    file = Path(processing_utils.save_base64_to_cache(text, str(upload_folder())))
+    assert file.read_bytes() == b"a picture by MCP"
+    delete_oldest(page, 0)
+    assert not file.exists()
+
+
+def test_what_the_page_wrote_is_not_deleted_as_an_upload_whoever_names_it(tmp_path: Path) -> None:
+    with gr.Blocks(analytics_enabled=False) as page:
+        pass
+    chart, mine, other = Path(save_chart(Image.new("RGB", (40, 31), "teal"))), tmp_path / "mine.zip", tmp_path / "other"
+    mine.write_bytes(b"")
+    other.write_bytes(b"")
+    page.upload_file_set.update(map(str, (mine, chart)))
+    delete_uploads(page, [one.resolve() for one in (chart, mine, other)])
+    assert [one.exists() for one in (chart, mine, other)] == [True, False, True]

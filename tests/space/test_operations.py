@@ -270,6 +270,18 @@ def test_no_more_of_a_request_is_read_than_a_picture_needs(limited: Callable[...
     assert not told or reply.json() == {"detail": "The request has 31 MB; at most 30 MB are read."}
 
 
+def test_files_chosen_at_once_are_bounded_together(limited: Callable[..., httpx.Response]) -> None:
+    reply = limited("POST", "/gradio_api/upload", headers={"Content-Length": str(221 * 2**20)})
+    assert (reply.status_code, reply.json()["detail"]) == (413, "The request has 221 MB; at most 220 MB are read.")
+    assert limited("POST", "/gradio_api/upload", content=bytes(31 * 2**20)).text == f"{31 * 2**20} bytes"
+
+
+def test_who_has_a_network_of_addresses_is_one_visitor(limited: Callable[..., httpx.Response]) -> None:
+    codes = [limited("POST", "/gradio_api/queue/join", f"2001:db8::{k}").status_code for k in range(3)]
+    assert codes == [200, 200, 429]
+    assert limited("POST", "/gradio_api/queue/join", "2001:db8:0:1::1").status_code == 200
+
+
 def test_uploads_over_the_room_that_there_is_delete_the_oldest(
     limited: Callable[..., httpx.Response], tmp_path: Path
 ) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 from chartqa_demo.data import names
 from chartqa_demo.data.splits import Example, Split
 from chartqa_demo.engines import Answers, Engine, Options
-from chartqa_demo.errors import ChartError, RecordedError
+from chartqa_demo.errors import ChartError, RecordedError, shown
 from chartqa_demo.images import MAX_BYTES, load_chart, shown_by_browsers
 from chartqa_demo.space.gradio_internals import save_chart
 from chartqa_demo.space.recorded import read_recorded
@@ -97,7 +97,7 @@ def own_chart(path: object, name: object, size: object = 0) -> Chart:
         megabytes = size / 2**20 if isinstance(size, int | float) else 0
         raise ChartError(f"The file has {megabytes:,.1f} MB; at most {MAX_BYTES // 2**20} MB are read.")
     picture = picture_to_show(file)
-    return Chart(save_chart(picture) if picture else str(file), str(name or "own chart"))
+    return Chart(save_chart(picture) if picture else str(file), shown(name or "own chart"))
 
 
 def recorded_sample(engine: Engine, split: Split, options: Options) -> tuple[Example, Answers] | None:

@@ -4,6 +4,7 @@ The page writes an entry into the line over the cards, and reads one when it is 
 hold anything, an older version's entries or a visitor's own edits: what has not the form of an entry is no entry.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timezone
@@ -18,6 +19,7 @@ from chartqa_demo.ui.compare.cards.guess import VISITOR, Guess, order_of, unname
 from chartqa_demo.ui.compare.charts import Chart
 from chartqa_demo.ui.compare.question import SETTINGS, Question, read_question, records
 
+MAX_KEPT = 100_000  # characters of what a browser kept of one question, as JSON; a long one has a tenth
 Entry = dict[str, Any]
 Phase = Literal["idle", "waiting", "running", "stopped", "done"]
 
@@ -81,6 +83,11 @@ def link_to(asked: Question) -> str:
         del told["seed"]  # nothing is sampled
     told = {name: value for name, value in told.items() if value is not None and value != usual[name]}
     return "?" + urlencode({"example": asked.example, "q": asked.text, **told}) if asked.example else ""
+
+
+def read_kept(kept: Any) -> dict[str, Any]:
+    """What a browser kept of a tab, {} for what has not the form or is longer than the page could have made it."""
+    return kept if isinstance(kept, dict) and len(json.dumps(kept)) <= MAX_KEPT else {}
 
 
 def read_entry(one: Any, arms: Sequence[Arm], chart: Chart, typed: object = None) -> Run | None:

@@ -15,7 +15,7 @@ import gradio as gr
 
 from chartqa_demo.data.splits import Example, Kind, Split
 from chartqa_demo.engines import Engine, Options
-from chartqa_demo.errors import ChartError, DatasetError, EngineError, QuestionError
+from chartqa_demo.errors import ChartError, DatasetError, EngineError, QuestionError, shown
 from chartqa_demo.settings import Settings
 from chartqa_demo.ui.compare.api import add_endpoints
 from chartqa_demo.ui.compare.cards.answers import chips
@@ -33,7 +33,7 @@ from chartqa_demo.ui.compare.charts import (
     recorded_sample,
 )
 from chartqa_demo.ui.compare.details import Details
-from chartqa_demo.ui.compare.history import Run, read_entry
+from chartqa_demo.ui.compare.history import Run, read_entry, read_kept
 from chartqa_demo.ui.compare.picking import Charts
 from chartqa_demo.ui.compare.question import SETTINGS, Turn, chart_path, read_question, stream_answers
 from chartqa_demo.ui.corrections import CorrectionRow, Corrections, subject_of_run
@@ -208,7 +208,7 @@ class CompareTab:
         try:
             path = chart_path(payload)
             if str(path) != chart.file:
-                chart = Chart(name=(payload or {}).get("orig_name") or "own chart")
+                chart = Chart(name=shown((payload or {}).get("orig_name") or "own chart"))
             asked = read_question(
                 path,
                 text,
@@ -345,7 +345,7 @@ class CompareTab:
     def open_kept(self, kept: Any, blind: bool = False) -> Updates:
         """Show again what the visitor's browser kept: a chart, what was typed, the answers. Anything can come. blind:
         whether a first visit's sample hides its arms."""
-        kept = kept if isinstance(kept, dict) else {}
+        kept = read_kept(kept)
         if not kept or isinstance(kept.get("link"), dict):
             return self.open_link(kept["link"]) if kept else self.open_sample(blind)
         found = find_example(kept.get("example"), (self.examples, self.gallery))

@@ -12,10 +12,12 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
+
 from chartqa_demo.data.splits import Split, open_split
 from chartqa_demo.data.uploads import lay_out
-from chartqa_demo.errors import DatasetError
-from chartqa_demo.space.gradio_internals import NOT_UPLOADED, upload_folder
+from chartqa_demo.errors import DatasetError, shown
+from chartqa_demo.space.gradio_internals import NOT_UPLOADED, delete_uploads, upload_folder
 
 KEPT_S = 900.0  # after the visitor's last tab closed; a reload is back within seconds
 AT_ONCE = 20  # uploads of all visitors
@@ -24,13 +26,14 @@ AT_ONCE = 20  # uploads of all visitors
 @dataclass
 class Upload:
     """One visitor's charts. secret: what the files of their records are called by, which nobody can guess; tabs: of
-    this visitor, open now."""
+    this visitor, open now, as far as is known: who never says so has not left either."""
 
     folder: Path
     split: Split
     secret: str
     tabs: set[str] = field(default_factory=set)
     left_at: float = field(default_factory=time.monotonic)
+    used_at: float = field(default_factory=time.monotonic)
 
     def record(self, file_name: str) -> str:
         """What the record is called that would be called `file_name` for charts that all may see."""
@@ -40,7 +43,8 @@ class Upload:
 class Uploads:
     """By visitor. in_use: whether an upload is being measured, and has to stay."""
 
-    def __init__(self, in_use: Callable[[str], bool]) -> None:
+    def __init__(self, page: gr.Blocks, in_use: Callable[[str], bool]) -> None:
+        self.page = page
         self._root = tempfile.TemporaryDirectory(prefix="chartqa-uploads-")  # gone with the process
         self.root = Path(self._root.name)
         self.in_use = in_use
@@ -59,6 +63,7 @@ class Uploads:
             raise DatasetError("Too many uploads are being measured. Try again in some minutes.")
         secret = secrets.token_hex(16)
         named = next((Path(name).stem for _, name in given if name.lower().endswith(".zip")), "your upload")
+        named = shown(named)[:60]  # bytes of a folder's name are 255
         folder = self.root / secret / (named if named.strip(". ") else "your upload")
         try:
             lay_out(given, folder)
@@ -69,14 +74,15 @@ class Uploads:
             shutil.rmtree(folder.parent, ignore_errors=True)
             raise
         finally:
-            for path, _ in given:
-                path.unlink(missing_ok=True)
+            delete_uploads(self.page, [path for path, _ in given])
         self.kept[visitor] = Upload(folder, split, secret, {tab})
         return split
 
     def of(self, visitor: str) -> Upload | None:
         """The visitor's charts, if there are any."""
-        return self.kept.get(visitor)
+        if upload := self.kept.get(visitor):
+            upload.used_at = time.monotonic()
+        return upload
 
     def arrive(self, visitor: str, tab: str) -> None:
         """The visitor has opened another tab."""
@@ -101,10 +107,11 @@ class Uploads:
                 record.unlink(missing_ok=True)
 
     def purge(self) -> None:
-        """Delete what visitors have left behind."""
-        now = time.monotonic()
+        """Delete what visitors have left behind, and where there is no room what they have not used for as long."""
+        now, full = time.monotonic(), len(self.kept) >= AT_ONCE
         for visitor, upload in list(self.kept.items()):
-            if not upload.tabs and now - upload.left_at > KEPT_S and not self.in_use(visitor):
+            left = now - upload.left_at > KEPT_S if not upload.tabs else full and now - upload.used_at > KEPT_S
+            if left and not self.in_use(visitor):
                 self.drop(visitor)
 
 

@@ -3,11 +3,13 @@
 import csv
 import io
 import threading
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import pytest
 from page_fixtures import LEAVING, Tab, Windows, bar_chart, encoded, example_split, expect, wait_until
 from playwright.sync_api import Page
@@ -160,6 +162,21 @@ def test_what_a_visitor_uploaded_is_deleted_when_the_visitor_has_left(
     assert (folder / "set" / "qa.csv").is_file()
     page.goto("about:blank")
     wait_until(lambda: not folder.parent.exists(), "the upload to be deleted")
+
+
+def test_who_never_says_that_a_tab_is_closed_holds_no_place_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    with gr.Blocks(analytics_enabled=False) as page:
+        pass
+    mine = uploads.Uploads(page, lambda visitor: visitor == "measuring")
+    for visitor, tabs in (("idle", {"tab"}), ("measuring", {"tab"}), ("here", {"tab"})):
+        folder = mine.root / visitor / "set"
+        mine.kept[visitor] = uploads.Upload(folder, example_split(), visitor, tabs, used_at=time.monotonic() - 1_000)
+    mine.of("here")
+    mine.purge()
+    assert set(mine.kept) == {"idle", "measuring", "here"}
+    monkeypatch.setattr(uploads, "AT_ONCE", 3)
+    mine.purge()
+    assert set(mine.kept) == {"measuring", "here"}
 
 
 def test_a_reload_finds_the_run_again_and_a_closed_tab_does_not_end_it(

@@ -10,6 +10,7 @@ from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import gradio as gr
 import httpx
 import openai
 import pytest
@@ -72,7 +73,8 @@ def measure(
 
 
 def upload(*files: str) -> None:
-    Uploads(lambda _: False).take("visitor", "tab", [{"path": one} for one in files])
+    page = gr.Blocks(analytics_enabled=False)
+    Uploads(page, lambda _: False).take("visitor", "tab", [{"path": one} for one in files])
 
 
 def use_adapter(name: str) -> None:

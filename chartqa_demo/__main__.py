@@ -47,7 +47,7 @@ def main() -> None:
         max_threads=40 + engine.parallel,  # an answer holds its thread until it ends; 40 is Gradio's own number
         auth=logins,
         app_kwargs=app_options(app, settings, engine.parallel),
-        **launch_options(),
+        **launch_options(login=logins is not None),
     )
 
 

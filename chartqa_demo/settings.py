@@ -183,8 +183,8 @@ def add_page_flags(parser: argparse.ArgumentParser) -> None:
     page.add_argument(
         "--requests-per-minute",
         type=int,
-        help="questions and uploads taken from one address, a question on the page counting twice; 0 (the default) for "
-        "any number. Behind a proxy set FORWARDED_ALLOW_IPS to its address, or all visitors are one",
+        help="questions, uploads and logins taken from one address, a question on the page counting twice; 0 (the "
+        "default) for any number. Behind a proxy set FORWARDED_ALLOW_IPS to its address, or all visitors are one",
     )
     page.add_argument(
         "--uploads-mb", type=int, help="megabytes of visitors' pictures that are kept, the newest; none over a day"

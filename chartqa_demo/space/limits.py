@@ -23,7 +23,7 @@ from chartqa_demo.space.operations import failed, routes, usual_seconds
 MAX_BODY = 30 * 2**20  # a picture of 20 MB in base64
 MAX_UPLOADED = 220 * 2**20  # files chosen at once, of which Gradio limits each: what Evaluate takes, and their heads
 VISITORS = 10_000  # whose requests are counted at once
-ASKING = ("/queue/join", "/call/", "/mcp", "/upload")
+ASKING = ("/queue/join", "/call/", "/mcp", "/upload", "/login")
 HEADERS = {
     # Gradio puts scripts and styles into the page, and makes functions of the page's own.
     "Content-Security-Policy": "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
@@ -75,6 +75,8 @@ class Limits:
         if posted and length.isdecimal() and int(length) > most:
             told = f"The request has {int(length) / 2**20:,.0f} MB; at most {most // 2**20} MB are read."
             answer = JSONResponse({"detail": told}, 413)
+        elif self.settings.login and _from_another_site(scope):
+            answer = JSONResponse({"detail": "With a login this page answers no other site."}, 403)
         elif posted and any(way in scope["path"] for way in ASKING):
             answer = self._too_often(scope) or self._full(scope) or self.app
         await answer(scope, no_more_than_allowed, with_headers)
@@ -102,7 +104,7 @@ class Limits:
 
     def _full(self, scope: Scope) -> JSONResponse | None:
         waiting = questions_waiting(self.page)
-        if waiting < self.settings.queue_size or scope["path"].endswith("/upload"):
+        if waiting < self.settings.queue_size or any(way in scope["path"] for way in ("/upload", "/login")):
             return None
         wait = self._wait()
         told = f"The page is currently busy. Please try again in about {wait} seconds; waiting now: {waiting}."
@@ -113,3 +115,11 @@ class Limits:
     def _wait(self) -> int:
         """Seconds until a question that came now would be answered, about."""
         return max(1, round((questions_waiting(self.page) + 1) * usual_seconds() / self.parallel))
+
+
+def _from_another_site(scope: Scope) -> bool:
+    """Whether a browser sends it for a page of another site, and not to open this one: it sends along who has logged in
+    here, and Gradio lets any site read the answer."""
+    told = Headers(scope=scope)
+    opens = scope["method"] == "GET" and told.get("sec-fetch-mode") == "navigate"
+    return told.get("sec-fetch-site") == "cross-site" and not opens

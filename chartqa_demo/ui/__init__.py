@@ -100,8 +100,9 @@ def _banner(engine: Engine, settings: Settings) -> str:
     return banner(engine.title, (*bundled, *engine.notes, *((measured,) if measured else ())))
 
 
-def launch_options() -> dict[str, Any]:
-    """Arguments of `launch()`: theme, limits, and nothing that leaves this machine."""
+def launch_options(login: bool = False) -> dict[str, Any]:
+    """Arguments of `launch()`: theme, limits, and nothing that leaves this machine. login: whether there is one, which
+    Gradio's MCP server stands in front of and can ask no question behind."""
     return {
         "theme": page_theme(),
         "css": "\n".join(file.read_text(encoding="utf-8") for file in CSS_FILES),
@@ -111,7 +112,7 @@ def launch_options() -> dict[str, Any]:
         "max_file_size": MAX_BYTES,
         "run_history": False,
         "footer_links": ["api"],
-        "mcp_server": _serves_mcp(),
+        "mcp_server": not login and _serves_mcp(),
     }
 
 

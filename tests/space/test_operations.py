@@ -210,7 +210,8 @@ def limited() -> Iterator[Callable[..., httpx.Response]]:
 
     with gr.Blocks(analytics_enabled=False) as page:
         pass
-    limits = Limits(taken, page.queue(), Settings(requests_per_minute=2, uploads_mb=20), 1)
+    settings = Settings(requests_per_minute=2, uploads_mb=20, login="logins.txt")
+    limits = Limits(taken, page.queue(), settings, 1)
 
     def request(method: str, path: str, address: str = "10.0.0.1", **more: Any) -> httpx.Response:
         async def asked() -> httpx.Response:
@@ -268,6 +269,21 @@ def test_no_more_of_a_request_is_read_than_a_picture_needs(limited: Callable[...
     assert reply.status_code == (413 if told else 500)
     assert limited("POST", "/gradio_api/run/x", content=pieces(29)).text == f"{29 * 2**20} bytes"
     assert not told or reply.json() == {"detail": "The request has 31 MB; at most 30 MB are read."}
+
+
+def test_with_a_login_no_other_site_is_answered_but_a_link_there_opens_the_page(
+    limited: Callable[..., httpx.Response],
+) -> None:
+    def asked(method: str, site: str, mode: str) -> int:
+        return limited(method, "/config", headers={"Sec-Fetch-Site": site, "Sec-Fetch-Mode": mode}).status_code
+
+    assert {asked(method, "cross-site", "cors") for method in ("GET", "POST", "OPTIONS")} == {403}
+    assert asked("POST", "cross-site", "navigate") == 403
+    assert asked("GET", "cross-site", "navigate") == asked("POST", "same-origin", "cors") == 200
+
+
+def test_passwords_are_not_guessed_without_end(limited: Callable[..., httpx.Response]) -> None:
+    assert [limited("POST", "/login").status_code for _ in range(3)] == [200, 200, 429]
 
 
 def test_files_chosen_at_once_are_bounded_together(limited: Callable[..., httpx.Response]) -> None:

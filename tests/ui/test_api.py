@@ -284,3 +284,7 @@ def test_compare_returns_answers_verdicts_and_who_is_right_at_once(
     assert engine.questions[-1][2].max_pixels == 200_704
     with pytest.raises(AppError, match="Type a question"):
         client.predict(handle_file(chart_file), " ", api_name="/compare")
+
+
+def test_with_a_login_nothing_stands_before_it() -> None:
+    assert launch_options(login=True)["mcp_server"] is False

@@ -14,6 +14,8 @@ from chartqa_demo.engines import load_engine
 from chartqa_demo.errors import DatasetError, EngineError, SettingsError, print_anything
 from chartqa_demo.settings import on_zerogpu, parse_settings, read_logins
 
+SESSIONS = 500  # visitors whose state is kept, those seen last: 0.3 MB each
+
 
 def main() -> None:
     """Serve the page. A setting that cannot be used is one sentence and exit code 2."""
@@ -42,6 +44,7 @@ def main() -> None:
 
     app = build_app(engine, settings, examples)
     app.queue(max_size=settings.queue_size).launch(
+        state_session_capacity=SESSIONS,
         server_name=settings.host,
         server_port=settings.port,
         max_threads=40 + engine.parallel,  # an answer holds its thread until it ends; 40 is Gradio's own number

@@ -23,12 +23,12 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from chartqa_demo.errors import ChartError
-from chartqa_demo.settings import MOST_PIXELS
+from chartqa_demo.settings import MOST_PIXELS, Settings
 
 Size = tuple[int, int]
 
 MAX_BYTES = 20 * 2**20
-MAX_UPLOAD_PIXELS = 50_000_000  # a 600 dpi scan of an A4 page has 35 million
+MAX_UPLOAD_PIXELS = Settings.upload_pixels
 MAX_PARTS = 20_000  # chunks, segments or blocks of a file: 1 KB each where it has 20 MB
 MAX_VALUES = 300_000  # numbers in a TIFF's tags; a palette of 16 bits has 200,000
 MAX_DIRECTORIES = 16  # that look like EXIF's in an AVIF or HEIC file, which has one
@@ -50,10 +50,10 @@ MARGIN = 0.015  # of a chart's longer side
 WORTH_CUTTING = 1.06  # margins stay unless a chart is shown larger without them by this factor
 
 
-def load_chart(source: bytes | Path | Image.Image) -> Image.Image:
+def load_chart(source: bytes | Path | Image.Image, most: int = MAX_UPLOAD_PIXELS) -> Image.Image:
     """The picture as RGB, upright, first frame, transparency on white (a chart on black cannot be read).
 
-    Raises ChartError: no image format we take, damaged or cut off, over MAX_BYTES, MAX_UPLOAD_PIXELS
+    Raises ChartError: no image format we take, damaged or cut off, over MAX_BYTES, `most` pixels
     (FEWER_PIXELS for some) or what `_picture_alone` allows, under MIN_SIDE, or longer than MAX_ASPECT to 1. Over
     MOST_PIXELS it comes back in half its size.
     """
@@ -70,7 +70,7 @@ def load_chart(source: bytes | Path | Image.Image) -> Image.Image:
     if isinstance(source, Path) and source.suffix.lower() in TABLES:
         raise ChartError("A table is not a picture. Draw it as a chart first, and upload a screenshot of that.")
     image, turned = open_picture(data)
-    _check_size(image.size, FEWER_PIXELS.get(str(image.format), MAX_UPLOAD_PIXELS))
+    _check_size(image.size, min(most, FEWER_PIXELS.get(str(image.format), most)))
     try:
         with _decoding if math.prod(image.size) > LARGE_PIXELS else nullcontext():
             if _halvings(image.size) > 1:
@@ -334,7 +334,7 @@ def _check_size(size: Size, most: int = MAX_UPLOAD_PIXELS) -> None:
     width, height = size
     if width * height > most:
         raise ChartError(
-            f"The picture has {width:,} × {height:,} pixels; at most {most // 10**6} million are read. Scale it down."
+            f"The picture has {width:,} × {height:,} pixels; at most {most / 10**6:g} million are read. Scale it down."
         )
     if min(size) < MIN_SIDE:
         raise ChartError(f"The picture has {width} × {height} pixels: too small to show a chart.")

@@ -33,7 +33,8 @@ VISITOR_ADAPTERS = ("off", "hub", "any")
 DECODE = ("auto", "eager", "static", "graph")
 DEVICE_MAPS = ("none", "auto")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
-MAX_MESSAGE = 20_000  # characters of a system message; Qwen2-VL's whole context is 32,768 tokens
+MAX_MESSAGE = 20_000  # characters of a system message
+MAX_CONTEXT = 32_768  # tokens of Qwen2-VL
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,10 @@ class Settings:
     queue_size: int = 20
     requests_per_minute: int = 0
     uploads_mb: int = 2_000
+    max_question: int = 2_000
+    max_prompt: int = 2_000
+    most_new_tokens: int = 512
+    upload_pixels: int = 50_000_000  # a 600 dpi scan of an A4 page has 35 million
     login: str | None = None
     visitor_adapters: Literal["off", "hub", "any"] = "off"
     corrections: str = "auto"
@@ -189,6 +194,10 @@ def add_page_flags(parser: argparse.ArgumentParser) -> None:
     page.add_argument(
         "--uploads-mb", type=int, help="megabytes of visitors' pictures that are kept, the newest; none over a day"
     )
+    page.add_argument("--max-question", type=int, help="characters of a question")
+    page.add_argument("--max-prompt", type=int, help="characters of a system message that a visitor types")
+    page.add_argument("--most-new-tokens", type=int, help="longest answer that a visitor may ask for, in tokens")
+    page.add_argument("--upload-pixels", type=int, help="pixels of a visitor's picture")
     page.add_argument(
         "--login",
         metavar="FILE",
@@ -248,7 +257,11 @@ def parse_settings(argv: Sequence[str] | None = None, environ: Mapping[str, str]
     )
     add_engine_flags(parser)
     add_page_flags(parser)
-    return settings_from(parser.parse_args(argv), environ)
+    settings = settings_from(parser.parse_args(argv), environ)
+    if settings.max_new_tokens > settings.most_new_tokens:
+        told = f"--max-new-tokens is {settings.max_new_tokens}, and --most-new-tokens {settings.most_new_tokens}"
+        raise SettingsError(f"{told}; raise the second or lower the first.")
+    return settings
 
 
 def read_message(text: str) -> str:
@@ -288,6 +301,10 @@ def _read(variable: str, text: str, name: str) -> object:
         "port",
         "requests_per_minute",
         "uploads_mb",
+        "max_question",
+        "max_prompt",
+        "most_new_tokens",
+        "upload_pixels",
     ):
         try:
             return int(text)
@@ -308,17 +325,7 @@ def _checked(settings: Settings) -> Settings:
     ):
         if getattr(settings, name) not in allowed:
             raise SettingsError(f"{name} is {getattr(settings, name)!r}; it has to be one of {', '.join(allowed)}.")
-    for name, least in (
-        ("min_pixels", LEAST_PIXELS),
-        ("max_pixels", LEAST_PIXELS),
-        ("max_new_tokens", 1),
-        ("queue_size", 1),
-        ("requests_per_minute", 0),
-        ("uploads_mb", 20),
-    ):
-        value = getattr(settings, name)
-        if value is not None and value < least:
-            raise SettingsError(f"--{name.replace('_', '-')} is {value}; it has to be at least {least}.")
+    _check_numbers(settings)
     least, most = settings.min_pixels, settings.max_pixels
     one_gpu = settings.device_map == "auto" and settings.device not in ("auto", "cuda")
     for wrong, told in (
@@ -350,6 +357,25 @@ def _checked(settings: Settings) -> Settings:
             "or use --quantize none."
         )
     return settings
+
+
+def _check_numbers(settings: Settings) -> None:
+    for name, least, most in (
+        ("min_pixels", LEAST_PIXELS, None),
+        ("max_pixels", LEAST_PIXELS, None),
+        ("max_new_tokens", 1, None),
+        ("queue_size", 1, None),
+        ("requests_per_minute", 0, None),
+        ("uploads_mb", 20, None),
+        ("max_question", 1, MAX_MESSAGE),
+        ("max_prompt", 1, MAX_MESSAGE),
+        ("most_new_tokens", 1, MAX_CONTEXT),
+        ("upload_pixels", LEAST_PIXELS, Settings.upload_pixels),
+    ):
+        value = getattr(settings, name)
+        if value is not None and not least <= value <= (most or value):
+            bound = f"least {least}" if value < least else f"most {most}"
+            raise SettingsError(f"--{name.replace('_', '-')} is {value}; it has to be at {bound}.")
 
 
 def _check_folders(settings: Settings) -> None:

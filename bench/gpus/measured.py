@@ -3,6 +3,7 @@
 accelerate launch ... -m bench.gpus.measured FOLDER --config ...
 """
 
+import argparse
 import json
 import os
 import sys
@@ -44,7 +45,13 @@ def _gib(size: int) -> float:
 
 def main(argv: Sequence[str]) -> int:
     """The exit code of `python -m train`."""
-    folder, clock, memory = Path(argv[0]), Clock(), Memory()
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.gpus.measured", description=(__doc__ or "").split("\n")[0], allow_abbrev=False
+    )
+    parser.add_argument("folder", type=Path, help="gets one JSON file from each process")
+    parser.add_argument("flags", nargs=argparse.REMAINDER, help="of python -m train")
+    given = parser.parse_args(argv)
+    folder, clock, memory = given.folder, Clock(), Memory()
     trainers: list[ChartTrainer] = []
 
     class Measured(ChartTrainer):
@@ -55,7 +62,7 @@ def main(argv: Sequence[str]) -> int:
             trainers.append(self)
 
     training.ChartTrainer = Measured
-    code = training.main(argv[1:])
+    code = training.main(given.flags)
     if trainers and clock.seconds:
         losses = [entry["loss"] for entry in trainers[0].state.log_history if "loss" in entry]
         found = {"seconds": clock.seconds, "gib": memory.gib, "losses": losses}

@@ -18,6 +18,8 @@ TEMPLATE_SYSTEM = (
     "You are a helpful assistant."  # what Qwen2-VL's chat template inserts when a prompt has no system turn
 )
 
+KEPT = 32  # questions with their pictures
+
 Script = Callable[[Arm, str], str]
 
 
@@ -32,7 +34,7 @@ class ScriptedEngine:
     """`script(arm, question)` is the whole answer of an arm and may raise EngineError for that arm alone.
 
     `pace(step)` runs before every word, by default a sleep of `delay` seconds. `failure` is raised after the first
-    word of the next question. `questions` lists what was asked; `idle` is set while nothing is being answered.
+    word of the next question. `questions` lists what was asked last; `idle` is set while nothing is being answered.
     """
 
     def __init__(self, delay: float = 0.08, script: Script = made_up, arms: Sequence[Arm] = ARMS) -> None:
@@ -56,6 +58,7 @@ class ScriptedEngine:
     def answer(self, image: Image.Image, question: str, arms: Sequence[Arm], options: Options) -> Iterator[Answers]:
         """One more word of every arm per item. Raises EngineError, or whatever `failure` holds."""
         self.questions.append((image, question, options))
+        del self.questions[:-KEPT]
         self.idle.clear()
         started = time.perf_counter()
         try:

@@ -54,14 +54,17 @@ def delete_saved(page: gr.Blocks) -> None:
 def delete_oldest(page: gr.Blocks, most: int) -> None:
     """Delete a page's oldest files until at most `most` bytes are left; those who asked about them are told."""
     sizes = {}
-    for file in {one for files in page.temp_file_sets for one in list(files)}:
-        with suppress(OSError):
+    kept = {one for block in page.blocks.values() for one in getattr(block, "keep_in_cache", ())}
+    for file in {one for files in page.temp_file_sets for one in list(files)} - kept:
+        try:
             sizes[file] = Path(file).stat()
+        except OSError:
+            _forget(page, file)
     over = sum(one.st_size for one in sizes.values()) - most
     for file, one in sorted(sizes.items(), key=lambda each: each[1].st_mtime):
         if over <= 0:
             break
-        Path(file).unlink(missing_ok=True)
+        _forget(page, file)
         over -= one.st_size
 
 
@@ -69,6 +72,21 @@ def delete_uploads(page: gr.Blocks, paths: Iterable[Path]) -> None:
     """Delete files that visitors have uploaded; one that the page itself wrote stays, whoever names it."""
     for path in {Path(file).resolve() for file in page.upload_file_set - _saved}.intersection(paths):
         path.unlink(missing_ok=True)
+
+
+def _forget(page: gr.Blocks, file: str) -> None:
+    """Delete a file with the folder that Gradio made for it, and the name that Gradio would keep for ever."""
+    Path(file).unlink(missing_ok=True)
+    with suppress(OSError):
+        Path(file).parent.rmdir()
+    for files in page.temp_file_sets:
+        files.discard(file)
+
+
+def forget_call(page: gr.Blocks, session: str) -> None:
+    """Drop what Gradio keeps of a visitor by `/call/`, who has a session for each question: 0.3 MB, the whole page."""
+    page.state_holder.session_data.pop(session, None)
+    page.state_holder.time_last_used.pop(session, None)
 
 
 def close_doors() -> None:

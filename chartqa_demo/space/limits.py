@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chartqa_demo.settings import Settings
-from chartqa_demo.space.gradio_internals import delete_oldest, questions_waiting
+from chartqa_demo.space.gradio_internals import delete_oldest, forget_call, questions_waiting
 from chartqa_demo.space.operations import failed, routes, usual_seconds
 
 MAX_BODY = 30 * 2**20  # a picture of 20 MB in base64
@@ -82,6 +82,8 @@ class Limits:
         await answer(scope, no_more_than_allowed, with_headers)
         if posted and (uploads or "/mcp" in scope["path"]):  # by which pictures come in base64
             await run_in_threadpool(delete_oldest, self.page, self.settings.uploads_mb * 2**20)
+        if scope["method"] == "GET" and "/call/" in scope["path"]:
+            forget_call(self.page, scope["path"].rsplit("/", 1)[-1])
 
     def _too_often(self, scope: Scope) -> JSONResponse | None:
         rate, now = self.settings.requests_per_minute, time.monotonic()

@@ -8,18 +8,19 @@ from typing import Any
 import gradio as gr
 import pytest
 from gradio import queueing, utils
-from page_fixtures import example_split
+from page_fixtures import bar_chart, example_split
 from starlette.testclient import TestClient
 
 from bench.reliability.hostile import PATHS, TEXTS, nested, values
 from bench.reliability.requests import FORBIDDEN, outcome_of
 from chartqa_demo.engines.scripted import ScriptedEngine
-from chartqa_demo.errors import QuestionError
+from chartqa_demo.errors import ChartError, QuestionError
 from chartqa_demo.settings import Settings
 from chartqa_demo.space.gradio_internals import FAILED
 from chartqa_demo.space.operations import failed
 from chartqa_demo.ui import build_app
-from chartqa_demo.ui.compare.question import MAX_QUESTION, chart_path, read_question
+from chartqa_demo.ui.compare.charts import picture_to_show
+from chartqa_demo.ui.compare.question import LIMITS, chart_path, read_question, stream_answers
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +68,34 @@ def test_a_question_of_any_values_is_read_or_refused_in_one_short_sentence(name:
         except QuestionError as error:
             assert len(str(error)) < 500 and str(error).endswith(".") and str(error).isprintable()
             continue
-        assert len(asked.text) <= MAX_QUESTION
+        assert len(asked.text) <= LIMITS.max_question
         f"{asked.text}{asked.gold}{asked.options.system}".encode()  # no half of a pair
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        ({"text": "How many bars?"}, "The question has 14 characters; at most 9 can be asked"),
+        ({"system": "Answer in a word"}, "The system message has 16 characters; at most 8 can be asked"),
+        ({"max_new_tokens": 8}, "The max new tokens is 8; it has to be a number from 1 to 7"),
+    ],
+)
+def test_what_an_operator_allows_bounds_a_question(value: dict[str, Any], sentence: str) -> None:
+    limits = Settings(max_question=9, max_prompt=8, max_new_tokens=6, most_new_tokens=7)
+    with pytest.raises(QuestionError, match=sentence):
+        read_question(Path("x"), **{"text": "How many?", **value}, limits=limits)
+    assert read_question(Path("x"), "How many?", limits=limits).options.max_new_tokens == 6
+
+
+def test_a_picture_of_more_pixels_than_an_operator_allows_is_refused_everywhere(tmp_path: Path) -> None:
+    bar_chart().save(tmp_path / "chart.png")
+    limits, asked = Settings(upload_pixels=100_000), read_question(tmp_path / "chart.png", "How many?")
+    for use in (
+        lambda: picture_to_show(asked.chart, limits),
+        lambda: [*stream_answers(ScriptedEngine(0), asked, limits)],
+    ):
+        with pytest.raises(ChartError, match=r"at most 0\.1 million are read"):
+            use()
 
 
 def test_outcomes_are_told_apart() -> None:

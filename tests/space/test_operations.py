@@ -13,6 +13,7 @@ import gradio as gr
 import httpx
 import pytest
 from endpoint_server import EndpointServer, endpoint_server, eventually, expected
+from gradio.state_holder import StateHolder
 from gradio_client import Client, handle_file
 from gradio_client.client import Job
 from page_fixtures import bar_chart, example_split
@@ -308,3 +309,24 @@ def test_uploads_over_the_room_that_there_is_delete_the_oldest(
     limited.page.temp_file_sets.append({str(file) for file in files})  # pyright: ignore[reportFunctionMemberAccess]
     limited("POST", "/gradio_api/upload")
     assert [file.exists() for file in files] == [False, False, True, True]
+
+
+def test_folders_and_names_of_uploads_that_are_gone_do_not_stay(
+    limited: Callable[..., httpx.Response], tmp_path: Path
+) -> None:
+    file = tmp_path / "of its own" / "chart.png"
+    file.parent.mkdir()
+    file.write_bytes(bytes(21 * 2**20))
+    names = {str(file), str(tmp_path / "gone" / "chart.png")}
+    limited.page.temp_file_sets.append(names)  # pyright: ignore[reportFunctionMemberAccess]
+    limited("POST", "/gradio_api/upload")
+    assert names == set() and not file.parent.exists()
+
+
+def test_nothing_is_kept_of_a_question_by_http_once_it_is_answered(limited: Callable[..., httpx.Response]) -> None:
+    holder = limited.page.state_holder = StateHolder()  # pyright: ignore[reportFunctionMemberAccess]
+    holder.set_blocks(limited.page)  # pyright: ignore[reportFunctionMemberAccess]
+    for session in ("a-visitor", "an-event"):
+        holder[session]
+    limited("GET", "/gradio_api/call/ask/an-event")
+    assert list(holder.session_data) == list(holder.time_last_used) == ["a-visitor"]

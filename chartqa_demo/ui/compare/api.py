@@ -16,9 +16,7 @@ from chartqa_demo.errors import ChartError, EngineError, QuestionError
 from chartqa_demo.settings import Settings
 from chartqa_demo.ui.compare.cards.winner import winner_line
 from chartqa_demo.ui.compare.question import (
-    MAX_QUESTION,
     MAX_TEMPERATURE,
-    MAX_TOKENS,
     Question,
     chart_path,
     read_question,
@@ -34,9 +32,9 @@ ASKED = (
 )
 PARAMETERS = {
     "image": "the chart as a picture file (PNG, JPEG, WebP, GIF, BMP, TIFF or AVIF)",
-    "question": f"what to ask, at most {MAX_QUESTION:,} characters",
+    "question": "what to ask, at most {max_question:,} characters",
     "gold": "the right answer where it is known; every answer then gets a verdict under ChartQA's relaxed accuracy",
-    "max_new_tokens": f"longest answer in tokens, 1 to {MAX_TOKENS}",
+    "max_new_tokens": "longest answer in tokens, 1 to {most_new_tokens}",
     "temperature": f"0 is greedy, up to {MAX_TEMPERATURE:g}",
     "max_pixels": "the chart is shrunk to at most this many pixels; 0 leaves the model's own limit",
     "system": "system message of the prompted arm",
@@ -53,11 +51,12 @@ ANSWERS = (
 
 def add_endpoints(engine: Engine, settings: Settings) -> None:
     """Register `/ask` and `/compare` inside a `gr.Blocks` context."""
+    told_of = {name: words.format_map(vars(settings)) for name, words in PARAMETERS.items()}
 
     def answered(image: Mapping[str, Any] | None, *values: object) -> Iterator[tuple[Question, Answers]]:
         try:
-            asked = read_question(chart_path(image), *values)
-            for answers in stream_answers(engine, asked):
+            asked = read_question(chart_path(image), *values, limits=settings)
+            for answers in stream_answers(engine, asked, settings):
                 yield asked, answers
         except (QuestionError, ChartError, EngineError) as error:
             raise gr.Error(str(error), print_exception=False) from error
@@ -86,18 +85,18 @@ def add_endpoints(engine: Engine, settings: Settings) -> None:
             "answers": records(engine.arms, answers, asked),
         }
 
-    told = "Args:\n" + "\n".join(f"    {name}: {words}" for name, words in PARAMETERS.items())
+    told = "Args:\n" + "\n".join(f"    {name}: {words}" for name, words in told_of.items())
     whole = "question, gold, winner (who is right, in a sentence) and answers, one object per arm"
     ask.__doc__ = f"Ask {ASKED}\n\n{told}\n\nReturns:\n    One object per arm, streamed: {ANSWERS}."
     compare.__doc__ = f"Ask {ASKED} Returns when all are done.\n\n{told}\n\nReturns:\n    {whole}: {ANSWERS}."
     inputs = [
-        gr.Image(type="filepath", label=PARAMETERS["image"], visible=False),
-        *(gr.Textbox(label=PARAMETERS[name], visible=False) for name in ("question", "gold")),
-        gr.Number(settings.max_new_tokens, label=PARAMETERS["max_new_tokens"], precision=0, visible=False),
-        gr.Number(0, label=PARAMETERS["temperature"], visible=False),
-        gr.Number(0, label=PARAMETERS["max_pixels"], precision=0, visible=False),
-        gr.Textbox(PROMPTED.system, label=PARAMETERS["system"], visible=False),
-        gr.Number(label=PARAMETERS["seed"], precision=0, visible=False),
+        gr.Image(type="filepath", label=told_of["image"], visible=False),
+        *(gr.Textbox(label=told_of[name], visible=False) for name in ("question", "gold")),
+        gr.Number(settings.max_new_tokens, label=told_of["max_new_tokens"], precision=0, visible=False),
+        gr.Number(0, label=told_of["temperature"], visible=False),
+        gr.Number(0, label=told_of["max_pixels"], precision=0, visible=False),
+        gr.Textbox(PROMPTED.system, label=told_of["system"], visible=False),
+        gr.Number(label=told_of["seed"], precision=0, visible=False),
     ]
     for name, endpoint, told in (("ask", ask, "answers"), ("compare", compare, "comparison")):
         # A clock that stands still: an event with nothing on the page.

@@ -12,9 +12,10 @@ from chartqa_demo.data.splits import Example, Split
 from chartqa_demo.engines import Answers, Engine, Options
 from chartqa_demo.errors import ChartError, RecordedError, shown
 from chartqa_demo.images import MAX_BYTES, load_chart, shown_by_browsers
+from chartqa_demo.settings import Settings
 from chartqa_demo.space.gradio_internals import save_chart
 from chartqa_demo.space.recorded import read_recorded
-from chartqa_demo.ui.compare.question import chart_path, verdicts
+from chartqa_demo.ui.compare.question import LIMITS, chart_path, verdicts
 
 MAX_SUGGESTIONS = 5
 MAX_THUMBNAILS = 32
@@ -80,23 +81,23 @@ def charts_after(example: Example | None, split: Split) -> Iterator[Example]:
         yield first[chart]
 
 
-def picture_to_show(path: Path) -> Image.Image | None:
+def picture_to_show(path: Path, limits: Settings) -> Image.Image | None:
     """The uploaded chart as the model sees it, None where the browser shows the file itself just so.
 
     Raises ChartError. A TIFF is not shown by browsers, and of an animation the model sees the first frame.
     """
-    picture = load_chart(path)
+    picture = load_chart(path, limits.upload_pixels)
     return None if shown_by_browsers(path.read_bytes()) else picture
 
 
-def own_chart(path: object, name: object, size: object = 0) -> Chart:
+def own_chart(path: object, name: object, size: object = 0, limits: Settings = LIMITS) -> Chart:
     """A visitor's picture among the uploads, in a file the page can show; size in bytes, for one that was not taken.
     Raises ChartError and QuestionError."""
     file = chart_path({"path": str(path or "")})
     if file is None:
         megabytes = size / 2**20 if isinstance(size, int | float) else 0
         raise ChartError(f"The file has {megabytes:,.1f} MB; at most {MAX_BYTES // 2**20} MB are read.")
-    picture = picture_to_show(file)
+    picture = picture_to_show(file, limits)
     return Chart(save_chart(picture) if picture else str(file), shown(name or "own chart"))
 
 

@@ -5,7 +5,7 @@ import gradio as gr
 from chartqa_demo.arms import PROMPTED
 from chartqa_demo.engines import Engine, Options
 from chartqa_demo.settings import Settings
-from chartqa_demo.ui.compare.question import MAX_TEMPERATURE, MAX_TOKENS, SETTINGS
+from chartqa_demo.ui.compare.question import MAX_TEMPERATURE, SETTINGS
 from chartqa_demo.ui.compare.table import TablePart
 from chartqa_demo.ui.events import QUICK, Updates
 
@@ -16,7 +16,7 @@ class Details:
     """The components, built where it is called. `settings` holds them in the order of `read_question`."""
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
-        self.table = TablePart(engine)
+        self.table = TablePart(engine, settings)
         with gr.Accordion("The exact prompt of each arm", open=False, elem_id="prompts"):
             self.prompts = [
                 gr.Textbox(
@@ -45,7 +45,7 @@ class Details:
         with gr.Accordion("Generation settings", open=False, elem_id="generation"), gr.Row():
             self.max_new_tokens = gr.Slider(
                 1,
-                MAX_TOKENS,
+                settings.most_new_tokens,
                 value=settings.max_new_tokens,
                 step=1,
                 label="Max new tokens",

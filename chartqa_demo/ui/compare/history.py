@@ -15,11 +15,13 @@ from urllib.parse import urlencode
 from chartqa_demo.arms import PROMPTED, Arm
 from chartqa_demo.engines import Answer, Answers, Options
 from chartqa_demo.errors import QuestionError
+from chartqa_demo.settings import MAX_CONTEXT, MAX_MESSAGE, Settings
 from chartqa_demo.ui.compare.cards.guess import VISITOR, Guess, order_of, unnamed
 from chartqa_demo.ui.compare.charts import Chart
 from chartqa_demo.ui.compare.question import SETTINGS, Question, read_question, records
 
 MAX_KEPT = 100_000  # characters of what a browser kept of one question, as JSON; a long one has a tenth
+ANY = Settings(max_question=MAX_MESSAGE, max_prompt=MAX_MESSAGE, most_new_tokens=MAX_CONTEXT)  # it was allowed then
 Entry = dict[str, Any]
 Phase = Literal["idle", "waiting", "running", "stopped", "done"]
 
@@ -100,6 +102,7 @@ def read_entry(one: Any, arms: Sequence[Arm], chart: Chart, typed: object = None
             one["question"],
             typed if hidden else None,
             *(one["settings"].get(name) for name in SETTINGS),
+            limits=ANY,
             known_golds=chart.golds,
             source=chart.source,
             chart_name=str(one["chart"]),

@@ -18,17 +18,16 @@ from chartqa_demo.engines import Answer, Answers, Engine, Options
 from chartqa_demo.errors import ChartError, EngineError, QuestionError, shown, whole
 from chartqa_demo.evaluate.rules import Verdict, best_verdict
 from chartqa_demo.images import load_chart
-from chartqa_demo.settings import LEAST_PIXELS, MOST_PIXELS
+from chartqa_demo.settings import LEAST_PIXELS, MOST_PIXELS, Settings
 from chartqa_demo.space.gradio_internals import upload_folder
 from chartqa_demo.space.operations import counted
 
-MAX_QUESTION = 2_000
 MAX_GOLD = 500
-MAX_TOKENS = 512
 MAX_TEMPERATURE = 2.0
 HIGHEST_SEED = 2**31 - 1  # which every server takes
 SETTINGS = ("max_new_tokens", "temperature", "max_pixels", "system", "seed")  # of `Options`, in the page's order
 UPDATES_PER_SECOND = 20
+LIMITS = Settings()
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +91,7 @@ def read_question(
     system: object = None,
     seed: object = None,
     *,
+    limits: Settings = LIMITS,
     known_golds: Mapping[str, tuple[str, ...]] | None = None,
     source: str = "",
     chart_name: str = "",
@@ -99,23 +99,24 @@ def read_question(
 ) -> Question:
     """The question of a visitor or API caller, whose values can be anything. Raises QuestionError.
 
-    `known_golds` are the gold answers of the chart's own questions, `source` is where they come from; a gold answer
-    given by the visitor wins. `max_pixels` 0 or None is the engine's own limit.
+    `limits` are what an operator allows, `known_golds` the gold answers of the chart's own questions, `source` is where
+    they come from; a gold answer given by the visitor wins. `max_pixels` 0 or None is the engine's own limit.
     """
     if chart is None:
         raise QuestionError("Add a chart first: upload or paste a picture, or pick one of the example charts.")
-    question = _text(text, "question", MAX_QUESTION)
+    question = _text(text, "question", limits.max_question)
     if not question:
         raise QuestionError("Type a question about the chart first, or pick one of the suggestions.")
     typed = _text(gold, "gold answer", MAX_GOLD)
     known = (known_golds or {}).get(question, ())
+    longest = limits.most_new_tokens
     options = Options(
-        max_new_tokens=round(_number(max_new_tokens, "max new tokens", Options.max_new_tokens, 1, MAX_TOKENS)),
+        max_new_tokens=round(_number(max_new_tokens, "max new tokens", limits.max_new_tokens, 1, longest)),
         temperature=_number(temperature, "temperature", Options.temperature, 0, MAX_TEMPERATURE),
         max_pixels=None
         if max_pixels in (None, 0, "0")
         else round(_number(max_pixels, "pixel limit", 0, LEAST_PIXELS, MOST_PIXELS)),
-        system=None if system is None else _text(system, "system message", MAX_QUESTION),
+        system=None if system is None else _text(system, "system message", limits.max_prompt),
         seed=None if seed in (None, "") else round(_number(seed, "seed", 0, 0, HIGHEST_SEED)),
     )
     return Question(
@@ -152,14 +153,14 @@ def unforeseen(error: Exception) -> EngineError:
     )
 
 
-def stream_answers(engine: Engine, question: Question) -> Iterator[Answers]:
+def stream_answers(engine: Engine, question: Question, limits: Settings = LIMITS) -> Iterator[Answers]:
     """Every arm's answer so far, at most UPDATES_PER_SECOND times a second; the last item has all `done`.
 
     Waiting is enough to thin out the updates: an engine skips to the newest state for a slow reader. Closing the
     iterator closes the engine's. Raises ChartError and EngineError, nothing else: another exception is logged and
     becomes an EngineError, since all a visitor can do is try again.
     """
-    image = load_chart(question.chart)
+    image = load_chart(question.chart, limits.upload_pixels)
     stream = counted(engine.answer(image, question.text, engine.arms, question.options))
     next_at = 0.0
     try:

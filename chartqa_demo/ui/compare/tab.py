@@ -57,7 +57,7 @@ class CompareTab:
         gallery: Split,
         corrections: Corrections,
     ) -> None:
-        self.engine = engine
+        self.engine, self.limits = engine, settings
         self.why_wait: Callable[[], str] = str  # why a question asked now has to wait; empty where it has not
         self.examples = examples
         self.gallery = gallery
@@ -209,15 +209,8 @@ class CompareTab:
             path = chart_path(payload)
             if str(path) != chart.file:
                 chart = Chart(name=shown((payload or {}).get("orig_name") or "own chart"))
-            asked = read_question(
-                path,
-                text,
-                *values,
-                known_golds=chart.golds,
-                source=chart.source,
-                chart_name=chart.name,
-                example=chart.example,
-            )
+            of_chart = {"source": chart.source, "chart_name": chart.name, "example": chart.example}
+            asked = read_question(path, text, *values, limits=self.limits, known_golds=chart.golds, **of_chart)
         except QuestionError as error:
             return {self.notice: notice(str(error))}
         turn.asked = asked = replace(asked, blind=bool(blind))
@@ -258,7 +251,7 @@ class CompareTab:
         told = self.show(replace(run, phase="waiting"), waits) if waits else self.show(run, "Answering.")
         yield {self.notice: notice(waits), **told}
         try:
-            for answers in stream_answers(self.engine, asked):
+            for answers in stream_answers(self.engine, asked, self.limits):
                 if turn.asked is not asked:
                     return
                 run = replace(run, answers=answers)
@@ -281,7 +274,7 @@ class CompareTab:
         the visitor may have asked before this came back."""
         try:
             path = chart_path(payload)
-            picture = picture_to_show(path) if path else None
+            picture = picture_to_show(path, self.limits) if path else None
         except (QuestionError, ChartError) as error:
             return {**self.forget(), self.charts.image: None, self.charts.notice: notice(str(error))}
         return {**self.forget(), self.charts.image: picture or gr.skip()}
@@ -290,7 +283,7 @@ class CompareTab:
         """Show a picture that was dropped or pasted anywhere; of a file that is none, only say so. before: the picture
         that was there, and takes the gold answer with it."""
         try:
-            chart = own_chart(event.path, event.name, event.size)
+            chart = own_chart(event.path, event.name, event.size, self.limits)
         except (QuestionError, ChartError) as error:
             return {self.charts.notice: notice(str(error))}
         cleared: Updates = dict.fromkeys([self.charts.notice, self.notice, self.cards.followed], "")
@@ -353,7 +346,7 @@ class CompareTab:
             shown = self.open_example(*found)
         else:
             try:
-                chart = own_chart(kept.get("path"), kept.get("name"))
+                chart = own_chart(kept.get("path"), kept.get("name"), limits=self.limits)
             except (QuestionError, ChartError):  # the browser no longer has the picture
                 chart = Chart()
             shown = {**self.forget(), self.charts.image: chart.file or None, self.chart: chart, self.cards.followed: ""}
@@ -376,7 +369,8 @@ class CompareTab:
             }
         shown = self.open_example(*found)
         try:
-            asked = read_question(Path(), link.get("q") or found[0].question, None, *map(link.get, SETTINGS))
+            told = (link.get("q") or found[0].question, None, *map(link.get, SETTINGS))
+            asked = read_question(Path(), *told, limits=self.limits)
         except QuestionError as error:
             return {**shown, self.notice: notice(str(error))}
         return {**shown, self.question: asked.text, **self.details.show(asked.options)}

@@ -10,7 +10,8 @@ from chartqa_demo.arms import PROMPTED
 from chartqa_demo.engines import Engine, Options
 from chartqa_demo.errors import ChartError, EngineError, QuestionError
 from chartqa_demo.images import load_chart
-from chartqa_demo.ui.compare.question import MAX_TOKENS, chart_path
+from chartqa_demo.settings import Settings
+from chartqa_demo.ui.compare.question import chart_path
 from chartqa_demo.ui.events import PRIVATE, QUICK, Updates, at_once
 from chartqa_demo.ui.markup import notice, status
 
@@ -21,8 +22,8 @@ MOST_ROWS, MOST_COLUMNS = 80, 12
 class TablePart:
     """The components, built where it is called; nothing where the bundled model does not answer."""
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
+    def __init__(self, engine: Engine, limits: Settings) -> None:
+        self.engine, self.limits = engine, limits
         self.shown = engine.bundled
         if self.shown:
             with gr.Accordion("The whole chart as a table", open=False, elem_id="table"):
@@ -53,7 +54,8 @@ class TablePart:
                 raise QuestionError("Add a chart first.")
             yield {self.told: status("Reading the whole chart. This takes some seconds.")}
             arms = [arm for arm in self.engine.arms if arm.key == PROMPTED.key]
-            *_, (answer,) = self.engine.answer(load_chart(chart), REQUEST, arms, Options(MAX_TOKENS))
+            picture, options = load_chart(chart, self.limits.upload_pixels), Options(self.limits.most_new_tokens)
+            *_, (answer,) = self.engine.answer(picture, REQUEST, arms, options)
             if answer.error:
                 raise EngineError(answer.error)
         except (QuestionError, ChartError, EngineError) as error:

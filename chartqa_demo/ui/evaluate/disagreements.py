@@ -15,7 +15,7 @@ from chartqa_demo.evaluate.rules import RULES
 from chartqa_demo.evaluate.tables import heading
 from chartqa_demo.ui.compare.cards.answers import followed_line
 from chartqa_demo.ui.compare.history import Run as CompareRun
-from chartqa_demo.ui.compare.question import MAX_TOKENS, Question
+from chartqa_demo.ui.compare.question import LIMITS, Question
 from chartqa_demo.ui.compare.tab import CompareTab
 from chartqa_demo.ui.corrections import CorrectionRow, Corrections, Subject, accept_buttons
 from chartqa_demo.ui.evaluate.files import ResultsFolder
@@ -290,7 +290,7 @@ class Disagreements:
                 chart.source,
                 chart_name=chart.name,
                 example=chart.example,
-                options=Options(max_new_tokens=int(results.settings.get("max_new_tokens") or MAX_TOKENS)),
+                options=Options(max_new_tokens=int(results.settings.get("max_new_tokens") or LIMITS.most_new_tokens)),
                 blind=blind,
             )
             told = f"From the evaluation of {results.settings.get('date')}, with {heading(results.settings)}."

@@ -4,6 +4,7 @@ One at a time. When it ends well the adapter before and the new one answer the s
 takes the third column.
 """
 
+import atexit
 import logging
 import os
 import re
@@ -96,6 +97,7 @@ class Trainer:
                     start_new_session=True,
                 )
             training = self.newest = Training(output, process)
+            atexit.register(self.close)
         threading.Thread(target=self._wait, args=(training, charts), daemon=True).start()
         return training
 

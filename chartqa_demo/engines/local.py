@@ -125,9 +125,10 @@ class LocalEngine:
 
     def answer(self, image: Image.Image, question: str, arms: Sequence[Arm], options: Options) -> Iterator[Answers]:
         """See `engines.Engine`. Times count from the call, waiting for another visitor's answer included."""
-        began = time.perf_counter()
+        began, told = time.perf_counter(), self.arms
         with self._lock, ReadableFailures():
-            yield from self._answers(image, question, arms, options, began)
+            now = dict(zip(told, self.arms, strict=True))  # meanwhile an adapter may have come, with its own message
+            yield from self._answers(image, question, [now.get(arm, arm) for arm in arms], options, began)
 
     def answer_former(self, image: Image.Image, question: str, options: Options) -> ByAdapter:
         """See `engines.Engine`. The adapter before is still in memory; whatever happens, the one in use is back before

@@ -82,34 +82,34 @@ def run(
     ends the run after the batch at hand, and so does closing the iterator; both leave a file to resume from. The scores
     are written beside it (`.json`) when the run ends. `about` adds settings (dataset, split, seed ...); `predictions`
     adds arms whose answers are known; engine None scores these alone; `chunk_s` limits the engine's seconds per
-    batch, once its speed is known; the first batch has `first` questions; `asking` is told each batch before it is
-    asked.
+    batch, once its speed is known; the first batch has `first` questions; `asking` is told each batch before.
 
-    Raises EvaluationError (other settings, an arm without its adapter, another run on the same file, a model that
-    fails on everything), ResultsError (a file that is no record).
+    Raises EvaluationError (other settings, an arm without its adapter or with another, another run on the same
+    file, a model that fails on everything), ResultsError (a file that is no record).
     """
     path = record_path(path)
     asked_arms = tuple(arms) if engine is not None else ()
     _check_arms(engine, asked_arms, predictions)
+    adapter = engine.adapter if engine is not None and any(arm.adapter for arm in asked_arms) else None
     settings = describe(engine, examples, asked_arms, options, about or {}, predictions)
     known = {one.name: one.answers_for(examples) for one in predictions}
     with open_record(path, settings) as (record, items):
         finished = {item.id for item in items}
         waiting = [one for one in examples if one.id not in finished]
         template = str(settings.get("question_template", QUESTION))
-        questioner = Questioner(
-            engine, asked_arms, options, stop or threading.Event(), chunk_s, template, first, asking
-        )
+        asker = Questioner(engine, asked_arms, options, stop or threading.Event(), chunk_s, template, first, asking)
         began, before = time.monotonic(), len(items)
 
         def progress(new: Sequence[Item]) -> Progress:
             results = in_order(record.settings, items)
             done = len(items) - before
             eta = (time.monotonic() - began) / done * (len(waiting) - done) if done else None
-            return Progress(results, tuple(new), eta, questioner.batch.size, questioner.batch.per_question_s)
+            return Progress(results, tuple(new), eta, asker.batch.size, asker.batch.per_question_s)
 
         yield progress(())
-        for asked in questioner.ask_all(waiting):
+        for asked in asker.ask_all(waiting):
+            if adapter and engine and engine.adapter != adapter:
+                raise EvaluationError(f"The third arm now has {engine.adapter}. Load {adapter} again, then go on.")
             new = [with_predictions(item, known) for item in asked]
             for item in new:
                 record.append(item)

@@ -3,13 +3,16 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
+from time import sleep
+from typing import Any
 
 import pytest
-from tiny import build_tiny_adapter
+from tiny import build_tiny_adapter, chart, last
 
 from chartqa_demo.adapters.contract import Contract, arm_system, told
 from chartqa_demo.arms import SYSTEM_MESSAGE
-from chartqa_demo.engines import Options
+from chartqa_demo.engines import Options, local
 from chartqa_demo.engines.endpoint import EndpointEngine
 from chartqa_demo.engines.local import LocalEngine, load_local
 from chartqa_demo.errors import EngineError, SettingsError
@@ -64,6 +67,27 @@ def test_an_adapter_trained_without_a_message_is_asked_without_one(tiny_base: Pa
     pretrained, _, adapter = prompts(engine)
     assert adapter == pretrained
     assert any("is asked with no system message" in note for note in engine.notes)
+
+
+def test_a_question_that_waits_for_another_adapter_is_asked_with_its_message(
+    tiny_base: Path, tiny_adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, folder = engine_with(tiny_base, tiny_adapter), shutil.copytree(tiny_adapter, tmp_path / "adapter")
+    Contract(base=str(tiny_base), system="Answer in French.").save(folder)
+    asked, arms, short = [], engine.arms, Options(max_new_tokens=2)
+    prompt_text, load = engine.prompt_text, local.load_adapter
+    waiting = Thread(target=lambda: last(engine.answer(chart(), "How many bars?", arms, short)))
+
+    def load_slowly(*loading: Any) -> Any:  # under the engine's lock
+        waiting.start()
+        sleep(0.3)
+        return load(*loading)
+
+    monkeypatch.setattr(local, "load_adapter", load_slowly)
+    monkeypatch.setattr(engine, "prompt_text", lambda arm, *of: asked.append(arm.system) or prompt_text(arm, *of))
+    engine.use_adapter(str(folder))
+    waiting.join()
+    assert asked[-3:] == [None, SYSTEM_MESSAGE, "Answer in French."]
 
 
 def test_a_contract_with_an_empty_message_means_none(tiny_base: Path, tiny_adapter: Path, tmp_path: Path) -> None:

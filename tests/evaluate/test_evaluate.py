@@ -226,6 +226,21 @@ def test_the_adapter_arm_needs_an_adapter(tmp_path):
     assert finish(KnowingEngine(adapter=None), make_examples(2), tmp_path / "x.jsonl", arms=[PRETRAINED]).done == 2
 
 
+def test_no_answer_of_another_adapter_enters_a_record_and_it_goes_on_with_its_own(tmp_path):
+    class Exchanged(KnowingEngine):
+        def answer_many(self, items, arms, options):
+            self.adapter = "ann/other" if self.batches else self.adapter
+            return super().answer_many(items, arms, options)
+
+    engine, path = Exchanged(), tmp_path / "run.jsonl"
+    own = engine.adapter
+    with pytest.raises(EvaluationError, match=f"The third arm now has ann/other. Load {own} again, then go on."):
+        finish(engine, make_examples(40), path)
+    assert sorted(item.question for item in read_results(path).items) == sorted(engine.batches[0])
+    assert finish(KnowingEngine(), make_examples(40), path).done == 40
+    assert finish(Exchanged(), make_examples(40), tmp_path / "x.jsonl", arms=[PRETRAINED]).done == 40
+
+
 def test_a_chunk_never_takes_longer_than_its_limit_once_the_speed_is_known(tmp_path):
     seconds = iter(range(0, 10_000, 16))  # by the clock every batch takes 16 s, so a question of the first 1 s
 

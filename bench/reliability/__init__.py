@@ -19,7 +19,6 @@ CAMPAIGNS = {
     "kills": "Faults and kills",
     "requests": "Requests",
     "supply": "Supply and secrets",
-    "attack": "A fresh pair of eyes",
 }
 
 

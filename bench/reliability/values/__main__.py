@@ -257,7 +257,7 @@ def attempt(case: Case, root: Path) -> Outcome:
     lines = [line.strip() for line in (box / "said").read_text(errors="replace").splitlines() if line.strip()]
     told = [line for line in lines if "error: " in line] or [line for line in lines if "left out" in line] or lines[-1:]
     said = "no end in time" if found == -1 and not lines else told[-1] if told else ""
-    said = said.replace(str(root), "…").replace(str(ROOT), "…")
+    said = said.replace(str(root), "…")
     return Outcome(said[:240], found, seconds, (box / "weights").exists())
 
 
@@ -350,7 +350,7 @@ def main() -> int:
         fine = outcome.code == 0 if good else outcome.code == 2 and not outcome.weights
         failed += not fine
         loaded = "yes" if outcome.weights else "no"
-        rows.append((group, what, outcome.said, outcome.code, outcome.seconds, loaded, "yes" if fine else "NO"))
+        rows.append((group, what, outcome.said.replace(str(ROOT), "…"), outcome.code, outcome.seconds, loaded, "yes" if fine else "NO"))
         print(*rows[-1], sep=" | ", flush=True)
 
     for what, (good, surroundings) in STARTS.items():

@@ -6,6 +6,7 @@ Each case is a fork of this process, in which a command runs as `python -m` woul
 is a process of its own. Where a command goes on to load a base model it is stopped there: that is its answer.
 """
 
+import argparse
 import json
 import os
 import shutil
@@ -342,6 +343,7 @@ STARTS: dict[str, tuple[bool, dict[str, str]]] = {  # what -> whether it has to 
 
 def main() -> int:
     """Exit code 1 where one case ends otherwise than it should."""
+    argparse.ArgumentParser(prog="python -m bench.reliability.values", description=__doc__).parse_args()
     os.environ.update(HF_HUB_OFFLINE="1", TQDM_DISABLE="1")
     failed, rows = 0, []
 
@@ -350,7 +352,17 @@ def main() -> int:
         fine = outcome.code == 0 if good else outcome.code == 2 and not outcome.weights
         failed += not fine
         loaded = "yes" if outcome.weights else "no"
-        rows.append((group, what, outcome.said.replace(str(ROOT), "…"), outcome.code, outcome.seconds, loaded, "yes" if fine else "NO"))
+        rows.append(
+            (
+                group,
+                what,
+                outcome.said.replace(str(ROOT), "…"),
+                outcome.code,
+                outcome.seconds,
+                loaded,
+                "yes" if fine else "NO",
+            )
+        )
         print(*rows[-1], sep=" | ", flush=True)
 
     for what, (good, surroundings) in STARTS.items():

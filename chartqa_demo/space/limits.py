@@ -27,7 +27,8 @@ ASKING = ("/queue/join", "/call/", "/mcp", "/upload", "/login")
 HEADERS = {
     # Gradio puts scripts and styles into the page, and makes functions of the page's own.
     "Content-Security-Policy": "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
-    "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:; "
+    "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
+    "worker-src 'self' blob:; connect-src 'self' data: blob:; "  # pictures that are pasted or kept are read by fetch
     "object-src 'none'; base-uri 'self'; form-action 'self'; "
     "frame-ancestors 'self' https://huggingface.co https://*.huggingface.co",  # where a Space is shown
     "X-Content-Type-Options": "nosniff",

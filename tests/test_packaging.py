@@ -32,7 +32,7 @@ COMES_ALONG = {"triton"}  # with torch for CUDA; elsewhere the engine goes witho
 # Declared and not imported: transformers, peft, TRL and the test tools load these by themselves.
 LOADED_BY_OTHERS = {"torchvision", "accelerate", "bitsandbytes"}
 # Only tests and benches import these, and what the tests need cannot be without them.
-OF_TEST_TOOLS = {"certifi", "httpx", "packaging", "uvicorn"}
+OF_TEST_TOOLS = {"certifi", "httpx", "packaging"}
 
 
 def imports(*tops: str) -> set[str]:

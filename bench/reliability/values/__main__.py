@@ -352,17 +352,8 @@ def main() -> int:
         fine = outcome.code == 0 if good else outcome.code == 2 and not outcome.weights
         failed += not fine
         loaded = "yes" if outcome.weights else "no"
-        rows.append(
-            (
-                group,
-                what,
-                outcome.said.replace(str(ROOT), "…"),
-                outcome.code,
-                outcome.seconds,
-                loaded,
-                "yes" if fine else "NO",
-            )
-        )
+        said = outcome.said.replace(str(ROOT), "…")
+        rows.append((group, what, said, outcome.code, outcome.seconds, loaded, "yes" if fine else "NO"))
         print(*rows[-1], sep=" | ", flush=True)
 
     for what, (good, surroundings) in STARTS.items():
@@ -372,8 +363,7 @@ def main() -> int:
         os.environ.update(HF_HOME=made, TRACKIO_DIR=made)
         for name in IMPORTED:
             import_module(name)
-        good = root / "good"
-        good.mkdir()
+        (good := root / "good").mkdir()
         for number in range(ROWS):
             (good / f"{number}.png").write_bytes(png(number))
         lines = [json.dumps({"image": f"{n}.png", "query": "What?", "label": "1"}) for n in range(ROWS)]

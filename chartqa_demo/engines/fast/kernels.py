@@ -17,6 +17,7 @@ import triton
 import triton.language as tl
 from triton.runtime import driver
 
+from chartqa_demo.engines.fast import nf4
 from chartqa_demo.errors import first_line
 
 jit: Any = triton.jit  # whose own type knows nothing of num_warps
@@ -25,7 +26,7 @@ HEADS_AT_ONCE = 8  # of a row, in one program
 FEW = 16  # rows at most, the least that a GPU's matrix units multiply at once
 OUTPUTS_AT_ONCE, BYTES_AT_ONCE = 64, 256  # of a matrix: its rows in one program, and how much of each at once
 PROGRAMS = 128  # at least so many keep a large GPU's memory busy
-NF4_BLOCK, NF4_NESTED = tl.constexpr(64), tl.constexpr(256)  # weights with one scale, scales with one step
+NF4_BLOCK, NF4_NESTED = tl.constexpr(nf4.BLOCK), tl.constexpr(nf4.NESTED)
 NF4_ROWS, NF4_HALVES = 4, 8  # at most of x; of halves of blocks that a program reads of a matrix row at once
 NF4_OUTPUTS, NF4_WARPS, NF4_PROGRAMS = 16, 4, 512
 STAGES = 4  # of a matrix, read ahead of the product, where shared memory allows
@@ -277,11 +278,11 @@ def _nf4_product(
         _nf4_store(d, bias, out, part, 3, to, rows, outputs, BIASED)
 
 
-def nf4_product(x: torch.Tensor, matrix: Any) -> torch.Tensor:
+def nf4_product(x: torch.Tensor, matrix: nf4.Matrix) -> torch.Tensor:
     """x (B, 1, inputs), at most NF4_ROWS rows, times the transpose of an `nf4.Matrix`, unpacked as it is read, exactly
     to bitsandbytes' values in float32. Parts of a sum as of `product`; of a matrix with a bias, or made of several, the
     whole sum (B, 1, outputs) in the dtype of x."""
-    outputs, rows, blocks, parts = sum(matrix.sizes), len(x), matrix.inputs // NF4_BLOCK.value, 1
+    outputs, rows, blocks, parts = sum(matrix.sizes), len(x), matrix.inputs // nf4.BLOCK, 1
     pieces = triton.cdiv(2 * blocks, NF4_HALVES)
     if matrix.bias is not None or len(matrix.sizes) > 1:
         out = x.new_empty(rows, 1, outputs)

@@ -1,7 +1,7 @@
 """Weights in NF4 as bitsandbytes holds them, for a kernel that unpacks them while it reads.
 
 QLoRA, arXiv 2305.14314, section 3: 64 weights that lie side by side have one scale, 256 such scales one step. Checked
-with bitsandbytes 0.50; the tests compare every value with its own `dequantize_4bit`.
+with bitsandbytes 0.50; the tests compare values with those of its own `dequantize_4bit`.
 """
 
 from collections.abc import Sequence

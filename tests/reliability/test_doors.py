@@ -33,14 +33,14 @@ def caller(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
 
 @pytest.mark.parametrize("address", ["https://canary.invalid/x.png", "http://huggingface.co/x.png"])
 def test_no_address_that_a_visitor_names_is_fetched_or_looked_up(
-    caller: TestClient, address: str, monkeypatch: pytest.MonkeyPatch
+    caller: TestClient, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Any] = []
     monkeypatch.setattr(socket, "getaddrinfo", lambda *named, **_: asked.append(named))
     assert caller.get(f"/gradio_api/file={address}").status_code == 403
     assert asked == []
     with pytest.raises(PermissionError, match="Nothing is fetched"):
-        gr.processing_utils.ssrf_protected_download(address, "nowhere")
+        gr.processing_utils.ssrf_protected_download(address, str(tmp_path))
     assert asked == []
 
 

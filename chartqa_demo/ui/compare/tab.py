@@ -37,7 +37,7 @@ from chartqa_demo.ui.compare.history import Run, read_entry, read_kept
 from chartqa_demo.ui.compare.picking import Charts
 from chartqa_demo.ui.compare.question import SETTINGS, Turn, chart_path, read_question, stream_answers
 from chartqa_demo.ui.corrections import CorrectionRow, Corrections, subject_of_run
-from chartqa_demo.ui.events import PRIVATE, QUICK, Updates, at_once
+from chartqa_demo.ui.events import PRIVATE, QUICK, Updates, at_once, told_once
 from chartqa_demo.ui.gaze.panel import GazePart
 from chartqa_demo.ui.markup import PICK_JS, notice
 
@@ -240,6 +240,7 @@ class CompareTab:
                 return {**shown, **asked, self.question: run.question.text}
         return {self.charts.notice: notice("There is no other chart here.")}
 
+    @told_once
     def answer(self, turn: Turn) -> Iterator[Updates]:
         """Stream the answers to the question asked last into the cards, once."""
         asked = turn.asked

@@ -12,7 +12,7 @@ from chartqa_demo.errors import ChartError, EngineError, QuestionError
 from chartqa_demo.images import load_chart
 from chartqa_demo.settings import Settings
 from chartqa_demo.ui.compare.question import chart_path
-from chartqa_demo.ui.events import PRIVATE, QUICK, Updates, at_once
+from chartqa_demo.ui.events import PRIVATE, QUICK, Updates, at_once, told_once
 from chartqa_demo.ui.markup import notice, status
 
 REQUEST = "Extract the data table."
@@ -46,6 +46,7 @@ class TablePart:
             self.button.click(self.read, image, outputs, preprocess=False, **at_once(self.engine), **PRIVATE)
             image.change(lambda: {self.told: "", self.cells: gr.update(visible=False)}, None, outputs, **QUICK)
 
+    @told_once
     def read(self, payload: dict[str, Any] | None) -> Iterator[Updates]:
         """Ask for the table and show it."""
         try:

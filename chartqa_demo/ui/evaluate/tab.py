@@ -30,7 +30,7 @@ from chartqa_demo.ui.evaluate.files import ResultsFolder
 from chartqa_demo.ui.evaluate.running import Run, Running
 from chartqa_demo.ui.evaluate.scores import scores_section, under_way
 from chartqa_demo.ui.evaluate.uploads import Uploads
-from chartqa_demo.ui.events import PRIVATE, QUICK, Updates
+from chartqa_demo.ui.events import PRIVATE, QUICK, Updates, told_once
 from chartqa_demo.ui.markup import notice, progress_bar
 
 FIRST_BATCH = 2  # questions: on a CPU, too, something moves within seconds
@@ -41,6 +41,7 @@ AWAY_S = 60.0  # on ZeroGPU: how long a run uses up the quota of a visitor who h
 
 WAITS = "An evaluation is running. Your question passes before its next batch: the answers begin some seconds later."
 OPENING = "The page is still being opened. Try again in a second."
+BUSY = "Another evaluation is running. Wait until it ends; its answers are kept and can be looked at below."
 OWN_NOTE = (
     '<p class="cost">A ZIP, or a CSV or JSONL with its pictures: columns image, query and label, at most 20 MB a file. '
     "Nobody else sees them; they are deleted when you have left.</p>"
@@ -194,6 +195,7 @@ class EvaluateTab:
             before.then(self.estimate_newest, chosen, self.cost, **QUICK)  # of what is chosen by then
         page.unload(self.leave)
 
+    @told_once
     def start(
         self, charts: int, size: int, kind: str, seed: float, arms: list[str], visitor: str, rule: str
     ) -> Iterator[Updates]:
@@ -209,13 +211,12 @@ class EvaluateTab:
         name = choice.file_name(self.engine)
         if charts == UPLOAD and upload:
             name = upload.record(name)
-        following = self.running.start(choice, name, visitor, self.states)
-        if following is None:
-            busy = "Another evaluation is running. Wait until it ends; its answers are kept and can be looked at below."
-            yield {self.notice: notice(busy)}
-            return
-        yield from self.follow(following, rule)
+        if following := self.running.start(choice, name, visitor, self.states):
+            yield from self.follow(following, rule)
+        else:
+            yield {self.notice: notice(BUSY)}
 
+    @told_once
     def look_again(self, visitor: str, rule: str) -> Iterator[Updates]:
         """After a reload: the visitor's run, if it still goes on."""
         yield {self.notice: gr.skip()}  # a generator without a value would empty all outputs
@@ -239,14 +240,13 @@ class EvaluateTab:
 
     def follow(self, now: Run, rule: str) -> Iterator[Updates]:
         """The updates of one run, from where it stands to its end."""
-        total = len(now.choice.examples)
+        before, done, total = None, 0, len(now.choice.examples)
         yield {
             self.notice: notice(""),
             self.progress: progress_bar("Opening the charts.", 0, total),
             self.start_button: gr.Button(interactive=False),
             self.stop_button: gr.Button(interactive=True),
         }
-        before, done = None, 0
         for _ in now.watch():
             state = now.state
             if state is None:

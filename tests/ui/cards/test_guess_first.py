@@ -1,15 +1,18 @@
 """Guess first: what is hidden is nowhere in the page until the visitor has answered or voted; in Chromium, scripted
 engine."""
 
+import asyncio
 import csv
 import io
 import json
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+from gradio.queueing import Event, EventMessage, ProcessCompletedMessage, Queue
 from page_fixtures import Gate, OpenTab, Tab, expect, looks, replies, violations, wait_until
 from playwright.sync_api import Locator
 
@@ -168,6 +171,32 @@ def test_a_guess_during_the_answers_counts_when_they_are_there(tab: Tab, engine:
     expect(tab.page.locator(".guessed .verdict")).to_contain_text("Right")
     expect(tab.card("Adapter").locator(".verdict")).to_contain_text("Wrong")
     expect(score(tab)).to_contain_text("of 1: You 1 (1)")
+
+
+def test_a_guess_stands_when_the_stream_says_late_that_it_has_ended(
+    tab: Tab, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[Callable[[], object]] = []
+
+    def send(queue: Queue, event: Event, message: EventMessage) -> None:
+        if isinstance(message, ProcessCompletedMessage) and event.fn.types_generator:
+            loop = asyncio.get_running_loop()
+            held.append(lambda: loop.call_soon_threadsafe(send_at_once, queue, event, message))
+        else:
+            send_at_once(queue, event, message)
+
+    send_at_once = Queue.send_message
+    monkeypatch.setattr(Queue, "send_message", send)
+    engine.script = replies("4", "200", "It is 200.")
+    ask(tab)
+    tab.page.get_by_label("Your answer").fill("200")
+    tab.press("Guess")
+    expect(tab.page.locator(".guessed .verdict")).to_contain_text("Right")
+    wait_until(lambda: bool(held), "the stream has ended")
+    held.pop()()
+    tab.page.wait_for_timeout(500)
+    expect(tab.page.locator(".guessed .verdict")).to_contain_text("Right")
+    expect(tab.card("Adapter")).to_be_visible()
 
 
 def test_turned_off_it_hides_nothing(tab: Tab, engine: ScriptedEngine) -> None:

@@ -15,7 +15,7 @@ from chartqa_demo.evaluate.run import display_name
 from chartqa_demo.images import load_chart
 from chartqa_demo.ui.compare.history import Run
 from chartqa_demo.ui.compare.question import Question, unforeseen, verdicts, why_cut
-from chartqa_demo.ui.events import PRIVATE, QUICK, Updates, at_once
+from chartqa_demo.ui.events import PRIVATE, QUICK, Updates, at_once, told_once
 from chartqa_demo.ui.markup import notice, status, verdict
 
 
@@ -46,6 +46,7 @@ class Before:
         late = "data-asked=" in shown and (run.question is None or _mark(run.question) not in shown)
         return "" if late else gr.skip()
 
+    @told_once
     def ask(self, run: Run) -> Iterator[Updates]:
         """Ask both adapters."""
         asked = run.question

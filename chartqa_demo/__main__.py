@@ -1,13 +1,19 @@
 """Ask a chart one question and read three answers side by side: `chartqa`, `python -m chartqa_demo`, `python app.py`.
 
-Settings, engine, page, launch. `--help` explains every setting. A Space starts `app.py`, for the sake of ZeroGPU.
+Settings, engine, page, launch, and an orderly end. `--help` explains every setting. A Space starts `app.py`, for the
+sake of ZeroGPU.
 """
 
+import atexit
 import os
+import signal
 import sys
 import tempfile
+import time
 from collections.abc import MutableMapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from chartqa_demo.data.splits import chosen_columns, open_split
 from chartqa_demo.engines import load_engine
@@ -15,6 +21,7 @@ from chartqa_demo.errors import DatasetError, EngineError, SettingsError, print_
 from chartqa_demo.settings import on_zerogpu, parse_settings, read_logins
 
 SESSIONS = 500  # visitors whose state is kept, those seen last: 0.3 MB each
+END_S = 2  # for requests that go on when the app is told to end; Gradio then waits 5 s for its server
 
 
 def main() -> None:
@@ -44,6 +51,7 @@ def main() -> None:
 
     app = build_app(engine, settings, examples)
     app.queue(max_size=settings.queue_size).launch(
+        prevent_thread_lock=True,
         state_session_capacity=SESSIONS,
         server_name=settings.host,
         server_port=settings.port,
@@ -52,6 +60,26 @@ def main() -> None:
         app_kwargs=app_options(app, settings, engine.parallel),
         **launch_options(login=logins is not None),
     )
+    serve_until_told(app)
+
+
+def serve_until_told(app: Any) -> None:
+    """Until SIGTERM or Ctrl-C; then the process ends within 10 s, without uploads and a training that it started. A
+    second one ends it at once. What is worth keeping was on disk before."""
+    from chartqa_demo.space.gradio_internals import delete_oldest
+
+    app.server.config.timeout_graceful_shutdown = END_S
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with suppress(KeyboardInterrupt):
+            while True:
+                time.sleep(3600)
+        delete_oldest(app, 0)  # before Gradio does, which leaves their folders
+        app.close(verbose=False)
+    finally:
+        atexit._run_exitfuncs()  # ends a training; Python's own end would first wait for every thread that answers
+        sys.stdout.flush()
+        os._exit(0)
 
 
 def check_uploads(environ: MutableMapping[str, str]) -> None:

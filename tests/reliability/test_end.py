@@ -1,16 +1,70 @@
-"""What the page started ends with it."""
+"""SIGTERM, with which a container or a service ends the app: in the middle of an answer, soon and in order."""
 
+import os
 import signal
+import socket
 import subprocess
+import sys
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from children import ROOT
+from page_fixtures import bar_chart, encoded
 
 from chartqa_demo.data.corrections import zipped
 from chartqa_demo.engines.scripted import ScriptedEngine
 from chartqa_demo.ui.training import child
+
+PROGRAM = """
+import atexit, sys
+import chartqa_demo.engines as engines
+from chartqa_demo.engines.scripted import ScriptedEngine
+engines.load_engine = lambda settings: ScriptedEngine(0.3, script=lambda arm, question: "word " * 100)
+atexit.register(lambda: print("what was to be done at the end", file=sys.stderr))
+from chartqa_demo.__main__ import main
+print("a note")
+main()
+"""
+
+
+def test_sigterm_ends_the_app_in_the_middle_of_an_answer_without_its_uploads(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    uploads, said = tmp_path / "uploads", tmp_path / "said"
+    with said.open("w") as printed:
+        app = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, "--port", str(port), "--results-dir", str(tmp_path)],
+            cwd=ROOT,
+            env={**os.environ, "GRADIO_TEMP_DIR": str(uploads)},
+            stdout=printed,
+            stderr=printed,
+        )
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}/gradio_api/", timeout=60) as visitor:
+            began = time.monotonic()
+            while time.monotonic() - began < 60 and app.poll() is None:
+                with suppress(httpx.TransportError):
+                    visitor.get("/healthz")
+                    break
+                time.sleep(0.2)
+            (path,) = visitor.post("upload", files={"files": ("chart.png", encoded(bar_chart()))}).json()
+            assert Path(path).is_file()
+            data = [{"path": path, "meta": {"_type": "gradio.FileData"}}, "How many?", *[None] * 6]
+            event = visitor.post("call/ask", json={"data": data}).json()["event_id"]
+            with suppress(httpx.TransportError), visitor.stream("GET", f"call/ask/{event}") as answer:
+                assert any("word" in line for line in answer.iter_lines())
+                app.send_signal(signal.SIGTERM)
+                assert app.wait(10) == 0
+    finally:
+        app.kill()
+    assert not Path(path).parent.exists()
+    assert said.read_text().count("what was to be done at the end") == said.read_text().count("a note") == 1
 
 
 def test_a_training_that_the_page_started_ends_with_the_app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -279,7 +279,7 @@ def _in_fork(case: Case, argv: list[str], box: Path) -> None:
         raise Loads
 
     PreTrainedModel.from_pretrained = classmethod(load)  # pyright: ignore[reportAttributeAccessIssue]
-    gradio.Blocks.launch = lambda *_, **__: print("the page is up")  # pyright: ignore[reportAttributeAccessIssue]
+    gradio.Blocks.launch = lambda *_, **__: sys.exit(print("the page is up"))  # pyright: ignore[reportAttributeAccessIssue]
     code: Any = -1
     with (box / "said").open("w") as said, redirect_stdout(said), redirect_stderr(said):
         try:
@@ -294,7 +294,7 @@ def _in_fork(case: Case, argv: list[str], box: Path) -> None:
             print("goes on to load a base model")
             code = 0
         except SystemExit as ended:
-            code = ended.code
+            code = ended.code or 0
         except BaseException:
             traceback.print_exc()
     (box / "code").write_text(json.dumps(code))

@@ -164,7 +164,7 @@ class LocalEngine:
                         found[arm.key] = self._answer(arm, row, began, options)
                     yield tuple(found[arm.key] for arm in arms)
 
-        yield from retried(self._batches(served), answered)
+        yield from retried(self._batches(served), answered, self.fast and self.fast.free)
 
     def warm_up(self) -> None:
         """Make ready what usual questions need; nothing where no step is captured, and where a ZeroGPU worker will."""

@@ -153,6 +153,7 @@ def stream(
     finally:
         stopped.set()
         thread.join()
+        streamer.failure = None  # its traceback holds the streamer, and all that the attempt computed
 
 
 def no_room(error: BaseException) -> bool:
@@ -160,9 +161,11 @@ def no_room(error: BaseException) -> bool:
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
 
 
-def retried(groups: Sequence[list[Arm]], answered: Callable[[list[Arm]], Iterator[Answers]]) -> Iterator[Answers]:
-    """What `answered` yields for each group of arms; one that does not fit into memory is tried once more, an arm at a
-    time, which is the smallest batch there is."""
+def retried(
+    groups: Sequence[list[Arm]], answered: Callable[[list[Arm]], Iterator[Answers]], free: Callable[[], None] | None
+) -> Iterator[Answers]:
+    """What `answered` yields for each group of arms; one that does not fit into memory is tried once more, behind
+    `free`, an arm at a time, which is the smallest batch there is."""
     for group in groups:
         try:
             yield from answered(group)
@@ -170,7 +173,9 @@ def retried(groups: Sequence[list[Arm]], answered: Callable[[list[Arm]], Iterato
         except (RuntimeError, MemoryError) as error:
             if len(group) == 1 or not no_room(error):
                 raise
-        torch.cuda.empty_cache()  # outside of `except`: its traceback holds what the attempt computed
+        if free is not None:  # outside of `except`: its traceback holds what the attempt computed
+            free()
+        torch.cuda.empty_cache()
         for arm in group:
             yield from answered([arm])
 

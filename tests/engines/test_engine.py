@@ -3,6 +3,7 @@
 import platform
 import threading
 import warnings
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -185,6 +186,29 @@ def test_arms_that_do_not_fit_together_are_asked_one_by_one_and_then_it_is_a_sen
     room[0] = 0
     with pytest.raises(OutOfMemory, match=r"ran out of memory\. Lower the pixel limit"):
         last(engine.answer(chart(), "How many bars?", ARMS, SHORT))
+
+
+def test_what_a_step_and_a_failed_attempt_hold_is_free_before_the_arms_are_asked_one_by_one(
+    engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoder = engine.fast.decoder if engine.fast else None
+    assert decoder is not None
+    start, attempts, found = decoder.start, [], []
+
+    def fits_one(prompts: Any, *given: Any) -> Any:
+        if len(prompts) == 1:
+            found.append((decoder.shapes, decoder._cache, [one() for one in attempts]))
+            return start(prompts, *given)
+        computed = start(prompts, *given)
+        attempts.extend(weakref.ref(one) for one in computed)
+        raise torch.OutOfMemoryError("full")
+
+    monkeypatch.setattr(decoder, "start", fits_one)
+    before = last(engine.answer(chart(), "How many bars?", [ARMS[0]], SHORT))
+    found.clear()
+    after = last(engine.answer(chart(), "How many bars?", ARMS, SHORT))
+    assert after[0].text == before[0].text and all(one.done for one in after)
+    assert len(found) == 3 and found[0] == ([], None, [None, None])
 
 
 def test_two_visitors_at_once_get_their_own_answers(engine: LocalEngine) -> None:

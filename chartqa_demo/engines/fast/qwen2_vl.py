@@ -124,6 +124,11 @@ class FastQwen2VL:
         if self.decoder is not None:
             self.decoder.forget()
 
+    def free(self) -> None:
+        """Give back what captured steps hold, and their cache: a question found no room. They are made anew."""
+        if self.decoder is not None:
+            self.decoder.free()
+
     def answer(
         self,
         prompts: Sequence[list[int]],

@@ -77,6 +77,11 @@ class Decoder:
         """Drop every captured step: its adapter's weights are no longer those in use."""
         self._steps.clear()
 
+    def free(self) -> None:
+        """Drop every step with the cache and the memory that they share."""
+        self._steps.clear()
+        self._cache = self._pool = None
+
     @torch.inference_mode()
     def prepare(self, rows: int, longest: int, adapted: Adapted) -> None:
         """Capture the steps of all prompts and answers of up to `longest` tokens. Raises CaptureError."""

@@ -19,13 +19,13 @@ LARGE_BYTES = 4 * 2**20
 
 def start_up(settings: Settings) -> None:
     """Memory, attention and bitsandbytes, for a model held as the settings say. Imports torch; PEFT comes later.
-    Raises EngineError before either, for a base or an adapter that is nowhere, and for an adapter in a folder that is
-    not served: a large base would be read for minutes first."""
+    Raises EngineError before either, for a base or an adapter that is nowhere, and for an adapter that is not served: a
+    large base would be read for minutes first."""
     try:
         if settings.base not in ("auto", "bundled"):
             check_name(settings.base, "base model")
-        if settings.adapter not in ("auto", "bundled", "none") and check_name(settings.adapter, "adapter") is not None:
-            adapter = find_adapter(settings.adapter, None)
+        if settings.adapter not in ("auto", "bundled", "none"):
+            adapter = find_adapter(settings.adapter, settings.adapter_revision)
             check_base(adapter, settings.base)
             check_weights(adapter, None)
     except HubError as error:

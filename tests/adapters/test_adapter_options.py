@@ -25,6 +25,17 @@ pytest_plugins = ("adapter_fixtures",)
 
 EVERY = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
+START = """
+import sys
+from chartqa_demo.engines import load_engine
+from chartqa_demo.errors import EngineError
+from chartqa_demo.settings import Settings
+try:
+    load_engine(Settings(base=sys.argv[1], adapter=sys.argv[2], device="cpu"))
+except EngineError as error:
+    print(error)
+"""
+
 # What a config sets, and the name by which it is refused.
 REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
     "pissa": ({"init_lora_weights": "pissa"}, "was begun with pissa"),
@@ -92,6 +103,15 @@ def test_every_refusal_comes_before_a_byte_of_the_weights_is_fetched(parts, tmp_
         for told, (_, sentence) in zip(done.stdout.splitlines(), REFUSALS.values(), strict=True):
             assert sentence in told
         assert not any("adapter_model" in asked for asked in hub.requests)
+
+
+def test_an_adapter_of_the_hub_is_refused_before_its_base_is_asked_for(parts, tmp_path: Path) -> None:
+    config, weights = parts
+    with serve_hub() as hub:
+        hub.put("ann/dora", write(tmp_path / "dora", config | {"use_dora": True}, weights))
+        done = child(START, "ann/base", "ann/dora", **client_environment(hub.url, tmp_path / "hf"))
+        assert "The adapter ann/dora uses DoRA (use_dora), which is not served" in done.stdout, done.stderr
+        assert not any("ann/base" in asked or "adapter_model" in asked for asked in hub.requests)
 
 
 def test_every_option_of_this_peft_is_either_served_or_refused() -> None:

@@ -1,4 +1,4 @@
-"""SIGTERM, with which a container or a service ends the app: in the middle of an answer, soon and in order."""
+"""SIGTERM, with which a container or a service ends the app: amid an answer and an evaluation, soon and in order."""
 
 import os
 import signal
@@ -14,17 +14,19 @@ from typing import Any
 import httpx
 import pytest
 from children import ROOT
-from page_fixtures import bar_chart, encoded
+from page_fixtures import bar_chart, encoded, wait_until
 
 from chartqa_demo.data.corrections import zipped
 from chartqa_demo.engines.scripted import ScriptedEngine
+from chartqa_demo.evaluate.record import read_results
 from chartqa_demo.ui.training import child
 
 PROGRAM = """
 import atexit, sys
 import chartqa_demo.engines as engines
 from chartqa_demo.engines.scripted import ScriptedEngine
-engines.load_engine = lambda settings: ScriptedEngine(0.3, script=lambda arm, question: "word " * 100)
+script = lambda arm, question: "word " * (100 if question == "Long?" else 1)
+engines.load_engine = lambda settings: ScriptedEngine(0.3, script=script)
 atexit.register(lambda: print("what was to be done at the end", file=sys.stderr))
 from chartqa_demo.__main__ import main
 print("a note")
@@ -32,7 +34,9 @@ main()
 """
 
 
-def test_sigterm_ends_the_app_in_the_middle_of_an_answer_without_its_uploads(tmp_path: Path) -> None:
+def test_sigterm_ends_the_app_amid_an_answer_and_an_evaluation_with_its_record_and_without_uploads(
+    tmp_path: Path,
+) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -55,7 +59,13 @@ def test_sigterm_ends_the_app_in_the_middle_of_an_answer_without_its_uploads(tmp
                 time.sleep(0.2)
             (path,) = visitor.post("upload", files={"files": ("chart.png", encoded(bar_chart()))}).json()
             assert Path(path).is_file()
-            data = [{"path": path, "meta": {"_type": "gradio.FileData"}}, "How many?", *[None] * 6]
+            page = visitor.get("../config").json()
+            (start,) = [one["id"] for one in page["components"] if one["props"].get("elem_id") == "evaluation-start"]
+            (fn,) = [one["id"] for one in page["dependencies"] if [start, "click"] in one["targets"]]
+            chosen = [0, 30, "any", 0, ["pretrained"], "somebody", "canonical"]
+            visitor.post("queue/join", json={"data": chosen, "fn_index": fn, "session_hash": "a"}).raise_for_status()
+            wait_until(lambda: any(b'"answers"' in one.read_bytes() for one in tmp_path.glob("*.jsonl")), "a record")
+            data = [{"path": path, "meta": {"_type": "gradio.FileData"}}, "Long?", *[None] * 6]
             event = visitor.post("call/ask", json={"data": data}).json()["event_id"]
             with suppress(httpx.TransportError), visitor.stream("GET", f"call/ask/{event}") as answer:
                 assert any("word" in line for line in answer.iter_lines())
@@ -64,6 +74,8 @@ def test_sigterm_ends_the_app_in_the_middle_of_an_answer_without_its_uploads(tmp
     finally:
         app.kill()
     assert not Path(path).parent.exists()
+    (record,) = tmp_path.glob("*.jsonl")
+    assert 0 < len(read_results(record).items) < 30
     assert said.read_text().count("what was to be done at the end") == said.read_text().count("a note") == 1
 
 

@@ -6,7 +6,6 @@ questions and gold answers of the data set, `results.json` holds neither: only i
 
 import json
 import os
-import random
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +15,7 @@ from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO, Any, Literal
+from typing import IO, Any
 
 from chartqa_demo.data.splits import KINDS, Kind
 from chartqa_demo.engines import Ended
@@ -31,11 +30,6 @@ ALL = "all"
 GROUPS: tuple[str, ...] = (*KINDS, ALL)
 NOT_COMPARED = ("date", "commit", "versions", "chartqa")  # what may differ between the parts of a resumed evaluation
 FIRST = b'{"settings":'  # how a record begins; a torn line that begins otherwise is somebody's file
-
-Order = Literal["id", "random"]
-
-ANY, DIFFER, CHANGED, NONE_RIGHT, ALL_RIGHT, FAILED = "any", "differ", "changed", "none right", "all right", "failed"
-ONLY = "only "
 
 
 @dataclass(frozen=True)
@@ -328,68 +322,3 @@ def _rounded(figures: stats.Score | stats.Comparison | stats.Bin) -> dict[str, A
 def _short(value: object) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 80 else text[:79] + "…"
-
-
-# --- where the arms disagree ------------------------------------------------------------------------------------
-
-
-def filters(results: Results) -> list[tuple[str, str]]:
-    """(what a reader sees, value) of every filter by who is right."""
-    titles = {key: str(arm["title"]) for key, arm in results.settings["arms"].items()}
-    return [
-        ("All questions", ANY),
-        ("Right and wrong answers", DIFFER),
-        *((f"Only {title} is right", ONLY + arm) for arm, title in titles.items()),
-        ("All arms wrong", NONE_RIGHT),
-        ("All arms right", ALL_RIGHT),
-        ("Different words", CHANGED),
-        ("Not answered", FAILED),
-    ]
-
-
-def select(
-    results: Results,
-    rule: str,
-    who: str = ANY,
-    kind: str | None = None,
-    source: str | None = None,
-    order: Order = "id",
-    seed: int = 0,
-) -> list[Item]:
-    """The items that pass every filter, in the order of the data set or shuffled by `seed`.
-
-    The shuffle is taken before the filters, so narrowing a filter never brings another item forward. Raises ValueError
-    for a `who` that is none of `filters`.
-    """
-    if who not in {value for _, value in filters(results)}:
-        raise ValueError(f"There is no filter “{who}”.")
-    items: Sequence[Item] = results.items
-    if order == "random":
-        items = random.Random(seed).sample(items, len(items))
-    return [
-        item
-        for item in items
-        if kind in (None, item.kind) and source in (None, item.source) and _passes(results, item, rule, who)
-    ]
-
-
-def sources(results: Results) -> list[str]:
-    """The chart sources of an evaluation, in alphabetical order."""
-    return sorted({item.source for item in results.items if item.source})
-
-
-def _passes(results: Results, item: Item, rule: str, who: str) -> bool:
-    verdicts = results.verdicts(rule)
-    right = {arm: verdicts[arm][item.id] for arm in results.arms if item.id in verdicts[arm]}
-    answered = bool(right)
-    passes = {
-        ANY: True,
-        DIFFER: len(set(right.values())) > 1,
-        CHANGED: len({text.strip() for text in item.answers.values()}) > 1,
-        NONE_RIGHT: answered and not any(right.values()),
-        ALL_RIGHT: answered and all(right.values()),
-        FAILED: item.error is not None or bool(item.failures),
-    }
-    if who in passes:
-        return passes[who]
-    return [arm for arm, good in right.items() if good] == [who.removeprefix(ONLY)]

@@ -3,7 +3,7 @@
 import pytest
 from knowing_engine import KnowingEngine, finish, make_examples
 
-from chartqa_demo.evaluate.record import filters, select, sources
+from chartqa_demo.ui.evaluate.disagreements import filters, select, sources
 
 
 @pytest.fixture(scope="module")

@@ -76,9 +76,10 @@ def whole(text: str) -> str:
 
 def first_line(error: BaseException) -> str:
     """What an error of a library says, cut for a sentence: its first line (behind torch's "Error(s) in loading
-    state_dict for ...:" the next one), at most 300 characters, its type's name where it says nothing."""
+    state_dict for ...:" the next one), at most 300 characters and without its full stop, its type's name where it says
+    nothing."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    return lines[1 if lines[0].endswith(":") and len(lines) > 1 else 0][:300]
+    return lines[1 if lines[0].endswith(":") and len(lines) > 1 else 0][:300].rstrip(".")
 
 
 def print_anything() -> None:

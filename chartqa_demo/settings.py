@@ -272,7 +272,7 @@ def read_message(text: str) -> str:
         try:
             text = path.read_text(encoding="utf-8-sig")
         except (OSError, ValueError) as error:
-            raise SettingsError(f"The system message cannot be read from {path}: {error}") from None
+            raise SettingsError(f"The system message cannot be read from {path}: {error}.") from None
     if len(text) > MAX_MESSAGE:
         raise SettingsError(f"The system message has {len(text):,} characters; at most {MAX_MESSAGE:,} are taken.")
     return text.strip()
@@ -285,7 +285,7 @@ def read_logins(file: str | None) -> list[tuple[str, str]] | None:
     try:
         lines = Path(file).expanduser().read_text(encoding="utf-8-sig").splitlines()
     except (OSError, ValueError) as error:
-        raise SettingsError(f"The names and passwords cannot be read from {file}: {error}") from None
+        raise SettingsError(f"The names and passwords cannot be read from {file}: {error}.") from None
     parts = [line.partition(":") for line in lines if line.strip()]
     if not parts or not all(name and password for name, _, password in parts):
         raise SettingsError(f"{file} has to hold a line name:password for everyone who may log in.")

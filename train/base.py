@@ -73,7 +73,7 @@ def check_adapter(model_args: ModelConfig) -> None:
             f"serve: the adapter of this run {error}"
         ) from error
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
-        raise error if isinstance(error, RunError) else RunError(first_line(error)) from error
+        raise error if isinstance(error, RunError) else RunError(f"{first_line(error)}.") from error
 
 
 def load(recipe: Recipe, model_args: ModelConfig) -> Base:
@@ -97,7 +97,7 @@ def load(recipe: Recipe, model_args: ModelConfig) -> Base:
                 device_map={"": "cpu"} if on_host else None,
             )
     except (OSError, ValueError, ImportError) as error:
-        raise RunError(f"The base model {asked_for} could not be loaded: {error}") from error
+        raise RunError(f"The base model {asked_for} could not be loaded: {first_line(error)}.") from error
     processor = load_processor(folder, asked_for)
     shrink_to = set_pixel_limits(processor, pixel_limits(recipe), None)
     size = dict(processor.image_processor.size) if counts_pixels(processor) else {}

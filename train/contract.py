@@ -73,14 +73,14 @@ def write_contract(
     try:
         return contract.save(folder)
     except OSError as error:
-        raise ContractError(f"The contract cannot be written into {folder}: {error}") from error
+        raise ContractError(f"The contract cannot be written into {folder}: {error}.") from error
 
 
 def _named_base(folder: Path) -> str:
     try:
         config: dict[str, Any] = dict(json.loads((folder / CONFIG).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
-        raise ContractError(f"{folder / CONFIG} cannot be read: {error}") from error
+        raise ContractError(f"{folder / CONFIG} cannot be read: {error}.") from error
     named = config.get("base_model_name_or_path")
     if not isinstance(named, str) or not named:
         raise ContractError(f"{folder / CONFIG} does not name the base model; say which with --base.")

@@ -140,14 +140,14 @@ def merge(parts: Parts, out: Path, dtype: str = "auto") -> None:
         )
         processor = AutoProcessor.from_pretrained(parts.base_folder)
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-        raise MergeError(f"The base model {parts.base} could not be loaded: {first_line(error)}") from error
+        raise MergeError(f"The base model {parts.base} could not be loaded: {first_line(error)}.") from error
     _check_room(out, sum(weight.numel() * weight.element_size() for weight in model.parameters()))
     adapted: Any = load_adapter(model, parts.adapter_folder, "merged")
     try:
         model = adapted.merge_and_unload(safe_merge=True)
     except (ValueError, NotImplementedError, RuntimeError) as error:
         held = str(model.dtype).removeprefix("torch.")
-        raise MergeError(f"The adapter {parts.adapter} cannot be merged in {held}: {first_line(error)}") from error
+        raise MergeError(f"The adapter {parts.adapter} cannot be merged in {held}: {first_line(error)}.") from error
     if lost := next((name for name, weight in model.named_parameters() if not torch.isfinite(weight).all()), None):
         raise MergeError(f"The weight {lost} is too large for {model.dtype}; use --dtype bfloat16 or float32.")
     contract = parts.contract
@@ -166,7 +166,7 @@ def merge(parts: Parts, out: Path, dtype: str = "auto") -> None:
         partial.rename(out)
     except (OSError, ValueError, RuntimeError) as error:
         shutil.rmtree(partial, ignore_errors=True)
-        raise MergeError(f"The merged model could not be written to {out}: {first_line(error)}") from error
+        raise MergeError(f"The merged model could not be written to {out}: {first_line(error)}.") from error
 
 
 def card(parts: Parts, name: str, dtype: str) -> str:

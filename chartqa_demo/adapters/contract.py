@@ -75,7 +75,7 @@ def read_contract(folder: Path) -> Contract | None:
         contract = Contract(**{key: value for key, value in found.items() if key in known})
         _check(contract)
     except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"{shown(path)} is not a usable adapter contract: {error}") from error
+        raise ValueError(f"{shown(path)} is not a usable adapter contract: {error}.") from error
     return contract
 
 

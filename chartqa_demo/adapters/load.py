@@ -58,7 +58,7 @@ def load_adapter(model: Any, folder: Path, name: str = "chartqa") -> PeftModel:
     except LoraError as error:
         raise EngineError(f"The adapter in {shown(folder)} {error}") from error
     except (OSError, ValueError, SafetensorError) as error:
-        raise EngineError(f"The adapter in {shown(folder)} cannot be read: {first_line(error)}") from error
+        raise EngineError(f"The adapter in {shown(folder)} cannot be read: {first_line(error)}.") from error
     before = fingerprint(base)
     ours = _config(layers, bool(config.get("use_rslora")))
     adapted: Any = model if wrapped else PeftModel(model, ours, adapter_name=name, autocast_adapter_dtype=False)
@@ -72,7 +72,7 @@ def load_adapter(model: Any, folder: Path, name: str = "chartqa") -> PeftModel:
         else:
             adapted.unload()
         raise EngineError(
-            f"The adapter in {shown(folder)} does not fit this base model: {first_line(error)}"
+            f"The adapter in {shown(folder)} does not fit this base model: {first_line(error)}."
         ) from error
     if fingerprint(base) != before:
         raise EngineError(

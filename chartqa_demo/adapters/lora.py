@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from chartqa_demo.adapters.contract import CONFIG, MAX_FILE
+from chartqa_demo.errors import first_line
 
 MAX_RANK = 256
 MAX_ALPHA = 10**6
 PATTERNS, PATTERN = 1024, 200  # entries of a pattern, one for each layer of a 72B model is 560; characters of one
+STARS = 32  # entries with .* or \d+, each of which is tried at every layer
+TENSORS, NAME = 4096, 150  # of a 72B model 1,120; characters of a layer's name there: 60
 FLOATS = ("F16", "BF16", "F32", "F64")  # safetensors' names
 
 # Tensors by name -> (safetensors' dtype, shape); modules of a base by name -> (inputs, outputs) of the linear layers of
@@ -99,11 +102,13 @@ def read_config(folder: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MAX_FILE:
             raise LoraError(f"has {CONFIG} with {path.stat().st_size:,} bytes; at most {MAX_FILE:,} are read.")
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        if not isinstance(config := json.loads(path.read_text(encoding="utf-8")), dict):
+            raise LoraError(f"has an {CONFIG} that cannot be read: it is no object.")
+        return config
     except LoraError:
         raise
     except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise LoraError(f"has an {CONFIG} that cannot be read: {error}") from error
+        raise LoraError(f"has an {CONFIG} that cannot be read: {first_line(error)}.") from error
 
 
 def why_not_computed(config: Mapping[str, Any]) -> str | None:  # noqa: PLR0911 (a sentence each)
@@ -156,7 +161,9 @@ def _why_not_sizes(config: Mapping[str, Any]) -> str | None:
                 f"has an alpha_pattern for {_said(name)}, a regular expression that is not executed here: write the "
                 "names of the layers."
             )
-    return None
+    starred = sum("*" in name or "+" in name for name in config.get("alpha_pattern") or {})
+    wanted = f"at most {STARS} are executed. Write the names of the layers."
+    return None if starred <= STARS else f"has {starred:,} names with .* or \\d+ in its alpha_pattern; {wanted}"
 
 
 def layers_of(config: Mapping[str, Any], tensors: Tensors, modules: Modules | None) -> dict[str, Layer]:
@@ -164,6 +171,8 @@ def layers_of(config: Mapping[str, Any], tensors: Tensors, modules: Modules | No
     which `why_not_computed` says nothing; modules: the base's, None where it is not at hand. Raises LoraError."""
     if not tensors:
         raise LoraError("holds no weights at all.")
+    if len(tensors) > TENSORS:
+        raise LoraError(f"holds {len(tensors):,} weights; at most {TENSORS:,} are served.")
     places: dict[str, dict[str, str]] = {}
     for key, (dtype, shape) in tensors.items():
         place, side = _place(key)
@@ -178,7 +187,10 @@ def layers_of(config: Mapping[str, Any], tensors: Tensors, modules: Modules | No
             raise LoraError(f"holds two weights for one place: {_said(places[place][side])} and {_said(key)}.")
         places[place][side] = key
     ranks = {config["r"], *(config.get("rank_pattern") or {}).values()}
-    alphas = {re.compile(rf"(.*\.)?({name})$"): alpha for name, alpha in (config.get("alpha_pattern") or {}).items()}
+    alphas = [
+        (re.compile(rf"(.*\.)?({name})$"), re.sub(r".*(\\d|[^\w-])", "", name.removesuffix("$")), alpha)
+        for name, alpha in (config.get("alpha_pattern") or {}).items()
+    ]
     found = {}
     for place, sides in places.items():
         _check_module(place, sides, modules)
@@ -186,7 +198,7 @@ def layers_of(config: Mapping[str, Any], tensors: Tensors, modules: Modules | No
         rank = tensors[sides["lora_A"]][1][0]
         # By PEFT's rule: that of the first pattern which is the layer's name or its end; as it was called when trained
         names = {place, sides["lora_A"].removeprefix("base_model.model.").removesuffix(".lora_A.weight")}
-        own = (alpha for pattern, alpha in alphas.items() if any(map(pattern.match, names)))
+        own = (alpha for pattern, end, alpha in alphas if place.endswith(end) and any(map(pattern.match, names)))
         found[place] = Layer(sides["lora_A"], sides["lora_B"], rank, next(own, config.get("lora_alpha", 8)))
     _check_all_there(config, found, modules)
     return found
@@ -205,6 +217,8 @@ def _place(key: str) -> tuple[str, str]:
         )
     for old, new in OLD_NAMES:
         place = old.sub(new, place)
+    if len(place) > NAME:
+        raise LoraError(f"holds {_said(key)}, whose name has {len(key):,} characters; at most {NAME} are read.")
     return place, side
 
 

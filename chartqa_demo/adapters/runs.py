@@ -3,7 +3,7 @@
 Reads only. A run may be going on in another process; what it has logged so far is in the store.
 """
 
-import math
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -12,10 +12,13 @@ from typing import Any
 
 from chartqa_demo.adapters.contract import WEIGHTS, Contract, read_contract
 from chartqa_demo.arms import ARMS
+from chartqa_demo.errors import shown
 
 STEP = "train/global_step"  # trackio's own step counts log calls
 
 Points = tuple[tuple[int, float], ...]
+
+log = logging.getLogger(__name__)
 
 # What is drawn: chart title -> label of a line -> the name trackio knows it by.
 CHARTS: dict[str, dict[str, str]] = {
@@ -51,7 +54,7 @@ class FinishedAdapter:
         """Name, base and what it scored, in a line."""
         scores = self.contract.scores
         measured = ", ".join(f"{arm.title.lower()} {scores[arm.key]:.1f} %" for arm in ARMS if arm.key in scores)
-        return f"{self.folder.name}, for {self.contract.base}: {measured or 'not measured yet'}"
+        return f"{shown(self.folder.name)}, for {shown(self.contract.base)}: {measured or 'not measured yet'}"
 
 
 def store() -> Any:
@@ -62,20 +65,30 @@ def store() -> Any:
 
 
 def run_names() -> list[tuple[str, str]]:
-    """(project, run) of every run in trackio's local store, the newest first."""
-    runs = store()
-    found = [
-        (str(record["created_at"] or ""), project, str(record["name"]))
-        for project in runs.get_projects()
-        for record in runs.get_run_records(project)
-    ]
+    """(project, run) of every run in trackio's local store, the newest first; a project whose file is damaged has
+    none."""
+    runs, found = store(), []
+    for project in runs.get_projects():
+        try:
+            project.encode()
+            if not runs.get_project_db_path(project).is_file():
+                continue  # a pipe would be waited for
+            records = [(str(one["created_at"] or ""), project, one["name"]) for one in runs.get_run_records(project)]
+            found += [one for one in records if isinstance(one[2], str)]
+        except Exception as error:  # whatever SQLite and trackio say of a stranger's file
+            log.debug("The runs of %r cannot be read: %s", project, error)
     return [(project, name) for _, project, name in sorted(found, reverse=True)]
 
 
 def read_run(project: str, name: str) -> TrainingRun:
-    """What a run has logged so far; a step that was logged twice counts with its last value."""
-    logs = store().get_logs(project, run=name)
-    config = store().get_run_config(project, run=name) or {}
+    """What a run has logged so far; a step that was logged twice counts with its last value. Of a damaged file what can
+    be read."""
+    logs, config = [], {}
+    try:
+        logs = store().get_logs(project, run=name)
+        config = dict(store().get_run_config(project, run=name) or {})
+    except Exception as error:
+        log.debug("The run %r of %r cannot be read: %s", name, project, error)
     steps = [int(step) for row in logs if (step := _number(row, STEP)) is not None]
     epochs = _number(config, "num_train_epochs") if (_number(config, "max_steps") or -1) <= 0 else None
     return TrainingRun(
@@ -88,7 +101,7 @@ def read_run(project: str, name: str) -> TrainingRun:
         step=max(steps, default=0),
         epoch=next((at for row in reversed(logs) if (at := _number(row, "train/epoch")) is not None), None),
         epochs=epochs or None,
-        updated=_moment(logs[-1]["timestamp"]) if logs else None,
+        updated=_moment(logs[-1].get("timestamp")) if logs else None,
     )
 
 
@@ -98,6 +111,7 @@ def finished_adapters(runs: Path) -> list[FinishedAdapter]:
     found = []
     for weights in runs.glob(f"*/{WEIGHTS}"):
         try:
+            str(weights).encode()  # not every name can be sent to a page
             contract, written = read_contract(weights.parent), weights.stat().st_mtime
         except (OSError, ValueError):
             continue
@@ -118,9 +132,13 @@ def _number(row: Mapping[str, Any], key: str) -> float | None:
         value = float(row[key])
     except (KeyError, OverflowError, TypeError, ValueError):
         return None
-    return value if math.isfinite(value) and abs(value) < 1e100 else None
+    return value if value == 0 or 1e-100 < abs(value) < 1e100 else None  # NaN is not
 
 
-def _moment(timestamp: str | datetime) -> datetime:
-    moment = timestamp if isinstance(timestamp, datetime) else datetime.fromisoformat(timestamp)
-    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+def _moment(timestamp: Any) -> datetime | None:
+    """A moment in UTC; None for what is none, or none that has a day there."""
+    try:
+        moment = timestamp if isinstance(timestamp, datetime) else datetime.fromisoformat(timestamp)
+        return moment.astimezone(timezone.utc) if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+    except (OverflowError, TypeError, ValueError):
+        return None

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from chartqa_demo.errors import DatasetError, whole
+from chartqa_demo.errors import DatasetError, shown, whole
 
 Kind = Literal["human", "machine", "unknown"]
 KINDS: tuple[Kind, ...] = ("human", "machine")
@@ -163,7 +163,7 @@ def _column(present: Sequence[str], names: Sequence[str], wish: str | None, what
         missing = wish or {"question": "query", "answer": "label"}.get(what, what)
         extra = ", or ask without scoring: --answer-column none" if what == "answer" else ""
         raise DatasetError(
-            f"{where} has no column “{missing}” (its columns are {', '.join(map(str, present)) or 'none'}); "
+            f"{where} has no column “{missing}” (its columns are {shown(', '.join(map(str, present)) or 'none')}); "
             f"usual names are {', '.join(names[:4])}. Say which one it is with --{what}-column NAME{extra}."
         )
     return found

@@ -18,6 +18,7 @@ from typing import Any
 
 from PIL import Image
 
+from chartqa_demo.data.strict import bytes_of, check, from_json
 from chartqa_demo.errors import DatasetError
 from chartqa_demo.images import pixels_of, shrink
 from chartqa_demo.settings import DEFAULT_MAX_PIXELS
@@ -88,11 +89,10 @@ def from_lines(text: str) -> tuple[Correction, ...]:
     rows = []
     for number, line in enumerate(filter(str.strip, text.split("\n")), start=1):
         try:
-            rows.append(_read(json.loads(line)))
+            rows.append(_read(from_json(line)))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DatasetError(
-                f"Line {number} of {ROWS_FILE} is not a correction ({type(error).__name__}: {error}); mend it."
-            ) from error
+            told = f"{type(error).__name__}: {error}"[:200]
+            raise DatasetError(f"Line {number} of {ROWS_FILE} is not a correction ({told}); mend it.") from error
     return tuple(rows)
 
 
@@ -120,11 +120,13 @@ class Kept:
         if self.folder is None:
             return tuple(_from_browser(stored))
         try:
-            return from_lines((self.folder / ROWS_FILE).read_text(encoding="utf-8"))
+            return from_lines(bytes_of(self.folder / ROWS_FILE).decode())
         except FileNotFoundError:
             return ()
+        except DatasetError:
+            raise
         except (OSError, ValueError) as error:
-            raise DatasetError(f"The corrections in {self.folder.name} cannot be read: {error}") from error
+            raise DatasetError(f"The corrections in {self.folder.name} cannot be read: {error}.") from error
 
     def pictures(self, stored: object, rows: Sequence[Correction]) -> dict[str, bytes]:
         """The pictures of these rows by file name; one that is lost is left out."""
@@ -179,7 +181,7 @@ class Kept:
                 if re.fullmatch(r"[0-9a-f]{16}\.webp", file.name) and file.name not in named:
                     file.unlink()
         except OSError as error:
-            raise DatasetError(f"The correction could not be written to {self.folder.name}: {error}") from error
+            raise DatasetError(f"The correction could not be written to {self.folder.name}: {error}.") from error
         return stored
 
 
@@ -203,7 +205,8 @@ def _line(row: Correction) -> dict[str, Any]:
 def _read(line: dict[str, Any]) -> Correction:
     answer = line["label"][0] if line["label"] else ""
     gold, texts = line["gold_before"], (line["query"], answer, line["said_by"], line["said_at"])
-    if not re.fullmatch(r"[0-9a-f]{16}\.webp", line["file_name"]) or not all(isinstance(one, str) for one in texts):
+    check([list(texts), gold], list[list[str]], "a cell")
+    if not re.fullmatch(r"[0-9a-f]{16}\.webp", line["file_name"]):
         raise ValueError("its cells are not those of a correction")
     question, answer, said_by, at = texts
     chart = line["file_name"].removesuffix(".webp")

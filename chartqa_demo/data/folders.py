@@ -27,6 +27,7 @@ from chartqa_demo.data.cells import (
     split_of,
     written,
 )
+from chartqa_demo.data.strict import bytes_of
 from chartqa_demo.errors import DatasetError
 from chartqa_demo.images import MAX_BYTES
 
@@ -170,9 +171,10 @@ def _files(root: Path) -> Iterator[Path]:
                     waiting.append((Path(entry.path), depth + 1))
                 continue
             path = Path(entry.path)
-            if entry.is_symlink() and not path.resolve().is_relative_to(root):
-                continue
-            if not entry.is_file():
+            try:
+                if not entry.is_file() or (entry.is_symlink() and not path.resolve().is_relative_to(root)):
+                    continue
+            except (OSError, RuntimeError):  # a link to itself
                 continue
             count += 1
             if count > MAX_FILES:
@@ -204,13 +206,13 @@ def table_lines(table: Path, name: str) -> Iterator[tuple[int, Mapping[str, obje
 def read_text(file: Path, name: str) -> str:
     """The text of a file in UTF-8 or, with its mark, UTF-16; no byte-order mark. Raises DatasetError."""
     try:
-        data = file.read_bytes()
+        data = bytes_of(file, MAX_TABLE_BYTES)
         encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
         return data.decode(encoding)
     except UnicodeDecodeError as error:
         raise DatasetError(f"{name} is not in UTF-8; save it as “CSV UTF-8”.") from error
-    except OSError as error:
-        raise DatasetError(f"{name} cannot be read: {error.strerror or error}.") from error
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{name} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
 
 
 def _csv_lines(text: str, name: str, suffix: str) -> Iterator[tuple[int, Mapping[str, object], str | None]]:

@@ -18,7 +18,7 @@ from PIL import Image
 
 from chartqa_demo.data.cells import KINDS, SPLIT_NAMES, Columns, Kind, answers, kind_of, usual_split
 from chartqa_demo.data.folders import Row, named_splits, read_folder
-from chartqa_demo.errors import ChartError, DatasetError
+from chartqa_demo.errors import ChartError, DatasetError, whole
 from chartqa_demo.images import load_chart, open_picture
 from chartqa_demo.settings import BUNDLED_CHARTS, Settings
 
@@ -221,7 +221,7 @@ def told(dataset: str, name: str, rows: Sequence["Example | LeftOut"], about: st
         parts.append(f"{unscored:,} without a gold answer, asked and not scored")
     if left_out:
         parts.append(f"{len(left_out):,} left out, the first is {left_out[0]}")
-    return Split(dataset, name, examples, "; ".join(parts) + ".", left_out)
+    return Split(dataset, name, examples, whole("; ".join(parts)) + ".", tuple(map(whole, left_out)))
 
 
 def _cut_by_chart(rows: Sequence["Example | LeftOut"]) -> dict[str, list["Example | LeftOut"]]:

@@ -3,7 +3,6 @@
 Parquet and Arrow keep types, so an answer 0.10 that somebody saved as a number is 0.1 here.
 """
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -15,6 +14,7 @@ from typing import Any
 from chartqa_demo.data.cells import Columns, answers, cell_of, fault_of, find_columns, kind_of, usual_split, written
 from chartqa_demo.data.folders import Pictures
 from chartqa_demo.data.splits import CUT, Example, LeftOut, Split, called, chart_id, pick, publisher, told
+from chartqa_demo.data.strict import bytes_of, from_json
 from chartqa_demo.errors import DatasetError, first_line
 from chartqa_demo.images import MAX_BYTES
 
@@ -73,7 +73,7 @@ def stored_names(dataset: str) -> tuple[str, ...]:
             with _hub_in_time(name, dataset):
                 names = tuple(map(str, datasets.get_dataset_split_names(name)))
         except Exception as error:  # as in _load
-            raise DatasetError(f"The splits of {called(dataset)} could not be read: {_why(error)}") from error
+            raise DatasetError(f"The splits of {called(dataset)} could not be read: {_why(error)}.") from error
     return CUT if names in (("train",), ("all",)) else names
 
 
@@ -84,7 +84,18 @@ class UnknownSplit(DatasetError):
 
 
 def _examples(rows: Any, split: str, dataset: str, wish: Columns) -> list[Example | LeftOut]:
-    """The rows of one split as examples; one that cannot be used is left out."""
+    """The rows of one split as examples; one that cannot be used is left out. Raises DatasetError."""
+    try:
+        return _read_rows(rows, split, dataset, wish)
+    except DatasetError:
+        raise
+    except (
+        Exception
+    ) as error:  # a day in the year 300,000, a zone of Mars: whatever pyarrow says of a stranger's values
+        raise DatasetError(f"The split {split} of {called(dataset)} could not be read: {_why(error)}.") from error
+
+
+def _read_rows(rows: Any, split: str, dataset: str, wish: Columns) -> list[Example | LeftOut]:
     import datasets
 
     columns = find_columns(rows.column_names, wish, dataset)
@@ -95,7 +106,7 @@ def _examples(rows: Any, split: str, dataset: str, wish: Columns) -> list[Exampl
         rows = rows.cast_column(image, datasets.Image(decode=False))
     except (TypeError, ValueError, KeyError, NotImplementedError) as error:
         raise DatasetError(
-            f"The column “{image}” of {called(dataset)} holds no pictures: {first_line(error)}"
+            f"The column “{image}” of {called(dataset)} holds no pictures: {first_line(error)}."
         ) from error
     pictures = rows.select_columns([image])
     questions = rows.remove_columns([image])
@@ -153,7 +164,7 @@ def _load(dataset: str, split: str) -> Any:
             fault = UnknownSplit(f"{dataset} has no split “{split}”; its splits are {', '.join(unknown)}.")
             fault.known = unknown
             raise fault from error
-        raise DatasetError(f"The split {split} of {called(dataset)} could not be read: {_why(error)}") from error
+        raise DatasetError(f"The split {split} of {called(dataset)} could not be read: {_why(error)}.") from error
 
 
 def _why(error: Exception) -> str:
@@ -188,18 +199,18 @@ def _saved(place: Path) -> dict[str, Any]:
 
     try:
         for state in (place / "state.json", *place.glob("*/state.json")):
-            files = json.loads(state.read_text(encoding="utf-8"))["_data_files"] if state.is_file() else []
+            files = from_json(bytes_of(state))["_data_files"] if state.is_file() else []
             if any(Path(one["filename"]).name != one["filename"] for one in files):
                 raise DatasetError(f"{place.name} names data files outside of itself; it is not read.")
         if (place / "dataset_dict.json").is_file():
-            names = json.loads((place / "dataset_dict.json").read_text(encoding="utf-8"))["splits"]
+            names = from_json(bytes_of(place / "dataset_dict.json"))["splits"]
             if any(Path(name).name != name or name == ".." for name in names):
                 raise DatasetError(f"{place.name} names splits outside of itself; it is not read.")
         found = datasets.load_from_disk(str(place))
     except DatasetError:
         raise
-    except (ValueError, OSError, KeyError, TypeError) as error:
-        raise DatasetError(f"The saved data set {place.name} could not be read: {first_line(error)}") from error
+    except Exception as error:  # as in _load
+        raise DatasetError(f"The saved data set {place.name} could not be read: {_why(error)}.") from error
     if isinstance(found, datasets.DatasetDict):
         return {usual_split(str(name)): rows for name, rows in found.items()}
     return {"all": found}

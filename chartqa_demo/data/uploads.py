@@ -34,13 +34,14 @@ def lay_out(files: Sequence[tuple[Path, str]], folder: Path) -> None:
         if len(files) > MAX_UPLOAD_FILES:
             raise DatasetError(f"{len(files):,} files are too many; at most {MAX_UPLOAD_FILES:,} are taken.")
         folder.mkdir(parents=True)
-        for path, name in files:
+        for path, given in files:
+            name = given if len(given) <= 80 else f"…{given[-79:]}"  # its ending says what it is
             if path.stat().st_size > MAX_UPLOAD_BYTES:
                 raise DatasetError(f"{name} is too large; at most {MAX_UPLOAD_BYTES // 2**20} MB are taken.")
             if name.lower().endswith(".zip"):
                 _unpack(path, name, folder, room)
                 continue
-            if inside := _inside(PurePosixPath(name.replace("\\", "/")).name, name):
+            if inside := _inside(PurePosixPath(given.replace("\\", "/")).name, name):
                 with path.open("rb") as source:
                     room.write(source, folder / inside, name)
         if not room.files:

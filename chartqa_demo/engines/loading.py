@@ -128,7 +128,7 @@ def _with_config(source: Source) -> Path:
         described = json.loads(config.read_text(encoding="utf-8"))
         kind, own_code = described.get("model_type"), "auto_map" in described
     except (ValueError, AttributeError) as error:
-        raise EngineError(f"{config} cannot be read: {first_line(error)}") from error
+        raise EngineError(f"{config} cannot be read: {first_line(error)}.") from error
     if own_code and kind not in CONFIG_MAPPING:
         raise EngineError(
             f"The base model {source.name} brings code of its own ({kind}), which this app does not run. Serve it with "
@@ -173,7 +173,7 @@ def load_base(choice: ChosenBase, settings: Settings) -> tuple[Any, Any]:
     except torch.OutOfMemoryError as error:
         raise EngineError(f"{choice.base} does not fit into this GPU's memory. Use --quantize 4bit.") from error
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-        raise EngineError(f"The base model {choice.base} could not be loaded: {first_line(error)}") from error
+        raise EngineError(f"The base model {choice.base} could not be loaded: {first_line(error)}.") from error
     if "device_map" not in loading:
         model = model.to(choice.device)  # on ZeroGPU a promise that spaces keeps
     processor.tokenizer.padding_side = "left"  # answers begin where every row's prompt ends
@@ -186,7 +186,9 @@ def load_processor(folder: Path, name: str) -> Any:
     try:
         processor: Any = AutoProcessor.from_pretrained(folder)
     except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError) as error:
-        raise EngineError(f"The processor of the base model {name} could not be loaded: {first_line(error)}") from error
+        raise EngineError(
+            f"The processor of the base model {name} could not be loaded: {first_line(error)}."
+        ) from error
     if counts_pixels(processor):
         size = dict(processor.image_processor.size)  # until transformers 4.46 it was written with min_ and max_pixels
         least = size.get("shortest_edge", size.get("min_pixels"))
@@ -209,7 +211,7 @@ def _check_template(processor: Any, name: str) -> None:
     try:
         text = processor.apply_chat_template(messages(PRETRAINED, question), tokenize=False, add_generation_prompt=True)
     except Exception as error:  # a template is a program of its author's
-        told = first_line(error).rstrip(".")
+        told = first_line(error)
         raise EngineError(f"The base model {name} has no usable chat template: {told}. {way_out}") from error
     charts = text.count(processor.image_token)
     if charts != 1 or question not in text:
@@ -270,5 +272,5 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise EngineError(f"--device {name} cannot be used here: {first_line(error)}") from error
+        raise EngineError(f"--device {name} cannot be used here: {first_line(error)}.") from error
     return device

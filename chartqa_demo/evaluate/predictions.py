@@ -12,6 +12,7 @@ import csv
 import json
 import re
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import StringIO
@@ -107,7 +108,7 @@ def read_predictions(argument: str) -> Predictions:
     except DatasetError as error:
         raise ResultsError(str(error)) from error
     except OSError as error:
-        raise ResultsError(f"The predictions in {path} cannot be read: {error}") from error
+        raise ResultsError(f"The predictions in {path} cannot be read: {error}.") from error
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise ResultsError(
             f"{where} is not a prediction ({type(error).__name__}: {error}); each has image, query, label, prediction "
@@ -259,7 +260,16 @@ def _sheet(path: Path) -> Iterator[Row]:
                 texts = ElementTree.fromstring(book.read("xl/sharedStrings.xml"))
                 shared = ["".join(part.text or "" for part in one.iter(f"{MAIN}t")) for one in texts.iter(f"{MAIN}si")]
             sheet = ElementTree.fromstring(book.read(names[0]))
-    except (OSError, zipfile.BadZipFile, ElementTree.ParseError, IndexError, RuntimeError) as error:
+    except (
+        OSError,
+        ValueError,
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        ElementTree.ParseError,
+        IndexError,
+        RuntimeError,
+    ) as error:
         raise DatasetError(f"{path.name} cannot be read as a workbook: {error}.") from error
     rows = [
         {re.sub(r"\d", "", cell.get("r", "")): _cell(cell, shared) for cell in row.iter(f"{MAIN}c")}

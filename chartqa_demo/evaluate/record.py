@@ -18,6 +18,7 @@ from tempfile import TemporaryFile
 from typing import IO, Any
 
 from chartqa_demo.data.splits import KINDS, Kind
+from chartqa_demo.data.strict import as_row, bytes_of, check, from_json
 from chartqa_demo.engines import Ended
 from chartqa_demo.errors import ResultsError
 from chartqa_demo.evaluate import statistics as stats
@@ -29,6 +30,15 @@ if sys.platform != "win32":
 ALL = "all"
 GROUPS: tuple[str, ...] = (*KINDS, ALL)
 NOT_COMPARED = ("date", "commit", "versions", "chartqa")  # what may differ between the parts of a resumed evaluation
+MOST_ARMS = 16  # every pair of them is compared
+# What is read of the settings of a record or of its scores, beside which there may be more.
+SETTINGS: Mapping[str, Any] = {
+    "arms": dict[str, dict[str, Any]],
+    "sample": list[str],
+    **dict.fromkeys(("dataset", "split", "kind", "model", "adapter", "date", "commit"), str | None),
+    **dict.fromkeys(("seed", "limit", "max_new_tokens"), int | None),
+    "chartqa": bool | None,
+}
 FIRST = b'{"settings":'  # how a record begins; a torn line that begins otherwise is somebody's file
 
 
@@ -68,8 +78,11 @@ class Item:
 
     @classmethod
     def from_row(cls, row: dict[str, Any]) -> "Item":
-        """The item of a parsed line. Raises KeyError or TypeError for a row that is not one."""
-        return cls(**{**row, "gold": tuple(row["gold"])})
+        """The item of a parsed line. Raises KeyError, TypeError or ValueError for a row that is not one."""
+        item = as_row(cls, {**row, "gold": tuple(row["gold"])})
+        if not all(0 <= one <= 1 for one in item.confidence.values()) or (item.seconds or 0) < 0:
+            raise ValueError("its confidence or its seconds cannot be")
+        return item
 
 
 @dataclass(frozen=True)
@@ -197,18 +210,33 @@ def in_order(settings: Mapping[str, Any], items: Sequence[Item]) -> Results:
     return Results(settings, tuple(sorted(items, key=lambda item: order.get(item.id, len(order)))))
 
 
+def check_settings(found: Any) -> dict[str, Any]:
+    """The settings of an evaluation as they came. Raises KeyError and ValueError for what are none."""
+    check(found, dict[str, Any], "the settings")
+    for name, kind in SETTINGS.items():
+        check(found[name] if name in ("arms", "sample") else found.get(name), kind, name)
+    if len(found["arms"]) > MOST_ARMS or (found.get("seed") or 0) < 0:
+        raise ValueError("it has too many arms, or a seed below 0")
+    for arm in found["arms"].values():
+        check(arm["title"], str, "a title")
+    return found
+
+
 def read_lines(path: Path) -> tuple[dict[str, Any] | None, list[Item], int]:
     """(settings or None, items, bytes that hold whole lines) of a JSONL file; after a kill the last line may be torn.
 
     Raises ResultsError for a line in the middle that is no result.
     """
     whole, items, settings = 0, [], None
-    lines = path.read_bytes().splitlines(keepends=True)
+    try:
+        lines = bytes_of(path).splitlines(keepends=True)
+    except (OSError, ValueError) as error:
+        raise ResultsError(f"{path} cannot be read as the results of an evaluation: {error}.") from error
     for number, line in enumerate(lines, start=1):
         try:
-            row = json.loads(line)
+            row = from_json(line)
             if number == 1:
-                settings = row["settings"]
+                settings = check_settings(row["settings"])
             else:
                 items.append(Item.from_row(row))
             if not line.endswith(b"\n"):

@@ -7,12 +7,13 @@
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from chartqa_demo.data.strict import bytes_of, from_json
 from chartqa_demo.errors import ReportError
 from chartqa_demo.evaluate.record import GROUPS
 from chartqa_demo.evaluate.tables import (
@@ -42,15 +43,22 @@ EXPLANATION = (
 def read_summaries(folder: Path) -> list[dict[str, Any]]:
     """The finished evaluations in a folder, by file name, which is put into each. Raises ReportError for a file that is
     none."""
-    summaries = []
-    for path in sorted(folder.glob("*.json")):
-        try:
-            summary = json.loads(path.read_text(encoding="utf-8"))
-            if summary["complete"] and summary["scores"]["canonical"]:
-                summaries.append(summary | {"file": path.name})
-        except (ValueError, KeyError, TypeError) as error:
-            raise ReportError(f"{path} is not a results file of an evaluation ({error}).") from error
-    return summaries
+    found = [_read(path) for path in sorted(folder.glob("*.json"))]
+    return [summary for summary in found if summary is not None]
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """The scores in a file with its name, None where its evaluation is not finished. Raises ReportError."""
+    try:
+        summary = from_json(bytes_of(path))
+        figures = figures_of_summary(summary)
+        if not summary["complete"] or not figures.scores["canonical"]:
+            return None
+        for part in ("model", "adapter", "date", "commit"):
+            summary[part]
+        return summary | {"file": path.name}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ReportError(f"{path} is not a results file of an evaluation ({error}).") from error
 
 
 def section(summary: Mapping[str, Any]) -> str:
@@ -82,11 +90,11 @@ def with_block(text: str, measured: str) -> str:
 def measured_line(folder: Path, model: str, adapter: str | None = None) -> str | None:
     """What was measured of `model` with `adapter`, in one sentence; None when nothing was. Of several evaluations the
     one with most questions is told; unreadable files are left to `python -m chartqa_demo.report`."""
-    try:
-        summaries = read_summaries(folder)
-    except ReportError:
-        return None
-    fitting = [one for one in summaries if one["model"] == model and one["adapter"] in (None, adapter)]
+    summaries = []
+    for path in sorted(folder.glob("*.json")):
+        with suppress(ReportError):
+            summaries.append(_read(path))
+    fitting = [one for one in summaries if one and one["model"] == model and one["adapter"] in (None, adapter)]
     if not fitting:
         return None
     summary = max(fitting, key=lambda one: one["asked"])

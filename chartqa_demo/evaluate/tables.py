@@ -12,9 +12,21 @@ from html import escape
 from typing import Any
 
 from chartqa_demo.data.names import questions_title
-from chartqa_demo.evaluate.record import ALL, GROUPS, Results
+from chartqa_demo.data.strict import as_row, check
+from chartqa_demo.evaluate.record import ALL, GROUPS, Results, check_settings
 from chartqa_demo.evaluate.rules import RULES
 from chartqa_demo.evaluate.statistics import Bin, Comparison, Score, in_words
+
+# What is read of a results.json, beside its settings.
+ROWS = list[dict[str, Any]]
+SUMMARY: Mapping[str, Any] = {
+    **dict.fromkeys(("asked", "planned"), int),
+    "scores": dict[str, dict[str, dict[str, dict[str, Any]]]],
+    "comparisons": dict[str, ROWS],
+    "errors": ROWS,
+    "failures": ROWS,
+    "reliability": dict[str, ROWS],
+}
 
 
 @dataclass(frozen=True)
@@ -63,15 +75,22 @@ def figures_of(results: Results, rules: Sequence[str] = RULES) -> Figures:
 
 
 def figures_of_summary(summary: Mapping[str, Any]) -> Figures:
-    """The figures of an evaluation from its results.json. Raises KeyError or TypeError for another file."""
+    """The figures of an evaluation from its results.json. Raises KeyError, TypeError or ValueError for another file."""
+    known = check_settings(summary)["arms"]
+    for part, kind in SUMMARY.items():
+        check(summary[part] if part != "reliability" else summary.get(part, {}), kind, part)
     scores = {
-        rule: {arm: {group: Score(**score) for group, score in groups.items()} for arm, groups in arms.items()}
+        rule: {arm: {group: as_row(Score, groups[group]) for group in GROUPS} for arm, groups in arms.items()}
         for rule, arms in summary["scores"].items()
     }
-    comparisons = {rule: [Comparison(**one) for one in pairs] for rule, pairs in summary["comparisons"].items()}
+    comparisons = {rule: [as_row(Comparison, one) for one in pairs] for rule, pairs in summary["comparisons"].items()}
     asked, planned, errors = summary["asked"], summary["planned"], len(summary["errors"])
     failures = Counter(one["arm"] for one in summary["failures"])
-    told = {arm: [Bin(**one) for one in bins] for arm, bins in summary.get("reliability", {}).items()}
+    told = {arm: [as_row(Bin, one) for one in bins] for arm, bins in summary.get("reliability", {}).items()}
+    compared = {arm for pairs in comparisons.values() for one in pairs for arm in (one.first, one.second)}
+    scored = [set(arms) for arms in scores.values()]
+    if any(arms != set(known) for arms in scored) or not {*failures, *told, *compared} <= set(known):
+        raise ValueError("its arms are not those of its settings")
     return Figures(summary, asked, planned, errors, scores, comparisons, failures, told)
 
 

@@ -180,10 +180,10 @@ def deploy(space: Plan) -> list[str]:
     except HfHubHTTPError as error:
         raise _refused(error, space) from error
     except OSError as error:
-        raise DeployError(f"The Hub cannot be reached: {first_line(error)}") from error
+        raise DeployError(f"The Hub cannot be reached: {first_line(error)}.") from error
     except Exception as error:
         if any(one.__name__ == "TransportError" for one in type(error).__mro__):  # of httpx or httpx2
-            raise DeployError(f"The Hub cannot be reached: {first_line(error)}") from error
+            raise DeployError(f"The Hub cannot be reached: {first_line(error)}.") from error
         raise
 
 
@@ -196,7 +196,7 @@ def wait_until_running(repo_id: str, poll_s: float | None = None, patience_s: fl
             if stage == "RUNNING":
                 return str(api.space_info(repo_id).host)
         except HfHubHTTPError as error:
-            raise DeployError(f"The Hub does not say how {repo_id} is: {first_line(error)}") from error
+            raise DeployError(f"The Hub does not say how {repo_id} is: {first_line(error)}.") from error
         if stage != said:
             print(f"{repo_id} is {stage}")
             said = stage
@@ -219,7 +219,7 @@ def smoke_test(repo_id: str, url: str) -> str:
         client = Client(url, token=get_token(), verbose=False, analytics_enabled=False)
         answers = client.predict(handle_file(picture), example.question, api_name="/ask")
     except Exception as error:
-        raise DeployError(f"The Space {repo_id} runs and did not answer a question: {first_line(error)}") from error
+        raise DeployError(f"The Space {repo_id} runs and did not answer a question: {first_line(error)}.") from error
     failed = [answer for answer in answers if answer["error"] is not None]
     if failed:
         raise DeployError(f"The Space {repo_id} runs, and its {failed[0]['title']} arm failed: {failed[0]['error']}")
@@ -262,4 +262,4 @@ def _refused(error: HfHubHTTPError, space: Plan) -> DeployError:
         )
     if status == 402:
         return DeployError(f"{space.hardware} is not free for {owner} (402). Choose another with --hardware.")
-    return DeployError(f"The Hub refused the Space {space.repo_id} ({status}): {first_line(error)}")
+    return DeployError(f"The Hub refused the Space {space.repo_id} ({status}): {first_line(error)}.")

@@ -102,7 +102,7 @@ class Source:
             )
             return {key: (str(one.dtype), tuple(map(int, one.shape))) for key, one in found.tensors.items()}
         except (SafetensorError, SafetensorsParsingError, ValueError, TypeError) as error:
-            told = first_line(error).rstrip(".")
+            told = first_line(error)
             raise HubError(f"{file} of the {self.what} {shown(self.name)} cannot be read: {told}.") from error
         except Exception as error:
             raise _sentence(error, self.name, self.revision, self.what) from error
@@ -321,7 +321,7 @@ def _sentence(error: Exception, name: str, revision: str | None, what: str, got:
             "Log in again with `hf auth login`."
         )
     if status is not None and status < 500 and status != 429:
-        return HubError(f"The Hub refused the {what} {name} ({status}): {first_line(error)}")
+        return HubError(f"The Hub refused the {what} {name} ({status}): {first_line(error)}.")
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return HubError(
             f"The disk is full, so the {what} {name} cannot be kept in {constants.HF_HUB_CACHE}. Make room."
@@ -342,7 +342,7 @@ def _sentence(error: Exception, name: str, revision: str | None, what: str, got:
     if "TransportError" in kinds or isinstance(error, (ConnectionError, LocalEntryNotFoundError)):
         _silence["until"] = time.monotonic() + SILENT_S
         return _silent(f"The {what} {name} is not on this machine and the Hub cannot be reached.")
-    return HubError(f"The {what} {name} could not be fetched: {first_line(error)}")
+    return HubError(f"The {what} {name} could not be fetched: {first_line(error)}.")
 
 
 def _silent(what_is: str) -> HubSilent:

@@ -17,6 +17,7 @@ from PIL import Image
 
 from chartqa_demo.arms import PROMPTED, Arm
 from chartqa_demo.data.splits import Split, open_split
+from chartqa_demo.data.strict import as_row, bytes_of, from_json
 from chartqa_demo.engines import Answer, Answers, Engine, Options, load_engine
 from chartqa_demo.errors import DatasetError, EngineError, RecordedError, SettingsError
 from chartqa_demo.images import pixels_of
@@ -146,12 +147,18 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _read_lines(path: Path) -> list[Line]:
-    if not path.is_file():
+    try:
+        found = bytes_of(path).decode().splitlines()
+    except FileNotFoundError:
         return []
+    except (OSError, ValueError) as error:
+        raise RecordedError(f"The recorded answers in {path} cannot be read: {error}.") from error
     lines = []
-    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, text in enumerate(found, start=1):
         try:
-            lines.append(Line(**json.loads(text)))
+            lines.append(line := as_row(Line, from_json(text)))
+            if not line.texts or line.texts.keys() != line.tokens.keys():
+                raise ValueError("its texts and tokens are not those of the same arms")
         except (ValueError, TypeError) as error:
-            raise RecordedError(f"Line {number} of {path} is no recorded answer: {error}") from error
+            raise RecordedError(f"Line {number} of {path} is no recorded answer: {error}.") from error
     return lines

@@ -13,6 +13,7 @@ from io import BytesIO
 
 from PIL import Image
 
+from chartqa_demo.errors import whole
 from chartqa_demo.evaluate.rules import Standing
 
 CHECK = "M13.5 4.5 6.5 11.5 2.5 7.5"
@@ -42,25 +43,30 @@ element.addEventListener("click", (event) => {
 """
 
 
+def _text(words: str) -> str:
+    """A text for a page, which takes no half of a pair: a file's name can hold one."""
+    return escape(whole(words))
+
+
 def status(told: str) -> str:
     """What a screen reader says when it changes."""
-    return f'<p role="status">{escape(told)}</p>'
+    return f'<p role="status">{_text(told)}</p>'
 
 
 def notice(sentence: str) -> str:
     """What the visitor has to know now; empty without a sentence."""
-    return f'<p class="notice" role="alert">{escape(sentence)}</p>' if sentence else ""
+    return f'<p class="notice" role="alert">{_text(sentence)}</p>' if sentence else ""
 
 
 def hint(sentence: str) -> str:
     """Why there is nothing to see yet; what stands between backticks is a command."""
-    marked = re.sub("`(.+?)`", r"<code>\1</code>", escape(sentence))
+    marked = re.sub("`(.+?)`", r"<code>\1</code>", _text(sentence))
     return f'<p class="notice hint">{marked}</p>'
 
 
 def done(sentence: str) -> str:
     """What the visitor asked for has happened."""
-    return f'<p class="done" role="status">{escape(sentence)}</p>'
+    return f'<p class="done" role="status">{_text(sentence)}</p>'
 
 
 def page_head(title: str, about: str, links: Mapping[str, str]) -> str:

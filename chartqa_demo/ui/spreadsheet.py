@@ -11,8 +11,7 @@ def as_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     apostrophe in front."""
     buffer = StringIO()
     table = csv.writer(buffer)
-    table.writerow(columns)
-    table.writerows([_cell(value) for value in row] for row in rows)
+    table.writerows([_cell(value) for value in row] for row in (columns, *rows))
     return buffer.getvalue()
 
 

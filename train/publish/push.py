@@ -169,7 +169,7 @@ def _sentence(error: Exception, repo_id: str) -> str:  # noqa: PLR0911 (one sent
     if status is not None:
         return f"The Hub answered {status} for {repo_id}: {first_line(error)}. Try again later."
     if isinstance(error, HFValidationError):
-        return f"{repo_id!r} is not a valid repository id: {first_line(error)}"
+        return f"{repo_id!r} is not a valid repository id: {first_line(error)}."
     if isinstance(error, HTTPError | ConnectionError):
         return f"The Hub cannot be reached ({type(error).__name__}). Check the network and try again."
-    return f"Pushing to {repo_id} failed: {first_line(error)}"
+    return f"Pushing to {repo_id} failed: {first_line(error)}."

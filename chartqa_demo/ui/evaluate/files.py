@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from chartqa_demo.data.strict import bytes_of, from_json
 from chartqa_demo.errors import ResultsError
 from chartqa_demo.evaluate.record import Results, read_results
 from chartqa_demo.evaluate.rules import RULES
@@ -39,6 +40,7 @@ class ResultsFolder:
         own = self.private.glob(f"upload-{secret}-*.jsonl") if secret else ()
         for path in [*self.root.glob("*.json"), *self.root.glob("*.jsonl"), *own]:
             try:
+                path.name.encode()  # not every name can be sent to a page
                 settings, asked = _settings_of(path)
                 title = f"{heading(settings)} ({asked:,} asked, {settings.get('date')})"
                 found[path.stem] = (path.stat().st_mtime, title, path.name)
@@ -51,7 +53,10 @@ class ResultsFolder:
         if not isinstance(name, str) or Path(name).name != name or Path(name).suffix not in (".json", ".jsonl"):
             return None
         path = self.place(name)
-        return path if path.is_file() else None
+        try:
+            return path if path.is_file() else None
+        except OSError:  # a name that is too long
+            return None
 
     def place(self, name: str) -> Path:
         """Where the file of that name is or will be."""
@@ -77,10 +82,10 @@ class ResultsFolder:
         scores, known = path.with_suffix(".json"), None
         if scores.exists() and (path == scores or scores.stat().st_mtime_ns >= path.stat().st_mtime_ns):
             try:
-                known = figures_of_summary(json.loads(scores.read_text(encoding="utf-8")))
+                known = figures_of_summary(from_json(bytes_of(scores)))
                 if rule in known.scores:
                     return known
-            except (ValueError, KeyError, TypeError) as error:
+            except (OSError, ValueError, KeyError, TypeError) as error:
                 log.warning("%s is not a file of scores, the answers are used: %s", scores, error)
         results = self.results(name)
         return known if results is None else figures_of(results, list(dict.fromkeys((rule, "canonical", "tolerant"))))
@@ -123,8 +128,8 @@ def answers_csv(results: Results) -> str:
 def _settings_of(path: Path) -> tuple[dict[str, Any], int]:
     """Settings of an evaluation and how many questions it asked. Raises what a file that is none gives."""
     if path.suffix == ".json":
-        scores = json.loads(path.read_text(encoding="utf-8"))
-        return scores, int(scores["asked"])
+        figures = figures_of_summary(from_json(bytes_of(path)))
+        return dict(figures.settings), figures.asked
     results = _read(path)
     return dict(results.settings), len(results.items)
 

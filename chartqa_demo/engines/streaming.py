@@ -191,7 +191,7 @@ class ReadableFailures:
                 "The GPU ran out of memory. Lower the pixel limit or the answer length, or start with --quantize 4bit."
             ) from error
         if isinstance(error, (RuntimeError, ValueError, TypeError, IndexError, KeyError)):
-            raise EngineError(f"The model failed on this question: {first_line(error)}.") from error
+            raise EngineError(f"The model failed on this question: {first_line(error)}") from error
 
 
 def generation_settings(options: Options) -> dict[str, Any]:

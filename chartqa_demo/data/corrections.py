@@ -203,6 +203,8 @@ def _line(row: Correction) -> dict[str, Any]:
 
 
 def _read(line: dict[str, Any]) -> Correction:
+    check(line, dict[str, Any], "the line")
+    check(line["label"], list[str], "the label")
     answer = line["label"][0] if line["label"] else ""
     gold, texts = line["gold_before"], (line["query"], answer, line["said_by"], line["said_at"])
     check([list(texts), gold], list[list[str]], "a cell")

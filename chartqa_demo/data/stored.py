@@ -14,8 +14,8 @@ from typing import Any
 from chartqa_demo.data.cells import Columns, answers, cell_of, fault_of, find_columns, kind_of, usual_split, written
 from chartqa_demo.data.folders import Pictures
 from chartqa_demo.data.splits import CUT, Example, LeftOut, Split, called, chart_id, pick, publisher, told
-from chartqa_demo.data.strict import bytes_of, from_json
-from chartqa_demo.errors import DatasetError, first_line
+from chartqa_demo.data.strict import bytes_of, check, from_json
+from chartqa_demo.errors import DatasetError, first_line, shown
 from chartqa_demo.images import MAX_BYTES
 
 
@@ -170,6 +170,8 @@ def _load(dataset: str, split: str) -> Any:
 def _why(error: Exception) -> str:
     """What it says, or its cause does, where `datasets` says only that something happened; where YAML is at fault."""
     told = first_line(error.__cause__ or error)
+    if isinstance(error, AttributeError | IndexError | RecursionError):
+        told = "its files are not those of a data set"
     mark = getattr(error, "problem_mark", None)
     return f"its README.md has no valid YAML in line {mark.line + 2}: {told}" if mark else told
 
@@ -177,7 +179,7 @@ def _why(error: Exception) -> str:
 def _check_files(files: Mapping[Any, Sequence[str]], folder: Path) -> None:
     """Raises DatasetError for a file outside of the folder, which its README or a link can name."""
     for file in (Path(one) for part in files.values() for one in part):
-        if not file.resolve().is_relative_to(folder.resolve()):
+        if not file.resolve().is_relative_to(folder.resolve()) or not file.is_file():
             raise DatasetError(
                 f"{folder.name} names data files outside of itself, {file.name} for one; it is not read."
             )
@@ -199,13 +201,15 @@ def _saved(place: Path) -> dict[str, Any]:
 
     try:
         for state in (place / "state.json", *place.glob("*/state.json")):
-            files = from_json(bytes_of(state))["_data_files"] if state.is_file() else []
+            files = _object(state)["_data_files"] if state.is_file() else []
             if any(Path(one["filename"]).name != one["filename"] for one in files):
                 raise DatasetError(f"{place.name} names data files outside of itself; it is not read.")
         if (place / "dataset_dict.json").is_file():
-            names = from_json(bytes_of(place / "dataset_dict.json"))["splits"]
+            names = _object(place / "dataset_dict.json")["splits"]
             if any(Path(name).name != name or name == ".." for name in names):
                 raise DatasetError(f"{place.name} names splits outside of itself; it is not read.")
+        if odd := [one.name for one in place.rglob("*") if not (one.is_file() or one.is_dir())]:
+            raise DatasetError(f"{place.name} holds {shown(odd[0])}, which is no ordinary file; it is not read.")
         found = datasets.load_from_disk(str(place))
     except DatasetError:
         raise
@@ -214,6 +218,11 @@ def _saved(place: Path) -> dict[str, Any]:
     if isinstance(found, datasets.DatasetDict):
         return {usual_split(str(name)): rows for name, rows in found.items()}
     return {"all": found}
+
+
+def _object(file: Path) -> dict[str, Any]:
+    check(found := from_json(bytes_of(file)), dict[str, Any], file.name)
+    return found
 
 
 def _hub_in_time(name: str, dataset: str) -> AbstractContextManager[None]:

@@ -45,13 +45,15 @@ def from_json(text: str | bytes) -> Any:
 
 
 def as_row(kind: type[Row], row: Any) -> Row:
-    """A dataclass from the object of its fields. Raises ValueError for a field of another type; TypeError for one that
-    is missing or too many."""
+    """A dataclass from the object of its fields. Raises ValueError."""
     check(row, dict[str, Any])
     for name, one in _fields(kind).items():
         if name in row:
             check(row[name], one, name)
-    return kind(**row)
+    try:
+        return kind(**row)
+    except TypeError:
+        raise ValueError("its fields are others, or some are missing") from None
 
 
 def check(value: object, kind: Any, name: str = "it") -> None:

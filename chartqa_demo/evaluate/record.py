@@ -234,7 +234,7 @@ def read_lines(path: Path) -> tuple[dict[str, Any] | None, list[Item], int]:
         raise ResultsError(f"{path} cannot be read as the results of an evaluation: {error}.") from error
     for number, line in enumerate(lines, start=1):
         try:
-            row = from_json(line)
+            check(row := from_json(line), dict[str, Any], "the line")
             if number == 1:
                 settings = check_settings(row["settings"])
             else:

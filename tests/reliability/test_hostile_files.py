@@ -327,6 +327,13 @@ def test_a_saved_data_set_that_is_none_is_told_in_a_sentence(tmp_path: Path, tex
         open_split(str(tmp_path), "all")
 
 
+def test_a_saved_data_set_with_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "state.json").write_text('{"_data_files": [{"filename": "x.arrow"}]}', encoding="utf-8")
+    os.mkfifo(tmp_path / "x.arrow")
+    with pytest.raises(DatasetError, match=r"holds x.arrow, which is no ordinary file; it is not read\.$"):
+        open_split(str(tmp_path), "all")
+
+
 def test_an_upload_with_a_very_long_name_is_refused_in_a_short_sentence(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"no ZIP")
     with pytest.raises(DatasetError) as refused:

@@ -6,12 +6,14 @@ from typing import Any
 
 import gradio as gr
 import pytest
-from page_fixtures import bar_chart
+from page_fixtures import bar_chart, example_split
+from starlette.testclient import TestClient
 
 from chartqa_demo.data.splits import chosen_columns, open_split
 from chartqa_demo.engines.scripted import ScriptedEngine
 from chartqa_demo.errors import EvaluationError
 from chartqa_demo.settings import Settings
+from chartqa_demo.ui import build_app
 from chartqa_demo.ui.evaluate.choices import Choice, Choices, how_many
 from chartqa_demo.ui.evaluate.running import WATCHERS, Run, Running
 from chartqa_demo.ui.evaluate.tab import EvaluateTab
@@ -72,3 +74,16 @@ def test_more_tabs_than_enough_do_not_hold_the_pages_threads_on_one_run() -> Non
     assert len(tabs) == run.watchers == WATCHERS
     tabs.pop().close()
     assert running.to_watch("visitor") is run
+
+
+def test_what_a_list_no_longer_offers_is_told_in_a_sentence(tmp_path: Path) -> None:
+    page = build_app(ScriptedEngine(delay=0), Settings(results_dir=str(tmp_path)), example_split())
+    app = TestClient(gr.routes.App.create_app(page))
+    for number, listener in page.fns.items():
+        if getattr(listener.fn, "__name__", "") == "estimate_newest":
+            sent = {"fn_index": number, "session_hash": "s", "data": [-1, 50, "any", 0, ["pretrained"], "ann"]}
+            answer = app.post("/gradio_api/run/predict", json=sent)
+            assert "Your upload is deleted. Upload the charts again" in answer.json()["data"][0]
+            break
+    else:
+        pytest.fail("nothing tells what an evaluation costs")

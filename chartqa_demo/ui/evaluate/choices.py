@@ -96,10 +96,11 @@ class Choices:
         size: object,
         kind: object,
         seed: object,
-        arms: Sequence[str],
+        arms: object,
         upload: Split | None = None,
     ) -> Choice:
-        """The visitor's choice. Raises EvaluationError and DatasetError with a sentence."""
+        """The visitor's choice, as the page sent it: of what a list offered a moment ago Gradio would say in words of
+        its own that the list does not have it. Raises EvaluationError and DatasetError with a sentence."""
         own = charts == UPLOAD
         if own and upload is None:
             raise EvaluationError("Your upload is deleted. Upload the charts again, or choose others.")
@@ -108,7 +109,7 @@ class Choices:
         size = how_many(size)
         if not isinstance(seed, int | float) or not 0 <= seed < LARGEST_SEED:
             raise EvaluationError(f"The seed has to be a whole number from 0 to {LARGEST_SEED - 1:,}.")
-        chosen = tuple(arm for arm in self.engine.arms if arm.key in arms)
+        chosen = tuple(arm for arm in self.engine.arms if isinstance(arms, list) and arm.key in arms)
         if not chosen:
             raise EvaluationError("Choose at least one arm.")
         if not all(map(self.serves, chosen)):

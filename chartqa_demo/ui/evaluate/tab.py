@@ -166,17 +166,17 @@ class EvaluateTab:
 
     def connect(self, page: gr.Blocks) -> None:
         """The events. What belongs to one visitor is in states; what all share is on disk."""
-        chosen = [self.charts, self.size, self.kind, self.seed, self.arms, self.visitor]
+        chosen = [self.charts, self.size, self.kind, self.seed, self.arms, self.visitor]  # read by `Choices`
         browser = self.disagreements
         shown = [self.shown, self.scores, self.csv_button, self.json_button, *browser.outputs]
         moving = [self.notice, self.progress, self.start_button, self.stop_button, *shown]
 
         # Not in the queue of Compare: the engine's own lock lets a visitor's question pass between two batches.
         queued: dict[str, Any] = {"concurrency_limit": None, **PRIVATE}
-        started = self.start_button.click(self.start, [*chosen, self.rule], moving, **queued)
+        started = self.start_button.click(self.start, [*chosen, self.rule], moving, preprocess=False, **queued)
         self.stop_button.click(self.stop, self.visitor, self.stop_button, **QUICK)
         changes = [one.change for one in chosen[:-1]]
-        gr.on(changes, self.estimate_newest, chosen, self.cost, trigger_mode="always_last", **QUICK)
+        gr.on(changes, self.estimate_newest, chosen, self.cost, trigger_mode="always_last", preprocess=False, **QUICK)
         own = [self.notice, self.charts, self.size, self.forget_button, self.own_note]
         self.upload_button.upload(self.upload, [self.upload_button, self.visitor], own, preprocess=False, **PRIVATE)
         self.forget_button.click(self.forget, self.visitor, own, **QUICK)
@@ -192,7 +192,7 @@ class EvaluateTab:
         opening = page.load(self.greet, [self.visitor, self.rule], greeted, **QUICK)
         looked = opening.then(self.look_again, [self.visitor, self.rule], moving, **queued)
         for before in (opening, started, looked):
-            before.then(self.estimate_newest, chosen, self.cost, **QUICK)  # of what is chosen by then
+            before.then(self.estimate_newest, chosen, self.cost, preprocess=False, **QUICK)  # of what is chosen by then
         page.unload(self.leave)
 
     @told_once

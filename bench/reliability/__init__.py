@@ -18,6 +18,7 @@ CAMPAIGNS = {
     "values": "Impossible values",
     "kills": "Faults and kills",
     "requests": "Requests",
+    "attack": "Hostile files and inputs",
     "supply": "Supply and secrets",
 }
 

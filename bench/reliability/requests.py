@@ -49,7 +49,7 @@ SPEAKS = "Made the server look up or speak to another machine"
 NO_ANSWER, NO_WORDS = "no answer", "an error without words"
 NOTES = (
     "The page ran as its operator starts it, with the scripted engine, and had nothing to do but these requests.",
-    "The server closed a connection where a stream of events was asked for that belongs to nobody (Gradio 6.31).",
+    "Connections that the server closed without an answer stand in a column of their own, by what was sent.",
     "An open stream is one that Gradio keeps for as long as its caller stays; it was left after some seconds.",
 )
 LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0", "::")

@@ -18,7 +18,7 @@ from chartqa_demo.adapters.contract import Contract
 from chartqa_demo.adapters.runs import finished_adapters, read_run, run_names
 from chartqa_demo.arms import SYSTEM_MESSAGE
 from chartqa_demo.engines.scripted import ScriptedEngine
-from chartqa_demo.errors import EngineError
+from chartqa_demo.errors import EngineError, shown
 from chartqa_demo.settings import Settings
 from chartqa_demo.ui import launch_options
 from chartqa_demo.ui.corrections import Corrections
@@ -199,7 +199,7 @@ def test_what_files_say_is_text_in_lists_curves_and_notices(
     log(f"b{hostile}", {"train/global_step": 10, "train/loss": 2.5}, project="b")
     expect(page.get_by_role("img", name="Loss:")).to_be_visible()
     expect(page.get_by_label("Run")).to_have_value(f"b{hostile}")
-    expect(page.get_by_label(f"first, for {hostile}: not measured yet")).to_be_checked()
+    expect(page.get_by_label(f"first, for {shown(hostile)}: not measured yet")).to_be_checked()
     engine.why_not = f"is of type {hostile}; only LORA can be served."
     page.get_by_role("button", name="Use this adapter").click()
     told = page.locator("#training-outcome .notice")

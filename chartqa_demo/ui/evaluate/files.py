@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from chartqa_demo.data.strict import bytes_of, from_json
-from chartqa_demo.errors import ResultsError
+from chartqa_demo.errors import ResultsError, shown
 from chartqa_demo.evaluate.record import Results, read_results
 from chartqa_demo.evaluate.rules import RULES
 from chartqa_demo.evaluate.tables import Figures, figures_of, figures_of_summary, heading
@@ -45,7 +45,7 @@ class ResultsFolder:
                 title = f"{heading(settings)} ({asked:,} asked, {settings.get('date')})"
                 found[path.stem] = (path.stat().st_mtime, title, path.name)
             except (OSError, ValueError, KeyError, TypeError) as error:
-                log.warning("%s is not a file of results and is not shown: %s", path, error)
+                log.warning("%s is not a file of results and is not shown: %s", shown(path), error)
         return [(title, name) for _, title, name in sorted(found.values(), reverse=True)]
 
     def path(self, name: str | None) -> Path | None:
@@ -70,7 +70,7 @@ class ResultsFolder:
         try:
             return _read(path)
         except (ResultsError, OSError) as error:
-            log.warning("%s cannot be shown: %s", path, error)
+            log.warning("%s cannot be shown: %s", shown(path), error)
             return None
 
     def figures(self, name: str | None, rule: str) -> Figures | None:
@@ -86,7 +86,7 @@ class ResultsFolder:
                 if rule in known.scores:
                     return known
             except (OSError, ValueError, KeyError, TypeError) as error:
-                log.warning("%s is not a file of scores, the answers are used: %s", scores, error)
+                log.warning("%s is not a file of scores, the answers are used: %s", shown(scores), error)
         results = self.results(name)
         return known if results is None else figures_of(results, list(dict.fromkeys((rule, "canonical", "tolerant"))))
 

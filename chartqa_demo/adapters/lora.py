@@ -187,7 +187,7 @@ def layers_of(config: Mapping[str, Any], tensors: Tensors, modules: Modules | No
             raise LoraError(f"holds two weights for one place: {_said(places[place][side])} and {_said(key)}.")
         places[place][side] = key
     ranks = {config["r"], *(config.get("rank_pattern") or {}).values()}
-    alphas = [
+    alphas = [  # the pattern, the plain text that it ends with, by which most layers are told apart soon, and the alpha
         (re.compile(rf"(.*\.)?({name})$"), re.sub(r".*(\\d|[^\w-])", "", name.removesuffix("$")), alpha)
         for name, alpha in (config.get("alpha_pattern") or {}).items()
     ]

@@ -89,9 +89,7 @@ def _examples(rows: Any, split: str, dataset: str, wish: Columns) -> list[Exampl
         return _read_rows(rows, split, dataset, wish)
     except DatasetError:
         raise
-    except (
-        Exception
-    ) as error:  # a day in the year 300,000, a zone of Mars: whatever pyarrow says of a stranger's values
+    except Exception as error:  # whatever pyarrow says of a day in the year 300,000, or a zone of Mars
         raise DatasetError(f"The split {split} of {called(dataset)} could not be read: {_why(error)}.") from error
 
 

@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 
 from chartqa_demo.arms import ADAPTER, training_row
 from chartqa_demo.data.names import is_chartqa
-from chartqa_demo.data.splits import Columns, Example, Split, chart_id, draw_examples, open_split
+from chartqa_demo.data.splits import CUT, Columns, Example, Split, chart_id, draw_examples, open_split, split_names
 from chartqa_demo.errors import ChartError
 from chartqa_demo.evaluate.run import display_name
 from chartqa_demo.evaluate.statistics import FEWEST
@@ -173,8 +173,13 @@ def shown(rows: Sequence[Row], weight: float, seed: int) -> list[Row]:
 
 
 def train_examples(recipe: Recipe, dataset: str, held_out: Sequence[Example], seed: int) -> list[Example]:
-    """The usable rows of a data set to train on, without held-out charts and those that the recipe leaves out."""
-    split = open_split(dataset, recipe.train_split, _columns(recipe))
+    """The usable rows of a data set to train on, without held-out charts and those that the recipe leaves out.
+
+    A further data set of a mixture that has one split only is taken whole: nothing is measured on it.
+    """
+    columns = _columns(recipe)
+    whole = dataset != recipe.dataset and split_names(dataset, columns) == CUT
+    split = open_split(dataset, "all" if whole else recipe.train_split, columns)
     kept = [example for example in split if Path(example.file_name).stem not in recipe.leave_out]
     rows = usable(kept, f"{dataset}, split {split.name}", recipe.skip_bad_rows)
     return draw_examples(without_charts_of(rows, held_out), recipe.train_sample, seed)

@@ -48,6 +48,13 @@ def test_charts_can_be_left_out_by_name_and_rows_drawn(tmp_path: Path) -> None:
     assert len(train_examples(Recipe(dataset=str(charts), train_sample=2), str(charts), [], seed=1)) == 2
 
 
+def test_a_further_data_set_of_one_split_is_taken_whole(tmp_path: Path) -> None:
+    more = write_charts(tmp_path / "more", train=table(10))
+    found = train_examples(Recipe(dataset="charts", mixture=["dataset=1", f"{more}=1"]), str(more), [], seed=1)
+    assert len(found) == 10
+    assert len(train_examples(Recipe(dataset=str(more)), str(more), [], seed=1)) == 7  # its own val and test stay out
+
+
 def test_the_bundled_recipe_trains_on_real_and_generated_rows(charts: Path, tmp_path: Path) -> None:
     config = ROOT / "train" / "configs" / "bundled-chartqa.yaml"
     flags = "--max_steps 2 --train_charts 4 --per_device_train_batch_size 2 --use_cpu true --bf16 false"

@@ -171,6 +171,24 @@ def test_names_of_held_out_charts_are_held_out_figures_or_fixed(charts):
     assert counts["distinct"]["n"] == len({name.rstrip("*") for chart in charts for name in chart.categories})
 
 
+def test_real_charts_are_counted_by_publisher_and_by_what_is_asked_for():
+    golds = ("Yes", "1,234", "62%", "Brazil", "[1, 2]", "No")
+    items = [Item(f"test/{n}", "c", "?", (gold,), "human", "Pew", {"adapter": "Yes"}) for n, gold in enumerate(golds)]
+    found = reading.in_parts([*items, Item("test/6", "c", "?", ("Yes",), "human", "", {"adapter": "yes."})], "adapter")
+    asked = {
+        name: (one["canonical"]["correct"], one["tolerant"]["correct"], one["tolerant"]["asked"])
+        for name, one in found.items()
+    }
+    assert asked == {
+        "Pew": (1, 1, 6),
+        "a list": (0, 0, 1),
+        "a name": (0, 0, 1),
+        "a number": (0, 0, 2),
+        "a yes or no": (1, 2, 3),
+        "unknown publisher": (0, 1, 1),
+    }
+
+
 def test_the_command_in_a_file_does_not_tell_where_the_data_lie(tmp_path):
     for words in (["--dataset", str(tmp_path)], [f"--dataset={tmp_path}"]):
         told = reading._command(reading._flags(["blind", *words, "--limit", "5"]))

@@ -98,7 +98,37 @@ def blind(flags: argparse.Namespace) -> dict[str, Any]:
         **about,
         "rule": "canonical",
         "arms": {arm: {group: _both(pairs, arm, group) for group in GROUPS} for arm in results.arms},
+        "parts": {arm: in_parts([own for own, _ in pairs if arm in own.answers], arm) for arm in results.arms},
     }
+
+
+def in_parts(items: Sequence[Item], arm: str) -> dict[str, dict[str, Any]]:
+    """An arm's accuracy by who published the chart and by what is asked for, under both rules of a headline."""
+    parts: dict[str, list[Item]] = {}
+    for item in items:
+        for name in (item.source or "unknown publisher", answer_kind(item.gold[0])):
+            parts.setdefault(name, []).append(item)
+    return {
+        name: {
+            rule: figures(stats.score(sum(bool(one.correct(arm, rule)) for one in some), len(some)))
+            for rule in ("canonical", "tolerant")
+        }
+        for name, some in sorted(parts.items())
+    }
+
+
+def answer_kind(gold: str) -> str:
+    """What is asked for, by the gold answer alone: "a yes or no", "a list", "a number" or "a name"."""
+    text = gold.strip().lower()
+    if text in ("yes", "no"):
+        return "a yes or no"
+    if text.startswith("["):
+        return "a list"
+    try:
+        float(text.rstrip("%").replace(",", ""))
+    except ValueError:
+        return "a name"
+    return "a number"
 
 
 def exchanged(examples: Sequence[Example], other: Mapping[str, str]) -> list[Example]:

@@ -159,6 +159,9 @@ def _blind_rows(found: Mapping[str, Any]) -> Iterator[str]:
         for key, chart in (("own", "its own chart"), ("other", "another question's chart")):
             name = f"ChartQA {found['split']}, {arm}, with {chart}: canonical, %"
             yield f"| {name} | {one[key]['asked']:,} | {_share(one[key], n=False)} |"
+    for name, rules in found.get("parts", {}).get(ADAPTER.key, {}).items():
+        texts = ", ".join(f"{rule} {_share(one, n=False)}" for rule, one in rules.items())
+        yield f"| ChartQA {found['split']}, adapter, {name}: % | {rules['canonical']['asked']:,} | {texts} |"
 
 
 def _sizes_rows(found: Mapping[str, Any]) -> Iterator[str]:

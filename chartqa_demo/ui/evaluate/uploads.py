@@ -10,17 +10,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import gradio as gr
 
-from chartqa_demo.data.splits import Split, open_split
+from chartqa_demo.data.splits import Split, open_folder
 from chartqa_demo.data.uploads import lay_out
 from chartqa_demo.errors import DatasetError, shown
-from chartqa_demo.space.gradio_internals import NOT_UPLOADED, delete_uploads, upload_folder
+from chartqa_demo.space.gradio_internals import NOT_UPLOADED, delete_named, delete_uploads, upload_folder
 
 KEPT_S = 900.0  # after the visitor's last tab closed; a reload is back within seconds
 AT_ONCE = 20  # uploads of all visitors
+VISITOR = 32  # hexadecimal digits of a visitor's name
 
 
 @dataclass
@@ -38,6 +39,11 @@ class Upload:
     def record(self, file_name: str) -> str:
         """What the record is called that would be called `file_name` for charts that all may see."""
         return f"upload-{self.secret}-{blake2b(file_name.encode(), digest_size=4).hexdigest()}.jsonl"
+
+
+def is_visitor(name: object) -> TypeGuard[str]:
+    """Whether it is the name of a browser, as this page gives them; a caller may send anything."""
+    return isinstance(name, str) and len(name) == VISITOR
 
 
 class Uploads:
@@ -67,7 +73,7 @@ class Uploads:
         folder = self.root / secret / (named if named.strip(". ") else "your upload")
         try:
             lay_out(given, folder)
-            split = open_split(str(folder), "all")
+            split = open_folder(str(folder), "all")
             if not split.has_questions:
                 raise DatasetError("These are pictures without questions. Add a table of image, query and label.")
         except DatasetError:
@@ -80,7 +86,7 @@ class Uploads:
 
     def of(self, visitor: str) -> Upload | None:
         """The visitor's charts, if there are any."""
-        if upload := self.kept.get(visitor):
+        if upload := self.kept.get(visitor) if isinstance(visitor, str) else None:
             upload.used_at = time.monotonic()
         return upload
 
@@ -101,10 +107,11 @@ class Uploads:
 
     def drop(self, visitor: str) -> None:
         """Delete the visitor's charts and the answers to them."""
-        if upload := self.kept.pop(visitor, None):
+        if isinstance(visitor, str) and (upload := self.kept.pop(visitor, None)):
             shutil.rmtree(upload.folder.parent, ignore_errors=True)
-            for record in self.root.glob(f"upload-{upload.secret}-*"):
+            for record in self.root.rglob(f"upload-{upload.secret}-*"):
                 record.unlink(missing_ok=True)
+            delete_named(self.page, f"upload-{upload.secret}-")
 
     def purge(self) -> None:
         """Delete what visitors have left behind, and where there is no room what they have not used for as long."""

@@ -72,8 +72,9 @@ class Limits:
                 MutableHeaders(scope=message).update(HEADERS)
             await send(message)
 
-        # Gradio fails on a span of a file that it does not understand, and sends a caller's own headers back with one.
-        scope["headers"] = [one for one in scope["headers"] if one[0] != b"range"]
+        # Gradio fails on a span of a file that it does not understand, and sends a caller's own headers back with one;
+        # its MCP server has no event to go on from, and then does not answer.
+        scope["headers"] = [one for one in scope["headers"] if one[0] not in (b"range", b"last-event-id")]
         posted, uploads = scope["method"] == "POST", scope["path"].rstrip("/").endswith("/upload")
         most = MAX_UPLOADED if uploads else MAX_BODY
         length, read = Headers(scope=scope).get("content-length", "0"), 0

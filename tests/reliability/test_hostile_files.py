@@ -5,6 +5,7 @@ import os
 import time
 import zipfile
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
@@ -376,3 +377,16 @@ def test_a_table_that_names_pictures_which_are_not_there_costs_little_for_each_r
     monkeypatch.setattr(Path, "resolve", lambda path, *strict: (followed.append(path), resolve(path, *strict))[1])
     assert len(open_split(str(tmp_path), "all").left_out) == 500
     assert len(followed) < 50
+
+
+def test_a_question_of_an_upload_is_as_long_as_one_that_is_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chartqa_demo.ui.evaluate.uploads.upload_folder", lambda: tmp_path)
+    taken = Uploads(gr.Blocks(analytics_enabled=False), lambda _: False, 9)
+    for question, told in (("How many?", None), ("How many??", "has 10 characters; at most 9 can be asked")):
+        with zipfile.ZipFile(tmp_path / "mine.zip", "w") as archive:
+            archive.writestr("a.png", encoded(bar_chart(), "PNG"))
+            archive.writestr("qa.csv", f"image,query,label\na.png,{question},3\n")
+        with pytest.raises(DatasetError, match=told) if told else nullcontext():
+            taken.take("visitor", "tab", [{"path": str(tmp_path / "mine.zip"), "orig_name": "mine.zip"}])

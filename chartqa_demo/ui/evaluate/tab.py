@@ -72,7 +72,7 @@ class EvaluateTab:
         self.lent = on_zerogpu()
         self.running = Running(AWAY_S if self.lent else None)
         compare.why_wait = lambda: "" if self.lent or not self.running.goes_on else WAITS
-        self.uploads = Uploads(page, in_use=lambda visitor: self.running.of(visitor) is not None)
+        self.uploads = Uploads(page, lambda visitor: self.running.of(visitor) is not None, settings.max_question)
         self.folder = ResultsFolder(Path(settings.results_dir), self.uploads.root)
         self.visitor = visitor
         self.newest: dict[str, object] = {}  # session -> its estimate under way, or the last

@@ -17,6 +17,7 @@ import gradio as gr
 from chartqa_demo.data.splits import Split, open_folder
 from chartqa_demo.data.uploads import lay_out
 from chartqa_demo.errors import DatasetError, shown
+from chartqa_demo.settings import Settings
 from chartqa_demo.space.gradio_internals import NOT_UPLOADED, delete_named, delete_uploads, upload_folder
 
 KEPT_S = 900.0  # after the visitor's last tab closed; a reload is back within seconds
@@ -47,10 +48,10 @@ def is_visitor(name: object) -> TypeGuard[str]:
 
 
 class Uploads:
-    """By visitor. in_use: whether an upload is being measured, and has to stay."""
+    """By visitor. in_use: whether an upload is being measured, and has to stay; longest: characters of a question."""
 
-    def __init__(self, page: gr.Blocks, in_use: Callable[[str], bool]) -> None:
-        self.page = page
+    def __init__(self, page: gr.Blocks, in_use: Callable[[str], bool], longest: int = Settings.max_question) -> None:
+        self.page, self.longest = page, longest
         self._root = tempfile.TemporaryDirectory(prefix="chartqa-uploads-")  # gone with the process
         self.root = Path(self._root.name)
         self.in_use = in_use
@@ -76,6 +77,9 @@ class Uploads:
             split = open_folder(str(folder), "all")
             if not split.has_questions:
                 raise DatasetError("These are pictures without questions. Add a table of image, query and label.")
+            if (most := max(len(one.question) for one in split)) > self.longest:
+                told = f"The question has {most:,} characters; at most {self.longest:,} can be asked. Shorten it."
+                raise DatasetError(told)
         except DatasetError:
             shutil.rmtree(folder.parent, ignore_errors=True)
             raise

@@ -15,6 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -101,6 +102,8 @@ class Limits:
             answer = self._too_often(scope) or self._full(scope) or self.app
         try:
             await answer(scope, no_more_than_allowed, with_headers)
+        except ClientDisconnect:  # while it was sent: nobody is left to answer
+            return
         except RuntimeError as error:  # the stream of a session that is gone, begun before Gradio looked
             if not isinstance(error.__cause__, HTTPException):
                 raise

@@ -22,7 +22,7 @@ from chartqa_demo.space.gradio_internals import NOT_UPLOADED, delete_named, dele
 
 KEPT_S = 900.0  # after the visitor's last tab closed; a reload is back within seconds
 AT_ONCE = 20  # uploads of all visitors
-VISITOR = 32  # hexadecimal digits of a visitor's name
+VISITOR = 32  # hexadecimal digits of a visitor's name, as this page gives one
 
 
 @dataclass
@@ -43,8 +43,8 @@ class Upload:
 
 
 def is_visitor(name: object) -> TypeGuard[str]:
-    """Whether it is the name of a browser, as this page gives them; a caller may send anything."""
-    return isinstance(name, str) and len(name) == VISITOR
+    """Whether it can be the name of a browser; a caller may send anything."""
+    return isinstance(name, str) and 0 < len(name) <= VISITOR
 
 
 class Uploads:

@@ -187,7 +187,7 @@ def test_what_was_downloaded_of_an_upload_goes_with_it(tmp_path: Path) -> None:
     assert [*mine.root.rglob("*.*")] == [] and not copy.exists()
 
 
-@pytest.mark.parametrize("name", [None, [], {"a": 1}, 5, "", "x", "a" * 10**6])
+@pytest.mark.parametrize("name", [None, [], {"a": 1}, 5, "", "a" * 10**6])
 def test_a_visitor_by_any_other_name_has_no_upload(name: Any) -> None:
     with gr.Blocks(analytics_enabled=False) as page:
         mine = uploads.Uploads(page, lambda _: False)

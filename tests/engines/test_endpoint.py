@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from html import escape
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import openai
@@ -23,7 +24,7 @@ from chartqa_demo.adapters.contract import Contract
 from chartqa_demo.arms import ADAPTER, ARMS, PRETRAINED, PROMPTED
 from chartqa_demo.engines import Answer, Answers, Options, endpoint, load_engine
 from chartqa_demo.engines.endpoint import ITEMS, NO_ADAPTER, EndpointEngine, replies
-from chartqa_demo.engines.endpoint.replies import read
+from chartqa_demo.engines.endpoint.replies import failure, mark_repeats, read
 from chartqa_demo.errors import EngineError
 from chartqa_demo.evaluate.__main__ import main
 from chartqa_demo.images import fit_canvas, shrink
@@ -290,6 +291,18 @@ def test_what_a_server_says_is_one_line_of_printable_text() -> None:
     body = {"message": "\x1b[2Jgone\u202e"}
     refusal = openai.APIError("", request=None, body=body)  # pyright: ignore[reportArgumentType]
     assert replies.said(refusal).isprintable()
+
+
+@pytest.mark.parametrize("asked", ["inf", "nan", "-inf", "soon"])
+def test_a_wait_that_no_clock_has_is_none(asked: str) -> None:
+    headers = {"retry-after": asked, "retry-after-ms": "50000"}
+    reply: Any = SimpleNamespace(status_code=429, request=None, headers=headers)
+    asyncio.run(mark_repeats(reply))
+    assert reply.headers["x-should-retry"] == "true" and "retry-after-ms" not in reply.headers
+    error = openai.RateLimitError("", response=reply, body=None)
+    assert (
+        failure(error, "server", "base", 9, False)[1] == "The server at server is busy (429). Ask again in 60 seconds."
+    )
 
 
 def test_closing_the_iterator_closes_every_connection(

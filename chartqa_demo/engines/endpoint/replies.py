@@ -1,6 +1,7 @@
 """What a server that speaks OpenAI's chat completions sends back: pieces of an answer, and refusals, as a sentence."""
 
 import asyncio
+import math
 import os
 from collections.abc import AsyncIterator
 from typing import Any
@@ -24,6 +25,7 @@ async def mark_repeats(response: Any) -> None:
     if response.status_code >= 400:
         again = response.status_code in RETRIED and (_wait(response) or 0) <= LONGEST_WAIT_S
         response.headers["x-should-retry"] = str(again).lower()
+        response.headers.pop("retry-after-ms", None)  # which the client would rather obey
 
 
 async def bound(response: Any) -> None:
@@ -147,7 +149,8 @@ def refuses(text: str, name: str) -> bool:
 def _wait(response: Any) -> float | None:
     """Seconds that the server asks to wait, None where it names none (or a date, which nobody uses here)."""
     try:
-        return max(0.0, float(response.headers["retry-after"]))
+        seconds = float(response.headers["retry-after"])
+        return max(0.0, seconds) if math.isfinite(seconds) else None
     except (KeyError, ValueError):
         return None
 

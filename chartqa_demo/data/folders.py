@@ -129,21 +129,19 @@ class Pictures:
             raise DatasetError("it names no picture")
         if "\0" in text or len(text) > 4_000:
             raise DatasetError("its picture's name cannot be one")
-        if ".." in text.split("/"):
-            candidates = [beside / text]
-            named: list[Path] = []
-        else:
-            candidates = [base / folder / text for base in (beside, self.root) for folder in PICTURE_FOLDERS]
-            named = self.by_name.get(text.rsplit("/", 1)[-1], [])
-        for candidate in candidates:
+        up = ".." in text.split("/")
+        places = (
+            [beside]
+            if up
+            else [base / folder for base in dict.fromkeys((beside, self.root)) for folder in PICTURE_FOLDERS]
+        )
+        for candidate in (place / text for place in places):
             try:
-                found = candidate.resolve()
-                if not found.is_relative_to(self.root):
-                    continue
-                if found.is_file():
+                if candidate.is_file() and (found := candidate.resolve()).is_relative_to(self.root):
                     return found
             except (OSError, ValueError, RuntimeError):
                 continue
+        named = [] if up else self.by_name.get(text.rsplit("/", 1)[-1], [])
         if len(named) == 1:
             return named[0]
         if named:

@@ -141,7 +141,13 @@ def open_split(dataset: str, split: str = "test", columns: Columns = USUAL) -> S
     place = Path(dataset).expanduser()
     if not place.exists() or stored.is_stored(place):
         return stored.open_stored(dataset, split, columns)
-    found = read_folder(place, columns)
+    return open_folder(dataset, split, columns)
+
+
+def open_folder(dataset: str, split: str, columns: Columns = USUAL) -> Split:
+    """`open_split` of a folder of pictures and tables, or of one table, whatever else lies there: of a stranger's
+    folder nothing is handed to `datasets`, which fetches what its files name. Raises DatasetError."""
+    found = read_folder(Path(dataset).expanduser(), columns)
     rows: dict[str, list[Example | LeftOut]] = {}
     named = named_splits(found.rows)
     charts: dict[Path, str] = {}

@@ -23,7 +23,9 @@ def is_stored(place: Path) -> bool:
     """Whether an existing file or folder is one that `datasets` reads."""
     if place.is_file():
         return place.suffix.lower() == ".parquet"
-    return is_saved(place) or any(any(place.glob(f"{'*/' * depth}*.parquet")) for depth in range(4))
+    return is_saved(place) or any(
+        file.is_file() for depth in range(4) for file in place.glob(f"{'*/' * depth}*.parquet")
+    )
 
 
 def is_saved(place: Path) -> bool:

@@ -3,6 +3,7 @@
 Everything is untrusted: sizes are counted while unpacking, not believed; nothing leaves the folder; a link is refused.
 """
 
+import lzma
 import shutil
 import stat
 import struct
@@ -21,7 +22,7 @@ MAX_UPLOAD_BYTES = MAX_BYTES  # of one file: what the page takes at all; larger 
 MAX_UNPACKED_BYTES = 200 * 2**20
 MAX_UPLOAD_FILES = 5_000
 MAX_DIRECTORY_BYTES = 2 * 2**20  # of a ZIP's list of files, which is read whole before a file can be counted
-MAX_MARKS = 500_000  # of MARKS in all tables: so many cells, lines and entries take some seconds to read
+MAX_MARKS = 200_000  # of MARKS in all tables: so many cells, lines and entries take some seconds to read
 MARKS = (b"\n", b",", b";", b"\t", b"{", b"[")
 BLOCK = 2**16
 
@@ -66,7 +67,16 @@ def _unpack(path: Path, name: str, folder: Path, room: "_Room") -> None:
                     room.write(source, folder / inside, entry.filename)
     except DatasetError:
         raise
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, OSError, ValueError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        lzma.LZMAError,
+        NotImplementedError,
+        RuntimeError,
+        EOFError,
+        OSError,
+        ValueError,
+    ) as error:
         told = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise DatasetError(f"{name} is damaged or of a kind that cannot be read ({told}). Pack it again.") from error
 

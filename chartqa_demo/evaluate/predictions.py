@@ -10,6 +10,7 @@ An answer that is null is no answer: its question is not counted for that arm.
 
 import csv
 import json
+import lzma
 import re
 import zipfile
 import zlib
@@ -265,6 +266,7 @@ def _sheet(path: Path) -> Iterator[Row]:
         ValueError,
         zipfile.BadZipFile,
         zlib.error,
+        lzma.LZMAError,
         EOFError,
         ElementTree.ParseError,
         IndexError,

@@ -3,6 +3,7 @@
 It comes before all of Gradio: `launch(app_kwargs=app_options(...))`.
 """
 
+import re
 import time
 from collections import OrderedDict
 from contextlib import suppress
@@ -12,7 +13,9 @@ from typing import Any
 import gradio as gr
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -22,8 +25,13 @@ from chartqa_demo.space.operations import failed, routes, usual_seconds
 
 MAX_BODY = 30 * 2**20  # a picture of 20 MB in base64
 MAX_UPLOADED = 220 * 2**20  # files chosen at once, of which Gradio limits each: what Evaluate takes, and their heads
+MAX_MARKS = 200_000  # of lists, objects and what is in them: in Python's memory each takes 30 times its bytes
+MARKS = (b",", b"[", b"{")
 VISITORS = 10_000  # whose requests are counted at once
 ASKING = ("/queue/join", "/call/", "/mcp", "/upload", "/login")
+# Ways of Gradio that this page has no use for: `proxy=` fetches, a custom component's name is printed as it comes, a
+# deep link is a file that stays for good, a recording one that is read whole.
+CLOSED = re.compile(r"^.*?/gradio_api/(proxy=|custom_component/|deep_link|process_recording)")
 HEADERS = {
     # Gradio puts scripts and styles into the page, and makes functions of the page's own.
     "Content-Security-Policy": "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
@@ -51,6 +59,9 @@ class Limits:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse what is too much, and send the headers with everything."""
+        if scope["type"] == "websocket":  # nothing here speaks it, and Gradio's MCP server fails on it
+            await send({"type": "websocket.close"})
+            return
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -62,25 +73,40 @@ class Limits:
                 MutableHeaders(scope=message).update(HEADERS)
             await send(message)
 
+        # Gradio fails on a span of a file that it does not understand, and sends a caller's own headers back with one;
+        # its MCP server has no event to go on from, and then does not answer.
+        scope["headers"] = [one for one in scope["headers"] if one[0] not in (b"range", b"last-event-id")]
         posted, uploads = scope["method"] == "POST", scope["path"].rstrip("/").endswith("/upload")
         most = MAX_UPLOADED if uploads else MAX_BODY
         length, read = Headers(scope=scope).get("content-length", "0"), 0
+        marks = 0
 
         async def no_more_than_allowed() -> Message:
-            nonlocal read
+            nonlocal read, marks
             message = await receive()
             read += len(message.get("body", b""))
-            return {"type": "http.disconnect"} if posted and read > most else message
+            marks += 0 if uploads else sum(map(message.get("body", b"").count, MARKS))
+            if posted and (read > most or marks > MAX_MARKS):
+                raise HTTPException(413, "More was sent than is read. Send less at once.")
+            return message
 
         answer: ASGIApp = self.app
         if posted and length.isdecimal() and int(length) > most:
             told = f"The request has {int(length) / 2**20:,.0f} MB; at most {most // 2**20} MB are read."
             answer = JSONResponse({"detail": told}, 413)
+        elif CLOSED.match(scope["path"]):
+            answer = JSONResponse({"detail": "Not Found"}, 404)
         elif self.settings.login and _from_another_site(scope):
             answer = JSONResponse({"detail": "With a login this page answers no other site."}, 403)
         elif posted and any(way in scope["path"] for way in ASKING):
             answer = self._too_often(scope) or self._full(scope) or self.app
-        await answer(scope, no_more_than_allowed, with_headers)
+        try:
+            await answer(scope, no_more_than_allowed, with_headers)
+        except ClientDisconnect:  # while it was sent: nobody is left to answer
+            return
+        except RuntimeError as error:  # the stream of a session that is gone, begun before Gradio looked
+            if not isinstance(error.__cause__, HTTPException):
+                raise
         if posted and (uploads or "/mcp" in scope["path"]):  # by which pictures come in base64
             await run_in_threadpool(delete_oldest, self.page, self.settings.uploads_mb * 2**20)
         if scope["method"] == "GET" and "/call/" in scope["path"]:

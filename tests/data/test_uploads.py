@@ -102,6 +102,16 @@ def test_an_upload_that_cannot_be_written_is_told_without_a_path_of_the_server(t
     assert str(tmp_path) not in str(error.value)
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_every_way_of_packing_that_is_damaged_is_a_sentence(tmp_path: Path, method: int) -> None:
+    with zipfile.ZipFile(tmp_path / "mine.zip", "w", method) as archive:
+        archive.writestr("qa.csv", TABLE * 50)
+    data = bytearray((tmp_path / "mine.zip").read_bytes())
+    data[50:90] = b"\xff" * 40
+    (tmp_path / "mine.zip").write_bytes(data)
+    assert refused(tmp_path, [(tmp_path / "mine.zip", "mine.zip")]).startswith("mine.zip is damaged or of a kind")
+
+
 @pytest.mark.parametrize("data", [b"", b"PK", b"PK\x05\x06", b"no zip at all" * 9, b"PK\x05\x06" + bytes(18)])
 def test_what_is_no_zip_is_a_sentence(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "mine.zip").write_bytes(data)

@@ -9,18 +9,22 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from html import escape
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import openai
 import pytest
-from endpoint_server import KEY, EndpointServer, endpoint_server, eventually, expected
+from endpoint_server import KEY, PIECES, EndpointServer, endpoint_server, eventually, expected
+from openai._streaming import _SSELineDecoder
+from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletionChunk
 from PIL import Image, ImageDraw
 
 from chartqa_demo.adapters.contract import Contract
 from chartqa_demo.arms import ADAPTER, ARMS, PRETRAINED, PROMPTED
 from chartqa_demo.engines import Answer, Answers, Options, endpoint, load_engine
-from chartqa_demo.engines.endpoint import ITEMS, NO_ADAPTER, EndpointEngine
+from chartqa_demo.engines.endpoint import ITEMS, NO_ADAPTER, EndpointEngine, replies
+from chartqa_demo.engines.endpoint.replies import failure, mark_repeats, read
 from chartqa_demo.errors import EngineError
 from chartqa_demo.evaluate.__main__ import main
 from chartqa_demo.images import fit_canvas, shrink
@@ -235,6 +239,70 @@ def test_a_server_that_wants_a_long_wait_is_not_asked_again(
     (answer,) = last(make(base="busy").answer(chart(), QUESTION, [PRETRAINED], Options()))
     assert answer.error.endswith("is busy (429). Ask again in 45 seconds.")
     assert server.attempts["busy"] == 1
+
+
+def test_an_answer_that_goes_on_beyond_what_was_asked_for_is_ended(
+    server: EndpointServer, make: Callable[..., EndpointEngine]
+) -> None:
+    (answer,) = last(make(base="endless").answer(chart(), QUESTION, [PRETRAINED], Options(max_new_tokens=10)))
+    assert (answer.ended, answer.error) == ("limit", None)
+    assert answer.text.startswith("0 and 1 and 2") and len(answer.text) < 2_000
+    eventually(lambda: server.open == 0)
+
+
+@pytest.mark.parametrize("name", ["line", "packed"])
+def test_a_reply_of_any_size_is_read_no_further_than_an_answer_can_be_long(
+    server: EndpointServer, make: Callable[..., EndpointEngine], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(replies, "MAX_REPLY", 2**22)
+    unpacked: list[int] = []
+    feed = _SSELineDecoder.feed
+    monkeypatch.setattr(_SSELineDecoder, "feed", lambda self, data: (unpacked.append(len(data)), feed(self, data))[1])
+    (answer,) = last(make(base=name).answer(chart(), QUESTION, [PRETRAINED], Options()))
+    assert answer.error and answer.error_kind == "unreadable"
+    assert sum(unpacked) <= 2**22
+    eventually(lambda: server.open == 0)
+
+
+def test_a_chart_is_not_taken_where_a_server_sends_it(
+    make: Callable[..., EndpointEngine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    found = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", lambda host, *more, **named: (asked.append(host), found(host, *more))[1])
+    (answer,) = last(make(base="moved").answer(chart(), QUESTION, [PRETRAINED], Options()))
+    assert answer.error and answer.error.endswith("(307), where none is taken. Correct --endpoint.")
+    assert not any("elsewhere" in str(host) for host in asked)
+
+
+def test_a_count_that_no_answer_can_have_leaves_the_answer_and_its_own_count(
+    make: Callable[..., EndpointEngine],
+) -> None:
+    (answer,) = last(make(base="miscounting").answer(chart(), QUESTION, [PRETRAINED], Options()))
+    assert (answer.text, answer.tokens) == (expected("miscounting", chart(), QUESTION), PIECES)
+    for counted in ("many", [1], 1e308, -1, True):
+        told = ChatCompletionChunk.model_construct(
+            choices=[], usage=CompletionUsage.model_construct(completion_tokens=counted)
+        )
+        assert read(told) == ("", None, None)
+
+
+def test_what_a_server_says_is_one_line_of_printable_text() -> None:
+    body = {"message": "\x1b[2Jgone\u202e"}
+    refusal = openai.APIError("", request=None, body=body)  # pyright: ignore[reportArgumentType]
+    assert replies.said(refusal).isprintable()
+
+
+@pytest.mark.parametrize("asked", ["inf", "nan", "-inf", "soon"])
+def test_a_wait_that_no_clock_has_is_none(asked: str) -> None:
+    headers = {"retry-after": asked, "retry-after-ms": "50000"}
+    reply: Any = SimpleNamespace(status_code=429, request=None, headers=headers)
+    asyncio.run(mark_repeats(reply))
+    assert reply.headers["x-should-retry"] == "true" and "retry-after-ms" not in reply.headers
+    error = openai.RateLimitError("", response=reply, body=None)
+    assert (
+        failure(error, "server", "base", 9, False)[1] == "The server at server is busy (429). Ask again in 60 seconds."
+    )
 
 
 def test_closing_the_iterator_closes_every_connection(

@@ -128,7 +128,7 @@ def test_a_server_answers_as_the_local_engine_does(
     remote.close()
 
 
-@pytest.mark.parametrize("of", [5, pytest.param(1, marks=pytest.mark.campaign)])
+@pytest.mark.parametrize("of", [10, pytest.param(1, marks=pytest.mark.campaign)])
 def test_a_server_answers_about_bundled_charts_as_the_bundled_model_does_here(
     serving: Serving, bundled_merged: Path, figure: Callable[[str, object], None], of: int
 ) -> None:

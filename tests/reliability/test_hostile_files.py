@@ -3,11 +3,14 @@
 import json
 import os
 import time
+import zipfile
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
 
+import gradio as gr
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -33,6 +36,7 @@ from chartqa_demo.evaluate.run import measure
 from chartqa_demo.settings import BUNDLED_ADAPTER
 from chartqa_demo.space.recorded import RECORDED_FILE, read_recorded
 from chartqa_demo.ui.evaluate.files import ResultsFolder
+from chartqa_demo.ui.evaluate.uploads import Uploads
 from chartqa_demo.ui.markup import notice
 from chartqa_demo.ui.spreadsheet import as_csv
 from chartqa_demo.ui.training.tab import run_html, standing
@@ -344,3 +348,45 @@ def test_an_upload_with_a_very_long_name_is_refused_in_a_short_sentence(tmp_path
 def test_what_a_library_says_ends_without_its_full_stop() -> None:
     assert first_line(ValueError("It broke.\nMore.")) == "It broke"
     assert Item.from_row(json.loads(Item("a", "b", "q", ("1",), "human", "").to_line())).gold == ("1",)
+
+
+def test_an_upload_is_never_handed_to_what_fetches_what_its_files_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chartqa_demo.ui.evaluate.uploads.upload_folder", lambda: tmp_path)
+    table = "image,query,label\na.png,How many?,3\n"
+    files = {"a.png": encoded(bar_chart(), "PNG"), "qa.csv": table, "x.parquet/a.png": encoded(bar_chart(), "PNG")}
+    for name, more in (("parquet", {}), ("saved", {"state.json": '{"_data_files": []}', "dataset_dict.json": "{}"})):
+        with zipfile.ZipFile(tmp_path / f"{name}.zip", "w") as archive:
+            for file, data in (files | more).items():
+                archive.writestr(file, data)
+        monkeypatch.setattr("chartqa_demo.data.stored.open_stored", lambda *_: pytest.fail("handed to datasets"))
+        taken = Uploads(gr.Blocks(analytics_enabled=False), lambda _: False)
+        split = taken.take("visitor", "tab", [{"path": str(tmp_path / f"{name}.zip"), "orig_name": f"{name}.zip"}])
+        assert [one.question for one in split] == ["How many?"]
+
+
+def test_a_table_that_names_pictures_which_are_not_there_costs_little_for_each_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.png").write_bytes(encoded(bar_chart(), "PNG"))
+    rows = "".join(f"{number}.png,How many?,3\n" for number in range(500))
+    (tmp_path / "qa.csv").write_text(f"image,query,label\na.png,How many?,3\n{rows}")
+    followed: list[Path] = []
+    resolve = Path.resolve
+    monkeypatch.setattr(Path, "resolve", lambda path, *strict: (followed.append(path), resolve(path, *strict))[1])
+    assert len(open_split(str(tmp_path), "all").left_out) == 500
+    assert len(followed) < 50
+
+
+def test_a_question_of_an_upload_is_as_long_as_one_that_is_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chartqa_demo.ui.evaluate.uploads.upload_folder", lambda: tmp_path)
+    taken = Uploads(gr.Blocks(analytics_enabled=False), lambda _: False, 9)
+    for question, told in (("How many?", None), ("How many??", "has 10 characters; at most 9 can be asked")):
+        with zipfile.ZipFile(tmp_path / "mine.zip", "w") as archive:
+            archive.writestr("a.png", encoded(bar_chart(), "PNG"))
+            archive.writestr("qa.csv", f"image,query,label\na.png,{question},3\n")
+        with pytest.raises(DatasetError, match=told) if told else nullcontext():
+            taken.take("visitor", "tab", [{"path": str(tmp_path / "mine.zip"), "orig_name": "mine.zip"}])

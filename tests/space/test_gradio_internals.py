@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import httpx
 import pytest
 import uvicorn
 from fastapi import HTTPException
@@ -144,3 +145,18 @@ def test_what_the_page_wrote_is_not_deleted_as_an_upload_whoever_names_it(tmp_pa
     page.upload_file_set.update(map(str, (mine, chart)))
     delete_uploads(page, [one.resolve() for one in (chart, mine, other)])
     assert [one.exists() for one in (chart, mine, other)] == [True, False, True]
+
+
+def test_a_page_that_takes_long_to_fetch_still_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    def busy(*_: Any, **__: Any) -> None:
+        raise httpx.ReadTimeout("3 seconds are over")
+
+    close_doors()
+    monkeypatch.setattr(httpx, "head", busy)
+    with gr.Blocks(analytics_enabled=False) as page:
+        gr.Markdown("Here")
+    try:
+        _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
+        assert httpx.get(url, trust_env=False).status_code == 200
+    finally:
+        page.close(verbose=False)

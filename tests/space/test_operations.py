@@ -19,9 +19,10 @@ from gradio_client.client import Job
 from page_fixtures import bar_chart, example_split
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
-from starlette.requests import Request
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from chartqa_demo.arms import ARMS
 from chartqa_demo.engines import Answer, Answers
@@ -203,7 +204,8 @@ def test_who_leaves_stops_the_server_too_and_the_queue_moves_on(served: Served, 
 
 @pytest.fixture
 def limited() -> Iterator[Callable[..., httpx.Response]]:
-    """Requests at a page that takes two a minute from a visitor, and keeps 20 MB; nothing of Gradio's runs."""
+    """Requests at a page that takes two a minute from a visitor, and keeps 20 MB; nothing of Gradio's runs.
+    told: raise what Starlette makes an answer of."""
 
     async def taken(scope: Scope, receive: Receive, send: Send) -> None:
         body = b"".join([chunk async for chunk in Request(scope, receive).stream()])
@@ -214,9 +216,9 @@ def limited() -> Iterator[Callable[..., httpx.Response]]:
     settings = Settings(requests_per_minute=2, uploads_mb=20, login="logins.txt")
     limits = Limits(taken, page.queue(), settings, 1)
 
-    def request(method: str, path: str, address: str = "10.0.0.1", **more: Any) -> httpx.Response:
+    def request(method: str, path: str, address: str = "10.0.0.1", told: bool = False, **more: Any) -> httpx.Response:
         async def asked() -> httpx.Response:
-            transport = httpx.ASGITransport(limits, client=(address, 1), raise_app_exceptions=False)
+            transport = httpx.ASGITransport(limits, client=(address, 1), raise_app_exceptions=told)
             async with httpx.AsyncClient(transport=transport, base_url="http://page") as client:
                 return await client.request(method, path, **more)
 
@@ -272,6 +274,39 @@ def test_no_more_of_a_request_is_read_than_a_picture_needs(limited: Callable[...
     assert not told or reply.json() == {"detail": "The request has 31 MB; at most 30 MB are read."}
 
 
+@pytest.mark.parametrize("mark", [b"[],", b"{},", b'{"a":1},'])
+def test_a_body_of_many_small_things_is_not_made_into_as_many_objects(
+    limited: Callable[..., httpx.Response], mark: bytes
+) -> None:
+    for way in ("queue/join", "call/ask", "mcp/"):
+        body = b'{"data": [' + mark * 200_001 + b"0]}"
+        with pytest.raises(HTTPException, match="More was sent than is read") as error:
+            limited("POST", f"/gradio_api/{way}", address="127.0.0.1", content=body, told=True)
+        assert error.value.status_code == 413
+    assert limited("POST", "/gradio_api/upload", content=b"," * 300_000).text == "300000 bytes"
+
+
+def test_who_leaves_while_sending_or_reading_leaves_no_traceback() -> None:
+    async def broken_off(scope: Scope, receive: Receive, send: Send) -> None:
+        raise ClientDisconnect
+
+    async def gone(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            raise HTTPException(404)
+        except HTTPException as error:
+            raise RuntimeError("Caught handled exception, but response already started.") from error
+
+    async def broken(scope: Scope, receive: Receive, send: Send) -> None:
+        raise RuntimeError("A mistake.")
+
+    with gr.Blocks(analytics_enabled=False) as page:
+        scope: Scope = {"type": "http", "method": "GET", "path": "/gradio_api/queue/data", "headers": []}
+        with ThreadPoolExecutor(1) as beside:
+            for app, told in ((broken_off, "None"), (gone, "None"), (broken, "A mistake.")):
+                limits: Any = Limits(app, page.queue(), Settings(), 1)
+                assert str(beside.submit(asyncio.run, limits(scope, None, None)).exception()) == told
+
+
 def test_with_a_login_no_other_site_is_answered_but_a_link_there_opens_the_page(
     limited: Callable[..., httpx.Response],
 ) -> None:
@@ -297,6 +332,39 @@ def test_who_has_a_network_of_addresses_is_one_visitor(limited: Callable[..., ht
     codes = [limited("POST", "/gradio_api/queue/join", f"2001:db8::{k}").status_code for k in range(3)]
     assert codes == [200, 200, 429]
     assert limited("POST", "/gradio_api/queue/join", "2001:db8:0:1::1").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "way", ["proxy=https://x.hf.space/", "custom_component/%1b[2J/client/a/b", "deep_link", "process_recording"]
+)
+def test_what_gradio_offers_and_this_page_has_no_use_for_is_not_there(
+    limited: Callable[..., httpx.Response], way: str
+) -> None:
+    for method in ("GET", "POST"):
+        assert limited(method, f"/gradio_api/{way}").status_code == 404
+    assert limited("GET", f"/gradio_api/file=/x/{way.partition('/')[0]}").status_code == 200
+
+
+def test_a_span_of_a_file_is_not_asked_for_and_a_socket_not_opened() -> None:
+    told: list[Any] = []
+
+    async def gradio(scope: Scope, receive: Receive, send: Send) -> None:
+        told.append((scope["type"], [name for name, _ in scope["headers"]]))
+
+    async def sent(message: Message) -> None:
+        told.append(message["type"])
+
+    async def nothing() -> Message:
+        return {"type": "websocket.connect"}
+
+    with gr.Blocks(analytics_enabled=False) as page:
+        limits = Limits(gradio, page.queue(), Settings(), 1)
+    spoken: Scope = {"method": "GET", "path": "/gradio_api/file=x", "headers": [(b"range", b"bytes=0-1-2")]}
+    spoken["headers"] += [(b"accept", b"image/png"), (b"last-event-id", b"1")]
+    for kind in ("http", "websocket"):
+        with ThreadPoolExecutor(1) as beside:
+            beside.submit(asyncio.run, limits({**spoken, "type": kind}, nothing, sent)).result()
+    assert told == [("http", [b"accept"]), "websocket.close"]
 
 
 def test_uploads_over_the_room_that_there_is_delete_the_oldest(

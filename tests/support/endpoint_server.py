@@ -6,6 +6,7 @@ which question, so a test can tell whose it is.
 
 import asyncio
 import base64
+import gzip
 import hashlib
 import json
 import socket
@@ -15,6 +16,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
+from itertools import count
 from typing import Any
 
 import uvicorn
@@ -44,6 +46,10 @@ ANSWERING = (
     "modern",
     "stern",
     "parts",
+    "endless",
+    "line",
+    "packed",
+    "miscounting",
 )
 
 
@@ -111,13 +117,18 @@ class EndpointServer:
             refusals["stern"] = (422, {"detail": [detail]})
         if model == "locked" and self.keys[-1] != f"Bearer {KEY}":
             refusals["locked"] = (401, {"error": {"message": f"Incorrect API key provided: {self.keys[-1]}"}})
-        if model not in (*ANSWERING, *statuses):
+        if model not in (*ANSWERING, *statuses, "moved"):
             refusals.setdefault(model, (404, {"error": {"message": f"The model `{model}` does not exist."}}))
         if model == "page":
             return HTMLResponse("<html>Welcome</html>")
         if model in refusals:
             status, content = refusals[model]
             return JSONResponse(content, status)
+        if model == "moved":
+            return Response(status_code=307, headers={"Location": "http://elsewhere.invalid/v1"})
+        if model == "packed":
+            zeros = gzip.compress(b"data: " + bytes(2**25))
+            return Response(zeros, headers={"Content-Encoding": "gzip"}, media_type="text/event-stream")
         return StreamingResponse(self._stream(body), media_type="text/event-stream")
 
     async def _stream(self, body: dict[str, Any]) -> AsyncIterator[str]:
@@ -128,8 +139,8 @@ class EndpointServer:
             yield _event(delta={"role": "assistant", "content": ""})
             if model == "silent":
                 await asyncio.sleep(3600)
-            while model == "runaway":  # until nobody listens
-                yield _event(delta={"content": "It is 10%.\n"})
+            for piece in map(WITHOUT_END[model], count()) if model in WITHOUT_END else ():
+                yield piece
                 await asyncio.sleep(0)
             text = self._answer(body)
             cuts = [round(len(text) * k / PIECES) for k in range(PIECES + 1)]
@@ -156,7 +167,8 @@ class EndpointServer:
                         return
             yield _event(delta={}, finish_reason="stop")
             if model != "bare":
-                yield _event(usage={"prompt_tokens": 9, "completion_tokens": 17, "total_tokens": 26})
+                counted = -5 if model == "miscounting" else 17
+                yield _event(usage={"prompt_tokens": 9, "completion_tokens": counted, "total_tokens": 26})
             yield "data: [DONE]\n\n"
         finally:
             self.open -= 1
@@ -173,6 +185,13 @@ def _event(usage: dict[str, int] | None = None, **choice: Any) -> str:
     choices = [{"index": 0, "finish_reason": None, **choice}] if choice else []
     chunk = {"id": "1", "object": "chat.completion.chunk", "created": 0, "model": "", "choices": choices}
     return f"data: {json.dumps(chunk | ({'usage': usage} if usage else {}))}\n\n"
+
+
+WITHOUT_END: dict[str, Callable[[int], str]] = {  # what is sent until nobody listens
+    "runaway": lambda _: _event(delta={"content": "It is 10%.\n"}),
+    "endless": lambda number: _event(delta={"content": f"{number} and "}),
+    "line": lambda _: "data: " + "x" * 2**20,
+}
 
 
 @contextmanager

@@ -32,6 +32,7 @@ from chartqa_demo.engines import BETWEEN, Answer, Answers, ByAdapter, Ended, Gaz
 from chartqa_demo.engines.endpoint.replies import (
     CutOff,
     Unreadable,
+    bound,
     failure,
     key_variable,
     mark_repeats,
@@ -53,6 +54,7 @@ RETRIES = 3
 OF_ONE_ARM = ("no_adapter", "refused", "server", "unreadable", "cut_off")  # kinds of failures: the others may answer
 
 PIECES = re.compile(r"\d|[^\W\d]+|\s+|[^\w\s]")  # of a text, about as large as tokens, which are not known here
+LETTERS = 20  # of a token; few have more, and an answer has a thousand at least
 EVERY_TOKEN = -1  # as top_k, for vLLM and those who follow it
 NO_ADAPTER = "No adapter is named. Start the app with --adapter-name and the name by which the server serves the LoRA."
 
@@ -86,7 +88,10 @@ class EndpointEngine:
             api_key=_key(self.host) or "none",  # the client refuses an empty one; servers without keys ignore it
             max_retries=RETRIES,
             timeout=openai.Timeout(None, connect=CONNECT_S),  # the whole request has its limit in _ask_arm
-            http_client=openai.DefaultAsyncHttpxClient(event_hooks={"response": [mark_repeats]}),
+            http_client=openai.DefaultAsyncHttpxClient(
+                follow_redirects=False,  # a chart goes where the operator sends it
+                event_hooks={"response": [mark_repeats, bound]},
+            ),
         )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._starting = threading.Lock()
@@ -225,7 +230,7 @@ class EndpointEngine:
         if model is None:
             tell(Answer(arm.key, done=True, error=NO_ADAPTER, error_kind="no_adapter"))
             return
-        latest = Answer(arm.key)
+        latest, longest = Answer(arm.key), LETTERS * (50 + options.max_new_tokens)
 
         def keep(answer: Answer) -> None:
             nonlocal latest
@@ -235,7 +240,7 @@ class EndpointEngine:
             while True:
                 request = self._request(model, arm, question, options, url)
                 try:
-                    await asyncio.wait_for(self._stream(request, latest, began, keep), self._timeout_s)
+                    await asyncio.wait_for(self._stream(request, longest, latest, began, keep), self._timeout_s)
                     return
                 except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
                     if not self._learns(reason(error), request):
@@ -276,7 +281,7 @@ class EndpointEngine:
         return True
 
     async def _stream(
-        self, request: dict[str, Any], answer: Answer, began: float, tell: Callable[[Answer], None]
+        self, request: dict[str, Any], longest: int, answer: Answer, began: float, tell: Callable[[Answer], None]
     ) -> None:
         text, usage, chunks = "", None, 0
         ended: Ended | None = None
@@ -287,13 +292,16 @@ class EndpointEngine:
                 usage = counted or usage
                 ended = ("limit" if ending == "length" else "end") if ending else ended
                 if piece:
-                    pieces = PIECES.findall(text := text + piece)
+                    text += piece
+                    if len(text) >= longest:  # of a server that goes on for more tokens than it was asked for
+                        text, ended = text[:longest], "limit"
+                    pieces = PIECES.findall(text)
                     if again := said_again(pieces):
                         text, ended = "".join(pieces[:-again]).strip(BETWEEN), "repetition"
                     first = answer.first_token_s or time.perf_counter() - began
                     answer = replace(answer, text=text.strip(), tokens=answer.tokens + 1, first_token_s=first)
                     tell(answer)
-                if ended == "repetition":
+                if ended == "repetition" or len(text) == longest:
                     break  # closes the connection, and with it the generation
         if not chunks:
             raise Unreadable

@@ -1,18 +1,21 @@
 """What a server that speaks OpenAI's chat completions sends back: pieces of an answer, and refusals, as a sentence."""
 
 import asyncio
+import math
 import os
 from collections.abc import AsyncIterator
 from typing import Any
 
 import openai
 
-from chartqa_demo.errors import whole
+from chartqa_demo.errors import shown, whole
 
 RETRIED = (429, 502, 503)  # too many requests, and a gateway whose server is starting
 LONGEST_WAIT_S = 8.0  # a server that asks for more is not asked again: nobody watches an empty card for so long
 # OpenAI, Azure, FastAPI with `extra="forbid"`, and gateways, about a parameter that they do not take
 UNKNOWN = ("unsupported", "not supported", "unrecognized", "unknown", "unexpected", "not permitted", "not allowed")
+MAX_REPLY = 16 * 2**20  # bytes; 32,768 tokens in half a KB each. The client holds a line without end in memory
+MOST_TOKENS = 2**31  # of an answer, whatever a server counts
 HUB_HOSTS = (".huggingface.co", ".huggingface.cloud", ".hf.space")
 
 
@@ -22,6 +25,22 @@ async def mark_repeats(response: Any) -> None:
     if response.status_code >= 400:
         again = response.status_code in RETRIED and (_wait(response) or 0) <= LONGEST_WAIT_S
         response.headers["x-should-retry"] = str(again).lower()
+        response.headers.pop("retry-after-ms", None)  # which the client would rather obey
+
+
+async def bound(response: Any) -> None:
+    """Let a reply have so many bytes, unpacked, and no more."""
+    unbounded = response.aiter_bytes
+
+    async def aiter_bytes(chunk_size: int | None = None) -> AsyncIterator[bytes]:
+        read = 0
+        async for piece in unbounded(chunk_size):
+            read += len(piece)
+            if read > MAX_REPLY:
+                raise Unreadable
+            yield piece
+
+    response.aiter_bytes = aiter_bytes
 
 
 class Unreadable(Exception):
@@ -45,8 +64,10 @@ def read(chunk: Any) -> tuple[str, str | None, int | None]:
     """Text, reason of the end, number of tokens; the last is known in the last chunk. Raises Unreadable."""
     try:
         usage = chunk.usage.completion_tokens if chunk.usage else None
+        if type(usage) is not int or not 0 <= usage <= MOST_TOKENS:  # the client (openai 3.54) checks no value
+            usage = None
         if not chunk.choices:  # the chunk that only carries the usage
-            if usage is None and chunk.choices is None:
+            if chunk.usage is None and chunk.choices is None:
                 raise Unreadable
             return "", None, usage
         return _text(chunk.choices[0].delta.content), chunk.choices[0].finish_reason, usage
@@ -81,6 +102,8 @@ def failure(error: Exception, host: str, model: str, timeout_s: float, begun: bo
         kind, text = "starting", f"is not ready ({status}). Its model may still be loading; ask again in a minute."
     elif isinstance(error, openai.NotFoundError):
         kind, text = "model", f"has no model {model!r} at this address ({status}){said(error)}"
+    elif status is not None and status < 400:
+        kind, text = "moved", f"sends questions elsewhere ({status}), where none is taken. Correct --endpoint."
     elif status is not None and status < 500:
         kind, text = "refused", f"refused this question for the model {model!r} ({status}){said(error)}"
     else:
@@ -99,7 +122,7 @@ def reason(error: Exception) -> str:
 def said(error: Exception) -> str:
     """What the server says about it, at most 200 characters of one line, as the end of a sentence."""
     text = reason(error)
-    return f": {text.splitlines()[0][:200]}" if text else "."
+    return f": {shown(text.splitlines()[0][:200])}" if text else "."
 
 
 def _reasons(body: Any) -> list[str]:
@@ -126,7 +149,8 @@ def refuses(text: str, name: str) -> bool:
 def _wait(response: Any) -> float | None:
     """Seconds that the server asks to wait, None where it names none (or a date, which nobody uses here)."""
     try:
-        return max(0.0, float(response.headers["retry-after"]))
+        seconds = float(response.headers["retry-after"])
+        return max(0.0, seconds) if math.isfinite(seconds) else None
     except (KeyError, ValueError):
         return None
 

@@ -32,7 +32,7 @@ class ResultsFolder:
 
     def __init__(self, root: Path, private: Path | None = None) -> None:
         self.root, self.private = root, private or root
-        self.downloads = Path(tempfile.mkdtemp(prefix="chartqa-results-"))
+        self.downloads = tempfile.TemporaryDirectory(prefix="chartqa-results-")  # gone with the process
 
     def names(self, secret: str = "") -> list[tuple[str, str]]:
         """(what a reader sees, file name) of every evaluation, the newest first; secret: of the reader's own upload."""
@@ -105,7 +105,10 @@ class ResultsFolder:
         results = self.results(name)
         if name is None or results is None:
             return None, None
-        csv_file, json_file = (self.downloads / f"{Path(name).stem}.{ending}" for ending in ("csv", "json"))
+        # Those of an upload lie below its record, and are deleted with it.
+        folder = self.private / "downloads" if PRIVATE_RECORD.fullmatch(name) else Path(self.downloads.name)
+        folder.mkdir(exist_ok=True)
+        csv_file, json_file = (folder / f"{Path(name).stem}.{ending}" for ending in ("csv", "json"))
         csv_file.write_text(answers_csv(results), encoding="utf-8")
         everything = {"settings": results.settings, "items": [asdict(item) for item in results.items]}
         json_file.write_text(json.dumps(everything, ensure_ascii=False, indent=1), encoding="utf-8")

@@ -29,7 +29,7 @@ from chartqa_demo.ui.evaluate.disagreements import Disagreements
 from chartqa_demo.ui.evaluate.files import ResultsFolder
 from chartqa_demo.ui.evaluate.running import Run, Running
 from chartqa_demo.ui.evaluate.scores import scores_section, under_way
-from chartqa_demo.ui.evaluate.uploads import Uploads
+from chartqa_demo.ui.evaluate.uploads import VISITOR, Uploads, is_visitor
 from chartqa_demo.ui.events import PRIVATE, QUICK, Updates, told_once
 from chartqa_demo.ui.markup import notice, progress_bar
 
@@ -72,7 +72,7 @@ class EvaluateTab:
         self.lent = on_zerogpu()
         self.running = Running(AWAY_S if self.lent else None)
         compare.why_wait = lambda: "" if self.lent or not self.running.goes_on else WAITS
-        self.uploads = Uploads(page, in_use=lambda visitor: self.running.of(visitor) is not None)
+        self.uploads = Uploads(page, lambda visitor: self.running.of(visitor) is not None, settings.max_question)
         self.folder = ResultsFolder(Path(settings.results_dir), self.uploads.root)
         self.visitor = visitor
         self.newest: dict[str, object] = {}  # session -> its estimate under way, or the last
@@ -202,7 +202,7 @@ class EvaluateTab:
         """Run or go on, and show the scores after every batch, until it ends or Stop is pressed."""
         upload = self.uploads.of(visitor)
         try:
-            if not visitor:
+            if not is_visitor(visitor):
                 raise EvaluationError(OPENING)
             choice = self.choices.read(charts, size, kind, seed, arms, upload.split if upload else None)
         except (EvaluationError, DatasetError) as error:
@@ -285,7 +285,7 @@ class EvaluateTab:
     def upload(self, files: Any, visitor: str, request: gr.Request) -> Updates:
         """Charts of the visitor's own, chosen at once."""
         try:
-            if not visitor:  # nobody's upload would be everybody's
+            if not is_visitor(visitor):  # nobody's upload would be everybody's
                 raise DatasetError(OPENING)
             split = self.uploads.take(visitor, str(request.session_hash), files or [])
         except DatasetError as error:
@@ -354,7 +354,7 @@ class EvaluateTab:
 
     def greet(self, visitor: str, rule: str, request: gr.Request) -> Updates:
         """The newest results on this machine, and the visitor's own upload, when the page opens."""
-        visitor = visitor if isinstance(visitor, str) and len(visitor) == 32 else secrets.token_hex(16)
+        visitor = visitor if is_visitor(visitor) and len(visitor) == VISITOR else secrets.token_hex(VISITOR // 2)
         self.uploads.arrive(visitor, str(request.session_hash))
         upload = self.uploads.of(visitor)
         names = self.folder.names(upload.secret if upload else "")

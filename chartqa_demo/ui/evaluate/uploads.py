@@ -10,17 +10,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import gradio as gr
 
-from chartqa_demo.data.splits import Split, open_split
+from chartqa_demo.data.splits import Split, open_folder
 from chartqa_demo.data.uploads import lay_out
 from chartqa_demo.errors import DatasetError, shown
-from chartqa_demo.space.gradio_internals import NOT_UPLOADED, delete_uploads, upload_folder
+from chartqa_demo.settings import Settings
+from chartqa_demo.space.gradio_internals import NOT_UPLOADED, delete_named, delete_uploads, upload_folder
 
 KEPT_S = 900.0  # after the visitor's last tab closed; a reload is back within seconds
 AT_ONCE = 20  # uploads of all visitors
+VISITOR = 32  # hexadecimal digits of a visitor's name, as this page gives one
 
 
 @dataclass
@@ -40,11 +42,16 @@ class Upload:
         return f"upload-{self.secret}-{blake2b(file_name.encode(), digest_size=4).hexdigest()}.jsonl"
 
 
-class Uploads:
-    """By visitor. in_use: whether an upload is being measured, and has to stay."""
+def is_visitor(name: object) -> TypeGuard[str]:
+    """Whether it can be the name of a browser; a caller may send anything."""
+    return isinstance(name, str) and 0 < len(name) <= VISITOR
 
-    def __init__(self, page: gr.Blocks, in_use: Callable[[str], bool]) -> None:
-        self.page = page
+
+class Uploads:
+    """By visitor. in_use: whether an upload is being measured, and has to stay; longest: characters of a question."""
+
+    def __init__(self, page: gr.Blocks, in_use: Callable[[str], bool], longest: int = Settings.max_question) -> None:
+        self.page, self.longest = page, longest
         self._root = tempfile.TemporaryDirectory(prefix="chartqa-uploads-")  # gone with the process
         self.root = Path(self._root.name)
         self.in_use = in_use
@@ -67,9 +74,12 @@ class Uploads:
         folder = self.root / secret / (named if named.strip(". ") else "your upload")
         try:
             lay_out(given, folder)
-            split = open_split(str(folder), "all")
+            split = open_folder(str(folder), "all")
             if not split.has_questions:
                 raise DatasetError("These are pictures without questions. Add a table of image, query and label.")
+            if (most := max(len(one.question) for one in split)) > self.longest:
+                told = f"The question has {most:,} characters; at most {self.longest:,} can be asked. Shorten it."
+                raise DatasetError(told)
         except DatasetError:
             shutil.rmtree(folder.parent, ignore_errors=True)
             raise
@@ -80,7 +90,7 @@ class Uploads:
 
     def of(self, visitor: str) -> Upload | None:
         """The visitor's charts, if there are any."""
-        if upload := self.kept.get(visitor):
+        if upload := self.kept.get(visitor) if isinstance(visitor, str) else None:
             upload.used_at = time.monotonic()
         return upload
 
@@ -101,10 +111,11 @@ class Uploads:
 
     def drop(self, visitor: str) -> None:
         """Delete the visitor's charts and the answers to them."""
-        if upload := self.kept.pop(visitor, None):
+        if isinstance(visitor, str) and (upload := self.kept.pop(visitor, None)):
             shutil.rmtree(upload.folder.parent, ignore_errors=True)
-            for record in self.root.glob(f"upload-{upload.secret}-*"):
+            for record in self.root.rglob(f"upload-{upload.secret}-*"):
                 record.unlink(missing_ok=True)
+            delete_named(self.page, f"upload-{upload.secret}-")
 
     def purge(self) -> None:
         """Delete what visitors have left behind, and where there is no room what they have not used for as long."""

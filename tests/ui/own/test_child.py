@@ -12,6 +12,7 @@ from chartqa_demo.data.corrections import Correction, encoded, pixels_id, zipped
 from chartqa_demo.engines.scripted import ScriptedEngine
 from chartqa_demo.errors import EngineError
 from chartqa_demo.settings import Settings
+from chartqa_demo.ui.training import child
 from chartqa_demo.ui.training.child import Trainer, Training
 from chartqa_demo.ui.training.start import training_config
 
@@ -47,7 +48,9 @@ def test_too_few_charts_are_one_sentence(tmp_path: Path) -> None:
     assert not trainer.busy
 
 
-def test_stop_ends_the_process(tmp_path: Path) -> None:
+def test_stop_ends_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Where the tests were started in the background, SIGINT is ignored, and the process trains until it is killed.
+    monkeypatch.setattr(child, "KILL_AFTER_S", 1.0)
     trainer = Trainer(ScriptedEngine(), "own-charts.yaml", tmp_path)
     trainer.start(rows(3))
     trainer.stop()

@@ -11,14 +11,19 @@ from typing import Any
 
 import gradio as gr
 import pytest
+from gradio.processing_utils import save_file_to_cache
 from page_fixtures import LEAVING, Tab, Windows, bar_chart, encoded, example_split, expect, wait_until
 from playwright.sync_api import Page
 
+from chartqa_demo.arms import ARMS
 from chartqa_demo.data.corrections import Kept
+from chartqa_demo.engines import Options
 from chartqa_demo.engines.scripted import ScriptedEngine
+from chartqa_demo.evaluate.run import run
 from chartqa_demo.settings import Settings
 from chartqa_demo.ui import build_app, launch_options
 from chartqa_demo.ui.evaluate import uploads
+from chartqa_demo.ui.evaluate.files import ResultsFolder
 
 pytest_plugins = ("page_fixtures",)
 
@@ -162,6 +167,33 @@ def test_what_a_visitor_uploaded_is_deleted_when_the_visitor_has_left(
     assert (folder / "set" / "qa.csv").is_file()
     page.goto("about:blank")
     wait_until(lambda: not folder.parent.exists(), "the upload to be deleted")
+
+
+def test_what_was_downloaded_of_an_upload_goes_with_it(tmp_path: Path) -> None:
+    with gr.Blocks(analytics_enabled=False) as page:
+        sent = gr.DownloadButton()
+    mine = uploads.Uploads(page, lambda _: False)
+    mine.kept["visitor"] = upload = uploads.Upload(mine.root / "charts" / "set", example_split(), "0" * 32)
+    name = upload.record("answers.jsonl")
+    for _ in run(ScriptedEngine(delay=0), example_split().examples, ARMS[:1], Options(), mine.root / name):
+        pass
+    folder = ResultsFolder(tmp_path, mine.root)
+    files = [Path(str(file)) for file in folder.write_downloads(name)]
+    copy = Path(save_file_to_cache(files[0], str(tmp_path / "cache")))
+    sent.temp_files.add(str(copy))
+    page.temp_file_sets.append(sent.temp_files)
+    assert all(file.is_file() for file in (*files, copy))
+    mine.drop("visitor")
+    assert [*mine.root.rglob("*.*")] == [] and not copy.exists()
+
+
+@pytest.mark.parametrize("name", [None, [], {"a": 1}, 5, "", "a" * 10**6])
+def test_a_visitor_by_any_other_name_has_no_upload(name: Any) -> None:
+    with gr.Blocks(analytics_enabled=False) as page:
+        mine = uploads.Uploads(page, lambda _: False)
+    assert mine.of(name) is None
+    mine.drop(name)
+    assert not uploads.is_visitor(name) and uploads.is_visitor("0" * 32)
 
 
 def test_who_never_says_that_a_tab_is_closed_holds_no_place_for_good(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,6 +103,7 @@ def close_doors() -> None:
     start ends where the first page takes longer than 3 s, as on a busy machine; that the server answers is known by
     then."""
     networking.url_ok = lambda url: True
+    gr.Blocks.validate_inputs = _check_inputs
     queueing.Queue.push, StateHolder.__getitem__ = _push_named, _state_named
     GradioMultiPartParser.parse, processing_utils.save_base64_to_cache = _parse_files, _save_noted
     http.AutoHTTPProtocol = H11Protocol
@@ -117,6 +118,12 @@ async def _fetch_nothing(address: str, *_: Any, **__: Any) -> Any:
 def _check_session(name: object) -> None:
     if len(str(name)) > LONGEST_SESSION:
         raise HTTPException(400, f"A session's name has at most {LONGEST_SESSION} characters. Reload the page.")
+
+
+def _check_inputs(self: gr.Blocks, block_fn: Any, inputs: list[Any]) -> None:
+    """As Gradio's own, without all that was sent in the log."""
+    if len(inputs) < len(block_fn.inputs):
+        raise gr.Error(FAILED, print_exception=False)
 
 
 async def _push_named(self: queueing.Queue, body: Any, request: Any, username: str | None) -> Any:

@@ -23,7 +23,8 @@ from chartqa_demo.settings import Settings
 from chartqa_demo.space.gradio_internals import delete_oldest, forget_call, questions_waiting
 from chartqa_demo.space.operations import failed, routes, usual_seconds
 
-MAX_BODY = 30 * 2**20  # a picture of 20 MB in base64
+MAX_BODY = 12 * 2**20  # twice what a browser keeps for a page, which comes with a correction
+MAX_TOOL = 30 * 2**20  # by MCP, a picture of 20 MB in base64
 MAX_UPLOADED = 220 * 2**20  # files chosen at once, of which Gradio limits each: what Evaluate takes, and their heads
 MAX_MARKS = 200_000  # of lists, objects and what is in them: in Python's memory each takes 30 times its bytes
 MARKS = (b",", b"[", b"{")
@@ -77,7 +78,7 @@ class Limits:
         # its MCP server has no event to go on from, and then does not answer.
         scope["headers"] = [one for one in scope["headers"] if one[0] not in (b"range", b"last-event-id")]
         posted, uploads = scope["method"] == "POST", scope["path"].rstrip("/").endswith("/upload")
-        most = MAX_UPLOADED if uploads else MAX_BODY
+        most = MAX_UPLOADED if uploads else MAX_TOOL if "/mcp" in scope["path"] else MAX_BODY
         length, read = Headers(scope=scope).get("content-length", "0"), 0
         marks = 0
 

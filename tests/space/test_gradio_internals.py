@@ -160,3 +160,14 @@ def test_a_page_that_takes_long_to_fetch_still_starts(monkeypatch: pytest.Monkey
         assert httpx.get(url, trust_env=False).status_code == 200
     finally:
         page.close(verbose=False)
+
+
+def test_what_comes_with_too_few_values_is_not_written_to_the_log() -> None:
+    close_doors()
+    with gr.Blocks(analytics_enabled=False) as page:
+        gr.Button("Ask").click(lambda first, second: None, [gr.Textbox(), gr.Textbox()])
+    (function,) = page.fns.values()
+    page.validate_inputs(function, ["a", "b"])
+    with pytest.raises(gr.Error) as error:
+        page.validate_inputs(function, ["\x1b[2J" * 99])
+    assert str(error.value).isprintable() and not error.value.print_exception

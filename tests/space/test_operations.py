@@ -263,15 +263,19 @@ def test_who_asks_too_often_is_told_when_to_come_back_and_nobody_else_is(
 
 
 @pytest.mark.parametrize("told", [True, False], ids=["said before", "in pieces"])
-def test_no_more_of_a_request_is_read_than_a_picture_needs(limited: Callable[..., httpx.Response], told: bool) -> None:
+@pytest.mark.parametrize(("way", "most"), [("run/x", 12), ("mcp/", 30)])
+def test_no_more_of_a_request_is_read_than_a_browser_keeps_or_a_picture_needs(
+    limited: Callable[..., httpx.Response], told: bool, way: str, most: int
+) -> None:
     async def pieces(count: int) -> AsyncIterator[bytes]:
         for _ in range(count):
             yield bytes(2**20)
 
-    reply = limited("POST", "/gradio_api/run/x", content=bytes(31 * 2**20) if told else pieces(31))
+    too_much = bytes((most + 1) * 2**20) if told else pieces(most + 1)
+    reply = limited("POST", f"/gradio_api/{way}", content=too_much)
     assert reply.status_code == (413 if told else 500)
-    assert limited("POST", "/gradio_api/run/x", content=pieces(29)).text == f"{29 * 2**20} bytes"
-    assert not told or reply.json() == {"detail": "The request has 31 MB; at most 30 MB are read."}
+    assert limited("POST", f"/gradio_api/{way}", content=pieces(most - 1)).text == f"{(most - 1) * 2**20} bytes"
+    assert not told or reply.json() == {"detail": f"The request has {most + 1} MB; at most {most} MB are read."}
 
 
 @pytest.mark.parametrize("mark", [b"[],", b"{},", b'{"a":1},'])

@@ -33,7 +33,7 @@ from chartqa_demo.data.splits import open_split
 
 SOME_S = 2.0  # between two looks at the server
 PAIRS = 12  # charts with their questions
-UPLOADS_MB = 20
+UPLOADS_MB = 60
 NEW = 200_000  # bytes behind a chart, which make it another file
 LEFT = 10  # questions that are given up, in each of two ways
 PORT = 7_861

@@ -106,7 +106,7 @@ def in_parts(items: Sequence[Item], arm: str) -> dict[str, dict[str, Any]]:
     """An arm's accuracy by who published the chart and by what is asked for, under both rules of a headline."""
     parts: dict[str, list[Item]] = {}
     for item in items:
-        for name in (item.source or "unknown publisher", answer_kind(item.gold[0])):
+        for name in (item.source or "unknown publisher", *map(answer_kind, item.gold[:1])):
             parts.setdefault(name, []).append(item)
     return {
         name: {

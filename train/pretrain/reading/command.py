@@ -43,6 +43,7 @@ from train.pretrain.reading.held_out import (
     examples_of,
     facts_of,
     figures,
+    is_number,
     marks_of,
     name_counts,
     on_page,
@@ -124,11 +125,7 @@ def answer_kind(gold: str) -> str:
         return "a yes or no"
     if text.startswith("["):
         return "a list"
-    try:
-        float(text.rstrip("%").replace(",", ""))
-    except ValueError:
-        return "a name"
-    return "a number"
+    return "a number" if is_number(text.rstrip("%").replace(",", "")) else "a name"
 
 
 def exchanged(examples: Sequence[Example], other: Mapping[str, str]) -> list[Example]:

@@ -141,7 +141,7 @@ def facts_of(charts: Iterable[Drawn]) -> dict[str, Facts]:
             question=question.kind,
             chart=chart.kind,
             axis_only=question.axis_only,
-            numeric=question.gold not in chart.names and _is_number(question.gold),
+            numeric=question.gold not in chart.names and is_number(question.gold),
         )
         for chart in charts
         for number, question in enumerate(chart.questions)
@@ -264,7 +264,8 @@ def _fixed_names() -> frozenset[str]:
     return frozenset(("Other", "Others", "Don't know", *MONTHS, *(month[:3] for month in MONTHS), *answers))
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Whether a text is a number, without signs and separators."""
     try:
         float(text)
     except ValueError:

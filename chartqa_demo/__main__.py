@@ -27,6 +27,7 @@ END_S = 2  # for requests that go on when the app is told to end; Gradio then wa
 def main() -> None:
     """Serve the page. A setting that cannot be used is one sentence and exit code 2."""
     print_anything()
+    let_children_be_stopped()
     try:
         settings = parse_settings()
         logins = read_logins(settings.login)
@@ -61,6 +62,13 @@ def main() -> None:
         **launch_options(login=logins is not None),
     )
     serve_until_told(app)
+
+
+def let_children_be_stopped() -> None:
+    """A shell starts what is in the background with Ctrl-C ignored, and so would be a training of the page, which it is
+    stopped by. A handler that does nothing does the same here, and is not passed on (signal(7), execve)."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, lambda number, frame: None)
 
 
 def serve_until_told(app: Any) -> None:

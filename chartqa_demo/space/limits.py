@@ -87,8 +87,10 @@ class Limits:
             message = await receive()
             read += len(message.get("body", b""))
             marks += 0 if uploads else sum(map(message.get("body", b"").count, MARKS))
-            if posted and (read > most or marks > MAX_MARKS):
-                raise HTTPException(413, "More was sent than is read. Send less at once.")
+            if posted and read > most:
+                raise HTTPException(413, f"More was sent than the {most // 2**20} MB that are read. Send less at once.")
+            if posted and marks > MAX_MARKS:
+                raise HTTPException(413, f"More than {MAX_MARKS:,} values were sent. Send fewer at once.")
             return message
 
         answer: ASGIApp = self.app

@@ -16,6 +16,7 @@ import pytest
 from children import ROOT
 from page_fixtures import bar_chart, encoded, wait_until
 
+from chartqa_demo.__main__ import let_children_be_stopped
 from chartqa_demo.data.corrections import zipped
 from chartqa_demo.engines.scripted import ScriptedEngine
 from chartqa_demo.evaluate.record import read_results
@@ -93,3 +94,15 @@ def test_a_training_that_the_page_started_ends_with_the_app(tmp_path: Path, monk
     for end in at_the_end:
         end()
     assert training.process.wait(10) == -signal.SIGKILL
+
+
+def test_a_training_of_a_page_in_the_background_can_be_stopped() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell starts what ends with an ampersand
+    try:
+        let_children_be_stopped()
+        signal.raise_signal(signal.SIGINT)  # and the page still ignores it
+        with subprocess.Popen(["sleep", "60"]) as asleep:
+            asleep.send_signal(signal.SIGINT)
+            assert asleep.wait(10) == -signal.SIGINT
+    finally:
+        signal.signal(signal.SIGINT, before)

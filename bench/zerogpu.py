@@ -4,16 +4,18 @@
     python -m bench.zerogpu --emulate          # without a GPU: CUDA is stood in for, the figures say nothing
 
 Starts `app.py` with the real `spaces` and a scheduler on the loopback interface (tests/space/zerogpu_scheduler.py)
-that lends this machine's own GPU; the weights are packed to disk at the start and moved by a forked worker at the
-first question.
-Further flags go to `app.py`. Prints one JSON object; times in seconds. `stages` says how a question's time passes, in
-the page's process and in the worker: upload and queue, schedule, fork or wake, CUDA's start, weights, first text of all
-arms, the rest of the answers, the way back to the page, release.
+that lends this machine's own GPU; a forked worker moves the weights there at the first question. Further flags go to
+`app.py`. Prints one JSON object; times in seconds, as a browser's connection sees them. `stages` says how a question's
+time passes, in the page's process and in the worker: upload and queue, schedule, fork or wake, CUDA's start, weights,
+what is made ready, first token of all arms, the rest of the answers, the way back to the page, release. Questions are
+asked at temperature 1 with a seed, so that made-up weights answer with as many tokens as are allowed. `used_s` is what
+the worker said of its window, beside the seconds that were reserved.
 """
 
 import argparse
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -21,8 +23,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from datetime import date
 from pathlib import Path
 from typing import Any
+
+import httpx
 
 from chartqa_demo.data.splits import open_split
 from chartqa_demo.settings import BUNDLED_CHARTS
@@ -39,9 +44,9 @@ if emulated == "emulated":
     zerogpu_scheduler.emulate_cuda(url)
 import spaces
 from spaces.zero import client, torch as cuda
-def note(stage):
+def note(stage, value=None):
     with open(file, "a") as out:
-        out.write(json.dumps([stage, time.monotonic()]) + "\\n")
+        out.write(json.dumps([stage, time.monotonic() if value is None else value]) + "\\n")
 def noted(module, name, before, after):
     call = getattr(module, name)
     def run(*args, **options):
@@ -54,24 +59,30 @@ def noted(module, name, before, after):
 noted(client, "schedule", "asked", "scheduled")
 noted(client, "allow", "forked", None)
 noted(cuda, "init", None, "cuda")
-noted(cuda, "move", None, "weights")
 noted(client, "release", "released", None)
+from chartqa_demo.engines import moving
 from chartqa_demo.engines.local import LocalEngine
 from chartqa_demo.space import zerogpu
-answer, lent = LocalEngine.answer, zerogpu.ZeroGpuEngine.answer
-def watched(call, first, text, last):
+from chartqa_demo.space.window import Learnt
+noted(moving, "move", None, "weights")
+answer, lent, learn = LocalEngine.answer, zerogpu.ZeroGpuEngine.answer, Learnt.window
+def watched(call, first, begun, last):
     def stream(*args):
         first and note(first)
         said = False
         for answers in call(*args):
-            if not said and all(one.text for one in answers):
+            if not said and all(one.tokens or one.done for one in answers):
                 said = True
-                note(text)
+                note(begun)
             yield answers
         note(last)
     return stream
-LocalEngine.answer = watched(answer, "begun", "text", "answered")
-zerogpu.ZeroGpuEngine.answer = watched(lent, "received", "text_back", "answers_back")
+def learnt(self, job, used, weight_bytes):
+    learn(self, job, used, weight_bytes)
+    note("used", used.seconds)
+LocalEngine.answer = watched(answer, "begun", "token", "answered")
+zerogpu.ZeroGpuEngine.answer = watched(lent, "received", "token_back", "answers_back")
+Learnt.window = learnt
 sys.argv = ["app.py", *sys.argv[4:]]
 runpy.run_path("app.py", run_name="__main__")
 """
@@ -82,19 +93,20 @@ STAGES = {
     "fork": ("scheduled", "forked"),
     "cuda": ("forked", "cuda"),
     "weights": ("cuda", "weights"),
+    "made_ready": ("weights", "begun"),
     "wake": ("scheduled", "begun"),
-    "first_text": ("begun", "text"),
-    "first_text_to_page": ("text", "text_back"),
-    "rest_of_the_answers": ("text", "answered"),
+    "first_token": ("begun", "token"),
+    "first_token_to_page": ("token", "token_back"),
+    "page_to_visitor": ("token_back", "first"),
+    "rest_of_the_answers": ("token", "answered"),
     "back_to_page": ("answered", "answers_back"),
-    "reserved_until": ("scheduled", "released"),
-    "whole": ("sent", "done"),
+    "release": ("answered", "released"),
+    "page_to_visitor_last": ("answers_back", "done"),
 }
 
 
 def main() -> int:
     """Exit code: 0 every question was answered by every arm, 1 not."""
-    from gradio_client import Client
     from zerogpu_scheduler import serve_scheduler, zerogpu_environment  # pyright: ignore[reportMissingImports]
 
     parser = argparse.ArgumentParser(prog="python -m bench.zerogpu", description=__doc__)
@@ -119,15 +131,17 @@ def main() -> int:
         began = time.monotonic()
         app = subprocess.Popen(command, cwd=ROOT, env=environ, stdout=log, stderr=log, start_new_session=True)
         try:
-            client = _connect(Client, f"http://127.0.0.1:{port}", app)
+            page = _wait_for(f"http://127.0.0.1:{port}", app)
             figures: dict[str, Any] = {
+                "command": shlex.join(["python", "-m", "bench.zerogpu", *sys.argv[1:]]),
+                "date": date.today().isoformat(),
                 "gpu": scheduler.uuid,
                 "page_up_s": round(time.monotonic() - began, 2),
                 "packed_mb": round(sum(one.stat().st_size for one in packed.rglob("*") if one.is_file()) / 1e6, 1),
                 "questions": [],
             }
             for number in range(flags.asked):
-                figures["questions"].append(_ask(client, number, flags.tokens, notes))
+                figures["questions"].append(_ask(page, number, flags.tokens, 0.0 if flags.emulate else 1.0, notes))
                 asked = [int(q["durationSeconds"]) for path, q in scheduler.calls if path == "/schedule"]
                 figures |= {"reserved_s": asked, "calls": scheduler.paths()}
                 if flags.output:
@@ -144,45 +158,50 @@ def main() -> int:
     return 0 if all(one["failed"] == 0 for one in figures["questions"]) else 1
 
 
-def _connect(client: Any, url: str, app: subprocess.Popen[bytes]) -> Any:
-    while True:
-        if app.poll() is not None:
-            raise RuntimeError(f"app.py ended with exit code {app.returncode}")
+def _wait_for(url: str, app: subprocess.Popen[bytes]) -> httpx.Client:
+    page = httpx.Client(base_url=f"{url}/gradio_api", timeout=None, trust_env=False)
+    while app.poll() is None:
         try:
-            with socket.create_connection(("127.0.0.1", int(url.rsplit(":", 1)[1])), timeout=1):
-                return client(url, verbose=False, analytics_enabled=False)
-        except OSError:
+            page.get("/info")
+            return page
+        except httpx.TransportError:
             time.sleep(0.2)
+    raise RuntimeError(f"app.py ended with exit code {app.returncode}")
 
 
-def _ask(client: Any, number: int, tokens: int, notes: Path) -> dict[str, Any]:
-    from gradio_client import handle_file
-
+def _ask(page: httpx.Client, number: int, tokens: int, temperature: float, notes: Path) -> dict[str, Any]:
     charts = open_split("bundled")
     example = charts[number % len(charts)]
+    chart = (BUNDLED_CHARTS / example.file_name).read_bytes()
     notes.unlink(missing_ok=True)
-    began = time.monotonic()
-    job = client.submit(
-        handle_file(BUNDLED_CHARTS / example.file_name), example.question, max_new_tokens=tokens, api_name="/ask"
-    )
-    first = None
-    for _ in job:
-        first = first or time.monotonic() - began
-    answers, updates, ended = job.result(), len(job.outputs()), time.monotonic()
+    at = {"sent": time.monotonic()}
+    (path,) = page.post("/upload", files={"files": (example.file_name, chart)}).json()
+    image = {"path": path, "meta": {"_type": "gradio.FileData"}}
+    values = [image, example.question, None, tokens, temperature, 0, None, number]
+    event = page.post("/call/ask", json={"data": values}).json()["event_id"]
+    updates, answers = 0, []
+    with page.stream("GET", f"/call/ask/{event}") as stream:
+        for line in (lines := stream.iter_lines()):
+            if line.startswith("event: error"):
+                raise RuntimeError(f"question {number} was refused: {next(lines, '')}")
+            if line.startswith("data: ") and line != "data: null":
+                updates, (answers,) = updates + 1, json.loads(line.removeprefix("data: "))
+                if all(one["tokens"] or one["done"] for one in answers):
+                    at.setdefault("first", time.monotonic())
+    at["done"] = time.monotonic()
     while "released" not in (noted := dict(json.loads(line) for line in notes.read_text().splitlines())):
         time.sleep(0.01)
-    noted |= {"sent": began, "done": ended}
+    at |= noted
     return {
-        "first_update_s": round(first or 0, 3),
-        "whole_s": round(ended - began, 3),
+        "first_token_s": round(at["first"] - at["sent"], 3),
+        "whole_s": round(at["done"] - at["sent"], 3),
+        "used_s": round(at["used"], 3),
         "updates": updates,
         "stages": {
-            stage: round(noted[end] - noted[start], 3)
-            for stage, (start, end) in STAGES.items()
-            if start in noted and end in noted
+            stage: round(at[end] - at[start], 3) for stage, (start, end) in STAGES.items() if start in at and end in at
         },
         "failed": sum(answer["error"] is not None for answer in answers),
-        "texts": [answer["text"] for answer in answers],
+        "tokens": [answer["tokens"] for answer in answers],
     }
 
 

@@ -16,6 +16,7 @@ from chartqa_demo.engines import Engine, Options, load_engine
 from chartqa_demo.engines.fast import layers, tower
 from chartqa_demo.engines.fast.graphs import captured
 from chartqa_demo.engines.fast.layers import Adapted
+from chartqa_demo.engines.moving import move
 from chartqa_demo.settings import Settings
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")]
@@ -198,6 +199,19 @@ def test_an_adapter_on_every_layer_joined_with_its_weights_answers_as_generate_d
             told[-1].append([answer.text for answer in last(one.answer(chart(), QUESTION, ARMS, OPTIONS))])
     assert told[0] == told[1]
     assert told[0][0] == told[0][2] != told[0][1]
+
+
+def test_weights_that_are_moved_at_once_are_the_same_and_stay_what_they_were_to_each_other() -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(5000, 3000, bias=False), torch.nn.Linear(7, 3), torch.nn.BatchNorm1d(4))
+    model[1].weight.data = torch.arange(21.0).view(7, 3).t()  # no row of which lies together
+    model.tied = model[0].weight
+    model.also = torch.nn.Parameter(model[0].weight.data)
+    before, parameters = {name: one.clone() for name, one in model.state_dict().items()}, list(model.parameters())
+    move(model, torch.device("cuda", 0))
+    assert all(one is other for one, other in zip(model.parameters(), parameters, strict=True))
+    assert {str(one.device) for one in model.state_dict().values()} == {"cuda:0"}
+    assert all(torch.equal(one.cpu(), before[name]) for name, one in model.state_dict().items())
+    assert model.also.data_ptr() == model[0].weight.data_ptr()
 
 
 def test_charts_read_beside_the_pass_before_are_seen_as_one_by_one(asked: list[tuple[Image.Image, str]]) -> None:

@@ -98,8 +98,8 @@ def choose(settings: Settings) -> ChosenBase:
     decode = settings.decode
     if decode == "graph" and device.type != "cuda":
         raise EngineError(f"A CUDA graph cannot be captured on {device.type}; use --decode static, eager or auto.")
-    if decode == "auto":  # on ZeroGPU a graph has not been measured; one that is asked for is captured there
-        decode = "static" if device.type != "cuda" or on_zerogpu() or quantize == "8bit" else "graph"
+    if decode == "auto":
+        decode = "static" if device.type != "cuda" or quantize == "8bit" else "graph"
     return ChosenBase(base, quantize, dtype, device, notes, decode)
 
 
@@ -174,8 +174,8 @@ def load_base(choice: ChosenBase, settings: Settings) -> tuple[Any, Any]:
         raise EngineError(f"{choice.base} does not fit into this GPU's memory. Use --quantize 4bit.") from error
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         raise EngineError(f"The base model {choice.base} could not be loaded: {first_line(error)}.") from error
-    if "device_map" not in loading:
-        model = model.to(choice.device)  # on ZeroGPU a promise that spaces keeps
+    if "device_map" not in loading and not on_zerogpu():  # there they stay in their files until a GPU is lent
+        model = model.to(choice.device)
     processor.tokenizer.padding_side = "left"  # answers begin where every row's prompt ends
     return model.eval(), processor
 

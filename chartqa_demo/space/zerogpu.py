@@ -9,7 +9,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import cast
@@ -37,10 +37,16 @@ _warm = False  # in a worker: whether it has answered before
 class ZeroGpuEngine:
     """`engine` with its questions answered on a lent GPU; implements `engines.Engine`.
 
-    weight_bytes: what moves to the GPU, counted before launch because `spaces` takes the weights away then.
+    weight_bytes: what moves to the GPU; begin: what a new worker does before it answers.
     """
 
-    def __init__(self, engine: Engine, weight_bytes: int, recorded: Sequence[Recorded] = ()) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        weight_bytes: int,
+        recorded: Sequence[Recorded] = (),
+        begin: Callable[[], object] = lambda: None,
+    ) -> None:
         self.engine = engine
         self.title, self.bundled, self.adapter = engine.title, engine.bundled, engine.adapter
         self.former: str | None = None
@@ -56,7 +62,7 @@ class ZeroGpuEngine:
 
         @spaces.GPU(duration=self._seconds)
         def on_gpu(job: Job) -> Generator[Answers | list[Answers] | Used, None, None]:
-            yield from _answers(engine, job)
+            yield from _answers(engine, job, begin)
 
         self._on_gpu = on_gpu
 
@@ -135,9 +141,14 @@ class ZeroGpuEngine:
 
 
 def lend_gpus(engine: Engine) -> ZeroGpuEngine:
-    """The loaded engine with a lent GPU per question. Call it before launch. Raises EngineError for an engine that
+    """The loaded engine with a lent GPU per question, to which a new worker moves the weights. Call it before launch.
+    Raises EngineError for an engine that
     needs none: without a model here nothing would tell the platform that the Space has started."""
+    import torch
+
     from chartqa_demo.engines.local import LocalEngine
+    from chartqa_demo.engines.moving import move
+    from chartqa_demo.engines.streaming import ReadableFailures
 
     if not isinstance(engine, LocalEngine):
         raise EngineError(f"{engine.title} needs no GPU here: choose CPU hardware in the settings of this Space.")
@@ -146,7 +157,14 @@ def lend_gpus(engine: Engine) -> ZeroGpuEngine:
         recorded = read_recorded(engine)
     except RecordedError as error:
         raise EngineError(str(error)) from error
-    return ZeroGpuEngine(engine, weight_bytes, recorded)
+
+    def begin() -> None:
+        with ReadableFailures():
+            move(engine.model, torch.device("cuda", torch.cuda.current_device()))
+            if engine.fast is not None and engine.fast.replays:
+                engine.fast.fuse()
+
+    return ZeroGpuEngine(engine, weight_bytes, recorded, begin)
 
 
 def refusal(told: str, reserved_s: int) -> str | None:
@@ -197,13 +215,15 @@ def refusal(told: str, reserved_s: int) -> str | None:
     return None
 
 
-def _answers(engine: Engine, job: Job) -> Iterator[Answers | list[Answers] | Used]:
+def _answers(engine: Engine, job: Job, begin: Callable[[], object]) -> Iterator[Answers | list[Answers] | Used]:
     """Runs in the worker; whatever fails there becomes the one exception that keeps its text on the way back. What the
     window took comes last."""
     global _warm
     cold, _warm = not _warm, True
     began = time.monotonic() - (_alive_s() if cold else 0.0)
     try:
+        if cold:
+            begin()
         if job.streams:
             answers = ()
             for answers in thinned(engine.answer(*job.items[0], job.arms, job.options)):

@@ -104,6 +104,9 @@ def emulate_cuda(url: str) -> None:
     cuda.unpatch = lambda: None
     cuda.pack = lambda: 0
     cuda.size = lambda: 0
+    import chartqa_demo.engines.moving
+
+    chartqa_demo.engines.moving.move = lambda model, device: model.to("cuda")
     run = threading.Thread.run
 
     def run_emulated(self: threading.Thread) -> None:

@@ -133,7 +133,7 @@ def add_engine_flags(parser: argparse.ArgumentParser) -> None:
         choices=DECODE,
         help="how an answer's tokens are computed: eager is transformers' generate; static is this project's own pass "
         "over the layers of a Qwen2-VL, on a fixed cache; graph is static with its step captured as a CUDA graph. "
-        "auto: graph on a GPU, but static on a CPU, on ZeroGPU and for weights in 8bit; eager for other models",
+        "auto: graph on a GPU, but static on a CPU and for weights in 8bit; eager for other models",
     )
     add(
         "--min-pixels",

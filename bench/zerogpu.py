@@ -144,7 +144,8 @@ def main() -> int:
             if flags.from_disk:
                 os.sync()
                 Path("/proc/sys/vm/drop_caches").write_text("3", encoding="ascii")
-                figures["left_in_memory_mb"] = round(int(Path("/proc/meminfo").read_text().split("Cached:")[1].split()[0]) / 1e3)
+                left = Path("/proc/meminfo").read_text(encoding="ascii").split("Cached:")[1].split()[0]
+                figures["files_in_memory_mb"] = round(int(left) / 1e3)
             for number in range(flags.asked):
                 figures["questions"].append(_ask(page, number, flags.tokens, 0.0 if flags.emulate else 1.0, notes))
                 asked = [int(q["durationSeconds"]) for path, q in scheduler.calls if path == "/schedule"]

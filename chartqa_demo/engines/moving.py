@@ -29,7 +29,7 @@ def move(model: Any, device: torch.device) -> None:
                 placed[key] = here, torch.empty_like(here, device=device)
                 for block in _blocks(*placed[key]):
                     blocks.put(block)
-        torch.cuda.synchronize(device)
+        torch.cuda.synchronize(device)  # the memory may be that of something still computed in another stream
         with ThreadPoolExecutor(THREADS) as threads:
             for moved in [threads.submit(_carry, blocks, device) for _ in range(THREADS)]:
                 moved.result()

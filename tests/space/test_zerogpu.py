@@ -365,6 +365,15 @@ def test_many_questions_are_answered_in_one_window_as_without_zerogpu() -> None:
     assert texts[0] == texts[1]
 
 
+def test_a_worker_is_made_ready_once_before_its_first_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chartqa_demo.space.zerogpu._warm", False)
+    made: list[str] = []
+    engine = ZeroGpuEngine(ScriptedEngine(delay=0), weight_bytes=10**9, begin=lambda: made.append("ready"))
+    for _ in range(2):
+        assert all(answer.done for answer in list(engine.answer(bar_chart(), QUESTION, ARMS, Options()))[-1])
+    assert made == ["ready"]
+
+
 def test_an_engine_without_a_model_needs_no_zerogpu() -> None:
     with pytest.raises(EngineError, match="needs no GPU here: choose CPU hardware"):
         lend_gpus(ScriptedEngine())

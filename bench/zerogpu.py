@@ -112,7 +112,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.zerogpu", description=__doc__)
     parser.add_argument("--asked", type=int, default=4, help="questions, one after another; default: 4")
     parser.add_argument("--emulate", action="store_true", help="stand in for CUDA")
-    parser.add_argument("--from-disk", action="store_true", help="first have Linux forget what it read; needs root")
     parser.add_argument("--output", type=Path, help="JSON file")
     parser.add_argument("--tokens", type=int, default=32, help="longest answer; default: 32")
     flags, rest = parser.parse_known_args()
@@ -138,14 +137,8 @@ def main() -> int:
                 "date": date.today().isoformat(),
                 "gpu": scheduler.uuid,
                 "page_up_s": round(time.monotonic() - began, 2),
-                "packed_mb": round(sum(one.stat().st_size for one in packed.rglob("*") if one.is_file()) / 1e6, 1),
                 "questions": [],
             }
-            if flags.from_disk:
-                os.sync()
-                Path("/proc/sys/vm/drop_caches").write_text("3", encoding="ascii")
-                left = Path("/proc/meminfo").read_text(encoding="ascii").split("Cached:")[1].split()[0]
-                figures["files_in_memory_mb"] = round(int(left) / 1e3)
             for number in range(flags.asked):
                 figures["questions"].append(_ask(page, number, flags.tokens, 0.0 if flags.emulate else 1.0, notes))
                 asked = [int(q["durationSeconds"]) for path, q in scheduler.calls if path == "/schedule"]

@@ -40,7 +40,7 @@ def page_of_a_tiny_model(
     tiny_base: Path, tiny_adapter: Path, tmp_path: Path, trackio_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[LocalEngine, str]]:
     monkeypatch.setattr(training, "RUNS", tmp_path / "runs")
-    monkeypatch.setattr(training, "REFRESH_S", 0.5)
+    monkeypatch.setattr(training, "REFRESH_S", 2.0)  # every time costs the browser what the training needs
     run = {"model_name_or_path": str(tiny_base), "max_steps": 2, "eval_strategy": "no", "accuracy_sample": 0}
     config = tmp_path / "tiny.yaml"
     config.write_text(yaml.safe_dump(SMALL_RUN | run | {"skip_bad_rows": True}), encoding="utf-8")

@@ -111,6 +111,16 @@ def visit(windows: Windows, app_url: str) -> Iterator[Callable[[str], Tab]]:
         tab.leave()
 
 
+@pytest.fixture(scope="module")
+def in_french(windows: Windows, scripted_app: tuple[ScriptedEngine, str]) -> Iterator[Page]:
+    """A French page, for tests that do no more than ask its words."""
+    tab = Tab(windows(locale="fr-FR").new_page(), scripted_app[1])
+    tab.page.goto(tab.url)
+    expect(tab.card("Adapter")).to_be_visible(timeout=60_000)
+    yield tab.page
+    tab.leave()
+
+
 @pytest.mark.parametrize(
     ("locale", "language", "button", "answers", "verdict", "ready"),
     [
@@ -148,7 +158,7 @@ def test_a_browser_of_a_language_gets_the_page_in_it(
     assert tab.errors == []
 
 
-def test_sentences_are_composed_and_what_a_model_said_in_them_stays(visit: Callable[[str], Tab]) -> None:
+def test_sentences_are_composed_and_what_a_model_said_in_them_stays(in_french: Page) -> None:
     said = {
         "All three found 1250; only Adapter wrote it as ChartQA wants.": (
             "Les trois ont trouvé 1250; seul Adapter l'a écrit comme le veut ChartQA."
@@ -180,16 +190,14 @@ def test_sentences_are_composed_and_what_a_model_said_in_them_stays(visit: Calla
         "  Done ": "  Terminé ",
         "5 %": "5 %",
     }
-    page = visit("fr-FR").page
-    assert {text: page.evaluate("text => inWords(text)", text) for text in said} == said
+    assert {text: in_french.evaluate("text => inWords(text)", text) for text in said} == said
 
 
-def test_where_a_training_stands_is_said_in_every_form_of_the_sentence(visit: Callable[[str], Tab]) -> None:
-    page = visit("fr-FR").page
+def test_where_a_training_stands_is_said_in_every_form_of_the_sentence(in_french: Page) -> None:
     moments = [None, datetime(2026, 11, 29, tzinfo=timezone.utc), datetime.now(timezone.utc)]
     for epochs, updated in product([(None, None), (1.5, None), (1.5, 3.0)], moments):
         english = standing(TrainingRun("mine", "run", {}, 1240, *epochs, updated))
-        french = page.evaluate("text => inWords(text)", english)
+        french = in_french.evaluate("text => inWords(text)", english)
         assert french.startswith("Étape 1,240") and french.endswith(".")
         assert re.findall("Step|epoch|of|last|entry|ended", french) == []
         assert re.findall(r"[\d,.:-]{2,}", french) == re.findall(r"[\d,.:-]{2,}", english)
@@ -226,10 +234,10 @@ def forms() -> Iterator[str]:
         yield f"60 rows to train on in your browser{shown}."
 
 
-def test_a_sentence_with_optional_parts_has_words_in_every_form(visit: Callable[[str], Tab]) -> None:
-    page, said = visit("fr-FR").page, list(forms())
+def test_a_sentence_with_optional_parts_has_words_in_every_form(in_french: Page) -> None:
+    said = list(forms())
     assert len(said) > 60
-    told = page.evaluate("all => all.map(inWords)", said)
+    told = in_french.evaluate("all => all.map(inWords)", said)
     left = (
         r"\b(of|them|to|for|not?|and|are|is|was|were|may|have|about|left|failed|the|arms?|when|which|typed|accepted)\b"
     )

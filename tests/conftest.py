@@ -2,10 +2,13 @@
 
 import gc
 import os
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+# What is imported is compiled once: the suite starts dozens of programs, and each would compile the app anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -24,6 +27,8 @@ os.environ["TRACKIO_DIR"] = tempfile.mkdtemp(prefix="trackio")
 
 import certifi
 import pytest
+
+sys.dont_write_bytecode = False
 
 # httpx reads 120 certificates, for 30 ms, at every request without a client of its own, as Gradio makes them. The tests
 # speak to no other machine: one certificate will do.

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -44,6 +45,10 @@ LONG = (
 )
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--record", action="store_true", help="with -m campaign: write its results to bench/results")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     rank = {name: place for place, name in enumerate(LONG)}
     items.sort(key=lambda item: rank.get(item.path.stem, len(LONG)))
@@ -84,8 +89,26 @@ def figure(record_property: Callable[[str, object], None]) -> Callable[[str, obj
     return record_property
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+def record(reports: list[pytest.TestReport]) -> None:
+    """Write what the long runs found where docs/reliability.md is made from."""
+    from bench.reliability import save, table
+
+    tests: dict[str, tuple[str, float]] = {}
+    for one in reports:
+        outcome, seconds = tests.get(one.nodeid, ("passed", 0.0))
+        tests[one.nodeid] = (outcome if one.passed else one.outcome, seconds + one.duration)
+    rows = [(f"`{test}`", outcome, round(seconds)) for test, (outcome, seconds) in sorted(tests.items())]
+    git = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    note = f"At commit {commit or 'unknown'}. Seconds count what a test sets up and takes down, two at a time."
+    command = "python -m pytest -m campaign --record"
+    save("campaign", "Long runs of the tests", command, [table("Tests", ["test", "outcome", "seconds"], rows)], [note])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     reports = [one for group in terminalreporter.stats.values() for one in group if hasattr(one, "user_properties")]
+    if config.getoption("--record"):
+        record([one for one in reports if isinstance(one, pytest.TestReport)])
     figures = dict(told for report in reports for told in report.user_properties)
     if figures:
         terminalreporter.section("figures")

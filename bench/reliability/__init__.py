@@ -20,6 +20,7 @@ CAMPAIGNS = {
     "requests": "Requests",
     "attack": "Hostile files and inputs",
     "supply": "Supply and secrets",
+    "campaign": "Long runs of the tests",
 }
 
 

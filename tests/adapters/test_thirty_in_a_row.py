@@ -116,7 +116,7 @@ def answers(engine: LocalEngine) -> list[Answers]:
     return [*page, *engine.answer_many(ASKED, engine.arms, SHORT)]
 
 
-@pytest.mark.parametrize("decode", ["static", "eager"])
+@pytest.mark.parametrize("decode", ["static", pytest.param("eager", marks=pytest.mark.campaign)])
 def test_thirty_adapters_change_no_other_arm_and_no_byte_of_the_base(
     decode: str,
     tiny_base: Path,

@@ -187,34 +187,39 @@ def packed_layers_apart() -> float:
     return ((found - expected).norm() / expected.norm()).item()
 
 
-def main(base: Path, adapter: Path, another: Path) -> None:
+def main(base: Path, adapter: Path, another: Path, also: Sequence[str]) -> None:
+    """also: of what takes the interpreter long, what to do: "exchanged", "unjoined", "nf4"."""
     template = base / "chat_template.jinja"
     template.write_text(template.read_text("utf-8").replace("You are a helpful assistant.", "Yes"), "utf-8")
     for folder in (adapter, another):
         Contract(str(base), SYSTEM).save(folder)
     engine = load_local(Settings(base=str(base), adapter=str(adapter), device="cpu", decode="static"))
     plain, answers = found(engine, adapter)
-    engine.use_adapter(str(another))
-    plain += stepped(engine)
+    first = plain[:3]
+    if "exchanged" in also:
+        engine.use_adapter(str(another))
+        plain += stepped(engine)
     mine: Any = engine.fast.layers
     held = sum(weight.numel() for weight in mine.base.parameters())
     assert mine.fuse() == {}
     tower.HOST_BOUND = 0
     engine.fast.tower.fuse()
-    changed = stepped(engine)  # the other adapter first, so that each takes the other's place in the joint weights
+    # The other adapter first, so that each takes the other's place in the joint weights.
+    changed = stepped(engine) if "exchanged" in also else []
     fused, fused_answers = found(engine, adapter)
     fused += changed
     riding, joined = sum(joint.adapter is not None for joint in mine._joint.values()), dict(mine._joint)
-    mine._joint.clear()  # as with quantised weights, which cannot be joined
-    step, loose = started(engine)
-    with torch.inference_mode():
-        loose.append(engine.fast.decoder.next(step, torch.tensor([3, 4, 5])).clone())
-    plain, fused = [*plain, *plain[:3]], [*fused, *loose]
+    if "unjoined" in also:
+        mine._joint.clear()  # as with quantised weights, which cannot be joined
+        step, loose = started(engine)
+        with torch.inference_mode():
+            loose.append(engine.fast.decoder.next(step, torch.tensor([3, 4, 5])).clone())
+        plain, fused = [*plain, *first], [*fused, *loose]
     told = {
         "products_apart": products(),
         "rows_apart": rows_apart(),
         "nf4_is_exact": [values_are_bitsandbytes(*shape) for shape in (((70,), 320, False), ((256, 64), 128, True))],
-        "nf4_layers_apart": packed_layers_apart(),
+        "nf4_layers_apart": packed_layers_apart() if "nf4" in also else None,
         "apart": max((a - b).abs().max().item() for a, b in zip(plain, fused, strict=True)),
         "size": max(a.abs().max().item() for a in plain),
         "plain": answers,
@@ -231,4 +236,4 @@ def main(base: Path, adapter: Path, another: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:4]))
+    main(*map(Path, sys.argv[1:4]), sys.argv[4:])

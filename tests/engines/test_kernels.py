@@ -26,15 +26,26 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 
 
-@pytest.fixture(scope="module")
-def found(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+@pytest.fixture(
+    scope="module",
+    params=[(), pytest.param(("exchanged", "unjoined", "nf4"), marks=pytest.mark.campaign)],
+    ids=["joined", "in every way"],
+)
+def found(request: pytest.FixtureRequest, tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     pytest.importorskip("triton", reason="Triton comes with torch for CUDA only")
     adapter = build_tiny_adapter(tiny_base, tmp_path_factory.mktemp("every"), targets=EVERY)
     path = os.pathsep.join([str(HERE.parents[1]), str(HERE.parent / "support")])
     environ = os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": path}
     another = build_tiny_adapter(tiny_base, tmp_path_factory.mktemp("another"), seed=7)
     base = shutil.copytree(tiny_base, tmp_path_factory.mktemp("kernels") / "base")
-    command = [sys.executable, str(HERE / "interpreted_kernels.py"), str(base), str(adapter), str(another)]
+    command = [
+        sys.executable,
+        str(HERE / "interpreted_kernels.py"),
+        str(base),
+        str(adapter),
+        str(another),
+        *request.param,
+    ]
     done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
@@ -52,7 +63,8 @@ def test_products_of_a_few_rows_keep_their_sums_in_float32(found: dict[str, Any]
 
 def test_weights_in_four_bits_are_unpacked_to_what_bitsandbytes_makes_of_them(found: dict[str, Any]) -> None:
     assert all(found["nf4_is_exact"])
-    assert found["nf4_layers_apart"] < 2e-3
+    if found["nf4_layers_apart"] is not None:  # in the campaign
+        assert found["nf4_layers_apart"] < 2e-3
 
 
 def test_answers_in_an_evaluations_batch_stay_the_same(found: dict[str, Any]) -> None:

@@ -55,10 +55,11 @@ def test_the_tokens_are_those_of_generate(eager: LocalEngine, static: LocalEngin
         assert told(last(static.answer(chart(seed, size), QUESTION, arms, SHORT))) == told(expected)
 
 
-def test_the_bundled_models_tokens_are_those_of_generate() -> None:
+@pytest.mark.parametrize("numbers", [[50], pytest.param([0, 50, -1], marks=pytest.mark.campaign)], ids=len)
+def test_the_bundled_models_tokens_are_those_of_generate(numbers: list[int]) -> None:
     engines = [load_local(Settings(base="bundled", device="cpu", decode=how)) for how in ("eager", "static")]  # pyright: ignore
     items = list(open_split("bundled"))
-    for item in (items[0], items[50], items[-1]):
+    for item in (items[number] for number in numbers):
         expected, found = (told(last(e.answer(item.load_image(), item.question, ARMS, SHORT))) for e in engines)
         assert found == expected
 

@@ -46,7 +46,12 @@ window.requestAnimationFrame = (draw) => (/performance.now..-.*1e3/.test(draw) ?
 """
 # What Gradio logs of a page that is left while it still waits for the server.
 LEAVING = ("AbortError: signal is aborted", "Unexpected error Connection errored out")
-LOOKS = [("wide", "light"), ("wide", "dark"), ("phone", "light"), ("phone", "dark")]
+Looks = list[tuple[str, str]]
+LOOKS: Looks = [("wide", "light"), ("wide", "dark"), ("phone", "light"), ("phone", "dark")]
+# A test in every size and mode; each size with each mode is for the campaign.
+in_looks = pytest.mark.parametrize(
+    "of", [LOOKS[::3], pytest.param(LOOKS, marks=pytest.mark.campaign)], ids=["two looks", "every look"]
+)
 
 
 def bar_chart(heights: tuple[int, ...] = (60, 150, 100, 200), colour: str = "steelblue") -> Image.Image:
@@ -114,17 +119,18 @@ def violations(page: Page, context: str | None = None) -> list[tuple[str, list[s
     """What axe finds wrong on a page, or inside an element of it: the rule, and the elements."""
     if not page.evaluate("'axe' in window"):
         page.evaluate(Axe().axe_script)
-    # Nothing is put together about what is right, and no style sheet is fetched again: the one rule that reads them is
-    # experimental, and off.
-    only = "{resultTypes: ['violations'], preload: {assets: ['media']}}"
+    # Nothing is put together about what is right, and nothing is fetched again: of the two rules that read what was
+    # fetched, that of style sheets is experimental, and off, and that of sound has nothing to hear.
+    assert page.locator("audio, video").count() == 0
+    only = "{resultTypes: ['violations'], preload: false}"
     run = f"async (where) => (await axe.run(where ?? document, {only})).violations"
     found = page.evaluate(run, context)
     return [(one["id"], [node["html"][:200] for node in one["nodes"]]) for one in found]
 
 
-def looks(page: Page) -> Iterator[str]:
-    """The page in every size and mode, one after the other ("phone-dark"); in none may it be wider than its window."""
-    for size, theme in LOOKS:
+def looks(page: Page, of: Looks) -> Iterator[str]:
+    """The page in these sizes and modes, one after the other ("phone-dark"); in none is it wider than its window."""
+    for size, theme in of:
         page.set_viewport_size(SIZES[size])  # pyright: ignore (a dict of two numbers)
         in_mode(page, theme)
         width = page.evaluate("document.documentElement.scrollWidth")
@@ -258,6 +264,13 @@ class Tab:
         if clear.is_visible():
             clear.click()
             expect(self.page.locator("#history .question")).to_have_count(0)
+        self.page.evaluate("document.activeElement.blur()")
+
+    def expect_no_error(self, left: bool) -> None:
+        """Nothing has gone wrong since this was asked last. left: whether the page was left or loaded again since."""
+        errors = [error for error in self.errors if not left or not error.startswith(LEAVING)]
+        self.errors.clear()
+        assert not errors, errors
 
     def leave(self) -> None:
         """Close the tab, if it is open, and forget the visitor; nothing may have gone wrong unseen."""
@@ -270,8 +283,7 @@ class Tab:
         session = self.page.context.new_cdp_session(blank)
         session.send("Storage.clearDataForOrigin", origin)
         session.detach()
-        errors = [error for error in self.errors if self.visits < 2 or not error.startswith(LEAVING)]
-        assert not errors, errors
+        self.expect_no_error(self.visits > 1)
         assert not self.outside, self.outside
         assert sideways <= self.width, f"the page is {sideways} pixels wide in a window of {self.width}"
 
@@ -416,10 +428,10 @@ def opened(windows: Windows, scripted_app: tuple[ScriptedEngine, str]) -> Iterat
 def same_tab(opened: Tab, engine: ScriptedEngine) -> Iterator[Tab]:
     """One page for all tests of a file that leave no more on it than a chart, a question and its answers, without them:
     to open a page takes longer than most of what they do."""
+    visits = opened.visits
     yield opened
     opened.tidy()
-    errors, opened.errors = opened.errors, []
-    assert not errors, errors
+    opened.expect_no_error(opened.visits > visits)
 
 
 @pytest.fixture(scope="session")

@@ -92,9 +92,10 @@ def test_processor_template_and_card_come_along(merged: Path, contracted: Path, 
         assert str(tiny_base.parent).encode() not in file.read_bytes(), f"{file.name} names a path of this machine"
 
 
-def test_the_bundled_adapter_merged_answers_its_charts_alike(tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [1, pytest.param(4, marks=pytest.mark.campaign)])
+def test_the_bundled_adapter_merged_answers_its_charts_alike(tmp_path: Path, count: int) -> None:
     assert main(["bundled", str(tmp_path / "out"), "--dtype", "float32"]) == 0
-    charts = [Image.open(path).convert("RGB") for path in sorted(BUNDLED_CHARTS.glob("*.png"))[:4]]
+    charts = [Image.open(path).convert("RGB") for path in sorted(BUNDLED_CHARTS.glob("*.png"))[:count]]
     question = "What is the highest value?"
     texts = adapter_texts(engine_of("bundled", "bundled"), charts, question)
     assert prompted_texts(engine_of(tmp_path / "out", "none"), charts, question, SYSTEM_MESSAGE) == texts

@@ -10,7 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from page_fixtures import Gate, OpenTab, Tab, Windows, bar_chart, encoded, expect, looks, violations, wait_until
+from page_fixtures import (
+    Gate,
+    Looks,
+    OpenTab,
+    Tab,
+    Windows,
+    bar_chart,
+    encoded,
+    expect,
+    in_looks,
+    looks,
+    violations,
+    wait_until,
+)
 from playwright.sync_api import Page
 
 from chartqa_demo.arms import Arm
@@ -146,6 +159,69 @@ def run_all(page: Page, engine: BatchEngine) -> None:
     expect(status(page)).to_have_text("Done: 80 questions.")
 
 
+@pytest.fixture(scope="module")
+def measured(windows: Windows, evaluation_app: tuple[BatchEngine, str, Path]) -> Iterator[Page]:
+    """A page on which all was asked, for the first tests of this file, which only look at what came of it: `engine`
+    deletes the results."""
+    engine, url, _ = evaluation_app
+    tab = Tab(windows(visitor=9).new_page(), url)
+    tab.page.goto(url)
+    tab.page.get_by_role("tab", name="Evaluate").click()
+    choose(tab.page, "Questions", "All")
+    expect(tab.page.locator("#evaluation-cost")).to_contain_text("80 questions to 3 arms")
+    run_all(tab.page, engine)
+    yield tab.page
+    tab.leave()
+
+
+def test_another_scorer_recomputes_without_asking_the_model(
+    measured: Page, evaluation_app: tuple[BatchEngine, str, Path]
+) -> None:
+    page, engine = measured, evaluation_app[0]
+    asked = len(engine.asked)
+    prompted = page.locator("#evaluation-scores").get_by_role("row", name="Prompted").first
+    expect(prompted).to_contain_text("0.0 %")
+    expect(prompted).to_contain_text("100.0 % with format forgiven")
+    tests = page.locator("#evaluation-scores .tests")
+    expect(tests).to_contain_text("As ChartQA scores")
+    expect(tests).to_contain_text("With format forgiven")
+    page.get_by_label("tolerant", exact=True).check()
+    expect(prompted).to_contain_text("100.0 %")
+    expect(page.locator("#evaluation-scores")).to_contain_text("Adapter and Prompted are right on exactly the same")
+    expect(page.locator("#evaluation-items")).to_contain_text("Right It is 1.")
+    page.get_by_label("canonical", exact=True).check()
+    expect(page.locator("#evaluation-items")).to_contain_text("Right, but not in ChartQA's form It is 1.")
+    assert len(engine.asked) == asked
+
+
+def test_downloads_hold_every_answer_and_verdict(measured: Page, tmp_path: Path) -> None:
+    page = measured
+    for name in ("csv", "json"):
+        with page.expect_download() as download:
+            press(page, name)
+        download.value.save_as(tmp_path / f"answers.{name}")
+    rows = list(csv.DictReader((tmp_path / "answers.csv").open(encoding="utf-8")))
+    assert len(rows) == 80
+    assert (rows[7]["adapter answer"], rows[7]["adapter canonical"], rows[7]["prompted exact"]) == (
+        "7",
+        "True",
+        "False",
+    )
+    everything = json.loads((tmp_path / "answers.json").read_text(encoding="utf-8"))
+    assert everything["settings"]["model"] == "a scripted model"
+    assert everything["items"][7]["answers"]["prompted"] == "It is 7."
+
+
+def test_a_question_that_could_not_be_asked_is_shown_with_its_reason(measured: Page) -> None:
+    page = measured
+    choose(page, "Who is right", "Not answered")
+    items = page.locator("#evaluation-items")
+    expect(items).to_contain_text("1 to 10 of 10 questions")
+    items.get_by_role("button").first.click()
+    expect(page.locator("#evaluation-item")).to_contain_text("The question was not asked.")
+    expect(page.get_by_role("button", name="Open in Compare")).to_be_disabled()
+
+
 def test_any_number_of_questions_is_typed(open_tab: OpenTab, engine: BatchEngine) -> None:
     page = open_tab().page
     size, cost = page.locator("#evaluation-size input"), page.locator("#evaluation-cost")
@@ -190,25 +266,6 @@ def test_start_moves_stop_keeps_and_start_goes_on(open_tab: OpenTab, engine: Bat
     expect(scores).to_contain_text("10 of them could not be asked and are not counted")
     expect(scores).to_contain_text("Adapter beats Pretrained by 100.0 points")
     expect(scores.get_by_role("row", name="Adapter").first).to_contain_text("100.0 % 94.8 to 100.0 n = 70")
-
-
-def test_another_scorer_recomputes_without_asking_the_model(open_tab: OpenTab, engine: BatchEngine) -> None:
-    page = open_tab().page
-    run_all(page, engine)
-    asked = len(engine.asked)
-    prompted = page.locator("#evaluation-scores").get_by_role("row", name="Prompted").first
-    expect(prompted).to_contain_text("0.0 %")
-    expect(prompted).to_contain_text("100.0 % with format forgiven")
-    tests = page.locator("#evaluation-scores .tests")
-    expect(tests).to_contain_text("As ChartQA scores")
-    expect(tests).to_contain_text("With format forgiven")
-    page.get_by_label("tolerant", exact=True).check()
-    expect(prompted).to_contain_text("100.0 %")
-    expect(page.locator("#evaluation-scores")).to_contain_text("Adapter and Prompted are right on exactly the same")
-    expect(page.locator("#evaluation-items")).to_contain_text("Right It is 1.")
-    page.get_by_label("canonical", exact=True).check()
-    expect(page.locator("#evaluation-items")).to_contain_text("Right, but not in ChartQA's form It is 1.")
-    assert len(engine.asked) == asked
 
 
 def test_questions_are_filtered_paged_and_opened_in_compare(open_tab: OpenTab, engine: BatchEngine) -> None:
@@ -261,7 +318,7 @@ def test_questions_are_filtered_paged_and_opened_in_compare(open_tab: OpenTab, e
     expect(page.locator("#chart img")).to_be_in_viewport()
 
 
-@pytest.mark.parametrize("size", ["wide", "phone"])
+@pytest.mark.parametrize("size", ["wide", pytest.param("phone", marks=pytest.mark.campaign)])
 def test_disagreements_are_followed_in_compare(open_tab: OpenTab, engine: BatchEngine, size: str) -> None:
     tab = open_tab(size)
     page, question = tab.page, tab.page.get_by_label("Question", exact=True)
@@ -311,36 +368,6 @@ def test_an_opened_question_ends_the_answer_that_still_streams_in_compare(
     tab.press("Ask")
     expect(tab.answer("Prompted")).to_have_text("It is 2.")
     expect(tab.page.locator("#history li")).to_have_count(1)  # the first question's answer never arrived
-
-
-def test_a_question_that_could_not_be_asked_is_shown_with_its_reason(open_tab: OpenTab, engine: BatchEngine) -> None:
-    page = open_tab().page
-    run_all(page, engine)
-    choose(page, "Who is right", "Not answered")
-    items = page.locator("#evaluation-items")
-    expect(items).to_contain_text("1 to 10 of 10 questions")
-    items.get_by_role("button").first.click()
-    expect(page.locator("#evaluation-item")).to_contain_text("The question was not asked.")
-    expect(page.get_by_role("button", name="Open in Compare")).to_be_disabled()
-
-
-def test_downloads_hold_every_answer_and_verdict(open_tab: OpenTab, engine: BatchEngine, tmp_path: Path) -> None:
-    page = open_tab().page
-    run_all(page, engine)
-    for name in ("csv", "json"):
-        with page.expect_download() as download:
-            press(page, name)
-        download.value.save_as(tmp_path / f"answers.{name}")
-    rows = list(csv.DictReader((tmp_path / "answers.csv").open(encoding="utf-8")))
-    assert len(rows) == 80
-    assert (rows[7]["adapter answer"], rows[7]["adapter canonical"], rows[7]["prompted exact"]) == (
-        "7",
-        "True",
-        "False",
-    )
-    everything = json.loads((tmp_path / "answers.json").read_text(encoding="utf-8"))
-    assert everything["settings"]["model"] == "a scripted model"
-    assert everything["items"][7]["answers"]["prompted"] == "It is 7."
 
 
 def test_a_closed_tab_loses_nothing_and_a_new_one_goes_on(open_tab: OpenTab, engine: BatchEngine) -> None:
@@ -396,14 +423,15 @@ def test_what_cannot_be_measured_is_said(open_tab: OpenTab, engine: BatchEngine)
     assert engine.asked == []
 
 
-def test_the_tab_is_accessible_at_every_size(open_tab: OpenTab, engine: BatchEngine) -> None:
+@in_looks
+def test_the_tab_is_accessible_at_every_size(open_tab: OpenTab, engine: BatchEngine, of: Looks) -> None:
     page = open_tab().page
     expect(page.locator("#evaluation-scores")).to_contain_text("Nothing measured yet.")
     for arm in ("Pretrained", "Prompted", "Adapter"):
         page.locator("#evaluation-arms").get_by_label(arm).uncheck()
     press(page, "start")
     expect(page.locator("#evaluation-notice")).to_have_text("Choose at least one arm.")
-    for look in looks(page):
+    for look in looks(page, of):
         assert violations(page) == [], look
     for arm in ("Pretrained", "Prompted", "Adapter"):
         page.locator("#evaluation-arms").get_by_label(arm).check()
@@ -411,14 +439,14 @@ def test_the_tab_is_accessible_at_every_size(open_tab: OpenTab, engine: BatchEng
     engine.let()
     expect(status(page)).to_contain_text("of 80 questions, about")
     page.get_by_role("button", name="Upload charts of your own").click()
-    for look in looks(page):
+    for look in looks(page, of):
         assert violations(page) == [], look
     engine.open()
     expect(status(page)).to_have_text("Done: 80 questions.")
     page.locator("#evaluation-items").get_by_role("button").first.click()
     expect(page.locator("#evaluation-item")).to_contain_text("Right, but not in ChartQA's form")
     expect(page.get_by_role("button", name="Open in Compare")).to_have_css("opacity", "1")  # it fades in
-    for look in looks(page):
+    for look in looks(page, of):
         if shots := os.environ.get("SHOTS"):
             page.screenshot(path=Path(shots) / f"evaluate-{look}.png", full_page=True)
         assert violations(page) == [], look

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import gradio as gr
 import pytest
-from page_fixtures import Tab, Windows, expect, looks, violations
+from page_fixtures import Looks, Tab, Windows, expect, in_looks, looks, violations
 from playwright.sync_api import Page
 
 from bench.reliability.hostile import TEXTS
@@ -152,12 +152,15 @@ def test_accuracy_is_drawn_per_arm_and_the_chosen_run_stays_chosen(page: Page, l
     expect(page.get_by_role("img", name="Adapter 55 at step 30")).to_be_visible()
 
 
-def test_axe_finds_no_violation(windows: Windows, url: str, runs: Path, tiny_adapter: Path, log: Log) -> None:
+@in_looks
+def test_axe_finds_no_violation(
+    windows: Windows, url: str, runs: Path, tiny_adapter: Path, log: Log, of: Looks
+) -> None:
     page = windows().new_page()
     page.goto(url)
     page.get_by_role("tab", name="Training").click()
     expect(page.get_by_text("No training run has been logged")).to_be_visible()
-    for look in looks(page):
+    for look in looks(page, of):
         assert violations(page) == [], look
     log("first", *({"train/global_step": step, "train/loss": 3.0 / step, "eval/loss": 4.0 / step} for step in (1, 2)))
     leave_adapter(runs, "first", tiny_adapter)
@@ -166,7 +169,7 @@ def test_axe_finds_no_violation(windows: Windows, url: str, runs: Path, tiny_ada
     use.click()
     expect(page.get_by_role("status").filter(has_text="The third arm now answers with first")).to_be_visible()
     expect(use).to_have_css("opacity", "1")  # it fades in
-    for look in looks(page):
+    for look in looks(page, of):
         assert violations(page) == [], look
     page.close()
 

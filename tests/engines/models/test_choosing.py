@@ -47,7 +47,7 @@ def overflowing(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("decode", WAYS)
+@pytest.mark.parametrize("decode", ["static", pytest.param("eager", marks=pytest.mark.campaign)])
 def test_numbers_that_overflow_are_an_error_in_the_card_and_never_scored(decode: str, overflowing: Path) -> None:
     engine = load(overflowing, decode, dtype="float16", adapter="none")
     arms = ARMS[:2]

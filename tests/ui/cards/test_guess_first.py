@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 import pytest
 from gradio.queueing import Event, EventMessage, ProcessCompletedMessage, Queue
-from page_fixtures import Gate, OpenTab, Tab, expect, looks, replies, violations, wait_until
+from page_fixtures import Gate, Looks, OpenTab, Tab, expect, in_looks, looks, replies, violations, wait_until
 from playwright.sync_api import Locator
 
 from chartqa_demo.arms import ARMS
@@ -212,7 +212,8 @@ def test_turned_off_it_hides_nothing(tab: Tab, engine: ScriptedEngine) -> None:
     expect(tab.page.locator("#asked")).to_contain_text("Gold answer 200")
 
 
-def test_nothing_jumps_and_all_of_it_is_accessible(open_tab: OpenTab, engine: ScriptedEngine) -> None:
+@in_looks
+def test_nothing_jumps_and_all_of_it_is_accessible(open_tab: OpenTab, engine: ScriptedEngine, of: Looks) -> None:
     engine.script = replies("There are 1,400 of them.", "1400", "1,400")
     engine.pace = gate = Gate()
     tab = open_tab(reduced_motion="reduce")
@@ -222,14 +223,14 @@ def test_nothing_jumps_and_all_of_it_is_accessible(open_tab: OpenTab, engine: Sc
     gate.let()
 
     def places() -> dict[str, list[float]]:
-        """Of every card, in every size and mode."""
+        """Of every card, in these sizes and modes."""
         return {
             look: tab.page.evaluate(
                 "[...document.querySelectorAll('#answers .card')].flatMap((card) => {"
                 "const box = card.getBoundingClientRect();"
                 "return [box.top - document.querySelector('#answers').getBoundingClientRect().top, box.height]})"
             )
-            for look in looks(tab.page)
+            for look in looks(tab.page, of)
         }
 
     expect(tab.answer("Answer A")).not_to_have_text("")
@@ -238,7 +239,7 @@ def test_nothing_jumps_and_all_of_it_is_accessible(open_tab: OpenTab, engine: Sc
     tab.expect_ready()
     assert places() == first
     for moment in ("hidden", "shown"):
-        for look in looks(tab.page):
+        for look in looks(tab.page, of):
             if shots := os.environ.get("SHOTS"):
                 tab.page.screenshot(path=Path(shots) / f"guess-{moment}-{look}.png", full_page=True)
             assert violations(tab.page) == [], look

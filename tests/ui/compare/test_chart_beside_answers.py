@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from page_fixtures import Gate, OpenTab, Tab, bar_chart, expect, replies
 from playwright.sync_api import FloatRect, Locator
 
@@ -10,6 +11,12 @@ from chartqa_demo.engines.scripted import ScriptedEngine
 pytest_plugins = ("page_fixtures",)
 
 ARMS = ("Pretrained", "Prompted", "Adapter")
+
+
+@pytest.fixture
+def tab(same_tab: Tab) -> Tab:
+    """Every test that says no other begins where the one before tidied up."""
+    return same_tab
 
 
 def box(found: Locator) -> FloatRect:

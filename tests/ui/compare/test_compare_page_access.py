@@ -2,8 +2,9 @@
 
 from typing import Any
 
+import pytest
 from axe_playwright_python.sync_playwright import Axe
-from page_fixtures import LOOKS, Gate, OpenTab, Tab, Windows, expect, in_mode, looks, replies, violations
+from page_fixtures import Gate, Looks, OpenTab, Tab, Windows, expect, in_looks, in_mode, looks, replies, violations
 
 from chartqa_demo.engines.scripted import ScriptedEngine
 
@@ -15,12 +16,13 @@ AXE_NOISE = {
 }
 
 
-def test_axe_finds_no_violation_before_and_after_asking(tab: Tab) -> None:
+@in_looks
+def test_axe_finds_no_violation_before_and_after_asking(tab: Tab, of: Looks) -> None:
     def found() -> dict[str, list[Any]]:
-        """What axe finds in every size and mode."""
-        return {look: [one for one in violations(tab.page) if one[0] not in AXE_NOISE] for look in looks(tab.page)}
+        """What axe finds in these sizes and modes."""
+        return {look: [one for one in violations(tab.page) if one[0] not in AXE_NOISE] for look in looks(tab.page, of)}
 
-    nothing: dict[str, list[Any]] = {f"{size}-{theme}": [] for size, theme in LOOKS}
+    nothing: dict[str, list[Any]] = {f"{size}-{theme}": [] for size, theme in of}
     assert found() == nothing
     tab.pick_example()
     tab.press("Ask")
@@ -33,19 +35,19 @@ def test_axe_finds_no_violation_before_and_after_asking(tab: Tab) -> None:
     assert found() == nothing
 
 
-def test_every_button_is_readable_under_the_pointer_too(tab: Tab) -> None:
+@pytest.mark.parametrize("theme", ["light", pytest.param("dark", marks=pytest.mark.campaign)])
+def test_every_button_is_readable_under_the_pointer_too(tab: Tab, theme: str) -> None:
     tab.pick_example()
     tab.press("Ask")
     tab.expect_ready()
     tab.page.evaluate(Axe().axe_script)
     unreadable = []
-    for theme in ("light", "dark"):
-        in_mode(tab.page, theme)
-        for button in tab.page.get_by_role("button", disabled=False).filter(visible=True).all():
-            button.hover()
-            tab.page.evaluate("() => Promise.all(document.getAnimations().map(one => one.finished))")
-            found = button.evaluate("element => axe.run(element, {runOnly: ['color-contrast']})")["violations"]
-            unreadable += [(theme, node["html"][:200]) for one in found for node in one["nodes"]]
+    in_mode(tab.page, theme)
+    for button in tab.page.get_by_role("button", disabled=False).filter(visible=True).element_handles():
+        button.hover()
+        tab.page.evaluate("() => Promise.all(document.getAnimations().map(one => one.finished))")
+        found = button.evaluate("element => axe.run(element, {runOnly: ['color-contrast']})")["violations"]
+        unreadable += [node["html"][:200] for one in found for node in one["nodes"]]
     assert unreadable == []
 
 

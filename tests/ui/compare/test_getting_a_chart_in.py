@@ -6,7 +6,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
-from page_fixtures import Gate, Tab, bar_chart, encoded, expect
+import pytest
+from page_fixtures import Gate, OpenTab, Tab, bar_chart, encoded, expect
 
 from chartqa_demo.engines.scripted import ScriptedEngine
 
@@ -24,6 +25,12 @@ GIVE = """([kind, selector, type, name, data, size]) => {
     target.dispatchEvent(new DragEvent(one, { dataTransfer: given, ...options }));
 }"""
 PNG = encoded(bar_chart())
+
+
+@pytest.fixture
+def tab(same_tab: Tab) -> Tab:
+    """Every test that says no other begins where the one before tidied up."""
+    return same_tab
 
 
 def give(tab: Tab, kind: str, where: str, name: str, data: bytes | int, form: str) -> None:
@@ -182,9 +189,12 @@ def test_an_own_chart_takes_the_place_of_a_sampled_one_and_its_question(tab: Tab
         expect(tab.page.locator("#chips")).not_to_contain_text("fourth quarter")
 
 
-def test_an_own_chart_leaves_a_question_that_was_edited_or_typed(tab: Tab, chart_file: Path) -> None:
+@pytest.mark.parametrize("ways", [WAYS[::3], pytest.param(WAYS, marks=pytest.mark.campaign)], ids=len)
+def test_an_own_chart_leaves_a_question_that_was_edited_or_typed(
+    tab: Tab, chart_file: Path, ways: tuple[str, ...]
+) -> None:
     question = tab.page.get_by_label("Question", exact=True)
-    for way in WAYS:
+    for way in ways:
         tab.pick_example(1)
         expect(question).to_have_value("How many visitors came in the fourth quarter?")
         expect(tab.page.locator("#chips")).to_contain_text("fourth quarter")
@@ -223,7 +233,8 @@ def test_a_picture_that_cannot_be_read_takes_no_question_along(tab: Tab) -> None
     expect(tab.page.get_by_label("Question", exact=True)).to_have_value("How many visitors came in the fourth quarter?")
 
 
-def test_a_question_of_the_history_stays_with_its_own_chart(tab: Tab, engine: ScriptedEngine) -> None:
+def test_a_question_of_the_history_stays_with_its_own_chart(open_tab: OpenTab, engine: ScriptedEngine) -> None:
+    tab = open_tab()
     question = tab.page.get_by_label("Question", exact=True)
     give(tab, "drop", "body", "mine.png", PNG, "image/png")
     expect(tab.page.locator("#chart .image-frame img")).to_be_visible()

@@ -2,11 +2,18 @@
 
 from pathlib import Path
 
+import pytest
 from page_fixtures import Gate, Tab, expect, replies
 
 from chartqa_demo.engines.scripted import ScriptedEngine
 
 pytest_plugins = ("page_fixtures",)
+
+
+@pytest.fixture
+def tab(same_tab: Tab) -> Tab:
+    """Every test that says no other begins where the one before tidied up."""
+    return same_tab
 
 
 def test_keys_write_draw_go_to_answers_and_stop(tab: Tab, engine: ScriptedEngine) -> None:
@@ -47,6 +54,7 @@ def test_the_keys_are_listed_by_a_key_and_by_a_button(tab: Tab) -> None:
     tab.page.get_by_role("button", name="Keys").click()
     expect(tab.page.get_by_role("dialog")).to_be_visible()
     tab.press("Close")
+    expect(tab.page.get_by_role("dialog")).to_have_count(0)
 
 
 def test_thumbnails_are_one_tab_stop_with_arrows_inside(tab: Tab) -> None:

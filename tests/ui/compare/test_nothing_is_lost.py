@@ -13,6 +13,12 @@ pytest_plugins = ("page_fixtures",)
 ARMS = ("Pretrained", "Prompted", "Adapter")
 
 
+@pytest.fixture
+def tab(same_tab: Tab) -> Tab:
+    """Every test that says no other begins where the one before tidied up."""
+    return same_tab
+
+
 def question_of(tab: Tab) -> None:
     expect(tab.page.get_by_label("Question", exact=True)).to_have_value("How many bars are there?")
 
@@ -110,8 +116,9 @@ def test_a_second_tab_shows_the_newest_question_and_their_histories_are_one(
 
 
 def test_a_question_of_the_history_opens_again_with_its_settings(
-    tab: Tab, engine: ScriptedEngine, chart_file: Path
+    open_tab: OpenTab, engine: ScriptedEngine, chart_file: Path
 ) -> None:
+    tab = open_tab()
     engine.script = lambda arm, question: f"answer to {question}"
     tab.unfold("Generation settings")
     tab.type_over(tab.page.locator("#max-new-tokens input[type=number]"), "9")
@@ -182,7 +189,8 @@ ENTRY = "{id: '1', asked_at: '', chart: 'A chart', question: 'Why?', gold: [], a
     ],
     ids=["a session that is no JSON", "a picture that is no address"],
 )
-def test_a_page_opens_also_where_what_was_kept_cannot_be_read(tab: Tab, garbled: str, question: str) -> None:
+def test_a_page_opens_also_where_what_was_kept_cannot_be_read(open_tab: OpenTab, garbled: str, question: str) -> None:
+    tab = open_tab()
     tab.page.evaluate(garbled)
     tab.page.reload()
     expect(tab.page.locator("#chart [data-testid=upload-text]")).to_be_visible()

@@ -57,7 +57,7 @@ def told(tab: Tab, words: str, where: str = "compare") -> None:
     expect(tab.page.locator(f"#{where}-corrected")).to_contain_text(words)
 
 
-@pytest.mark.parametrize("size", ["wide", "phone"])
+@pytest.mark.parametrize("size", ["wide", pytest.param("phone", marks=pytest.mark.campaign)])
 def test_three_ways_to_say_what_is_right_become_rows(
     serve: Serve, visit: Callable[..., Tab], tmp_path: Path, size: str
 ) -> None:

@@ -38,10 +38,12 @@ Path(os.environ["SSL_CERT_FILE"]).write_text("".join(certifi.contents().partitio
 
 # Files of a quarter of a minute and more, the longest first: what begins last should not be what ends last.
 LONG = (
-    *("test_evaluate_page", "test_transformers_serve", "test_loop", "test_compare_page_access"),
-    *("test_compare_page_failures", "test_compare_page", "test_nothing_is_lost", "test_training_tab", "test_zerogpu"),
-    *("test_evaluate_own", "test_chart_beside_answers", "test_hub", "test_kernels", "test_former", "test_layout"),
-    *("test_adapters", "test_train_recipe", "test_families", "test_adapter_options", "test_settings"),
+    *("test_evaluate_page", "test_loop", "test_transformers_serve", "test_compare_page", "test_nothing_is_lost"),
+    *("test_compare_page_failures", "test_guess_first", "test_kernels", "test_getting_a_chart_in", "test_zerogpu"),
+    *("test_compare_page_access", "test_chart_beside_answers", "test_compare_page_details", "test_evaluate_own"),
+    *("test_corrections_page", "test_layout", "test_languages", "test_links", "test_hub", "test_choosing"),
+    *("test_training_tab", "test_endpoint", "test_train_recipe", "test_former", "test_adapter_options", "test_families"),
+    *("test_operations", "test_api", "test_adapters"),
 )
 
 

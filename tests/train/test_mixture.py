@@ -61,6 +61,7 @@ def test_the_bundled_recipe_trains_on_real_and_generated_rows(charts: Path, tmp_
     output = tmp_path / "run"
     command = ["--config", str(config), "--dataset", str(charts), "--output_dir", str(output), "--test_sample", "1"]
     flags += " --dataloader_num_workers 0 --report_to none --max_new_tokens 4"
+    flags += " --min_pixels 3136 --max_pixels 23520"  # small pictures, for a CPU
     assert main([*command, *flags.split()]) == 0
     assert json.loads((output / "adapter_config.json").read_text("utf-8"))["base_model_name_or_path"] == "bundled"
     card = (output / "README.md").read_text("utf-8")

@@ -42,8 +42,8 @@ LONG = (
     *("test_compare_page_failures", "test_guess_first", "test_kernels", "test_getting_a_chart_in", "test_zerogpu"),
     *("test_compare_page_access", "test_chart_beside_answers", "test_compare_page_details", "test_evaluate_own"),
     *("test_corrections_page", "test_layout", "test_languages", "test_links", "test_hub", "test_choosing"),
-    *("test_training_tab", "test_endpoint", "test_train_recipe", "test_former", "test_adapter_options", "test_families"),
-    *("test_operations", "test_api", "test_adapters"),
+    *("test_training_tab", "test_endpoint", "test_train_recipe", "test_former", "test_adapter_options"),
+    *("test_families", "test_operations", "test_api", "test_adapters"),
 )
 
 

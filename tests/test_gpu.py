@@ -133,30 +133,37 @@ def test_the_kernels_of_activations_are_torchs_own(kernels: Any, rows: int, widt
     assert apart(kernels.quick_gelu(x.clone()), tower.quick_gelu(x.float())) < WITHIN[dtype]
 
 
-@pytest.mark.parametrize(("inputs", "outputs"), [(3584, (3584, 512, 512)), (18944, (3584,))])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("bias", [False, True], ids=["", "bias"])
+@pytest.mark.parametrize(
+    ("inputs", "outputs"), [(3584, (3584, 512, 512)), (18944, (3584,)), (3584, (18944, 18944)), (320, (70,))]
+)
 def test_weights_in_nf4_are_read_as_bitsandbytes_unpacks_them(
-    kernels: Any, inputs: int, outputs: tuple[int, ...]
+    kernels: Any, inputs: int, outputs: tuple[int, ...], bias: bool, dtype: torch.dtype
 ) -> None:
     from bitsandbytes.functional import dequantize_4bit
     from bitsandbytes.nn import Linear4bit
 
     from chartqa_demo.engines.fast import nf4
 
-    parts = [Linear4bit(inputs, n, bias=False, quant_type="nf4", compute_dtype=torch.bfloat16).cuda() for n in outputs]
+    parts = [Linear4bit(inputs, n, bias=bias, quant_type="nf4", compute_dtype=dtype).cuda() for n in outputs]
+    for part in parts:
+        part.bias = torch.nn.Parameter(part.bias.to(dtype)) if bias else None
     states = [copy(part.weight.quant_state) for part in parts]
     for state in states:
-        state.dtype = torch.float32  # which bitsandbytes rounds afterwards to the precision it computes in
+        state.dtype = dtype  # to which bitsandbytes rounds them for its own products, too
     exact = torch.cat([dequantize_4bit(part.weight.data, state) for part, state in zip(parts, states, strict=True)]).t()
     matrix = nf4.joined(parts)
-    ones = torch.eye(inputs, device="cuda", dtype=torch.bfloat16)[:, None][:: inputs // 64]
-    for some, expected in zip(ones.split(4), exact[:: inputs // 64].split(4), strict=True):
+    added = matrix.bias.float() if bias else 0.0
+    ones = torch.eye(inputs, device="cuda", dtype=dtype)[:, None][:: inputs // 64]
+    for some, expected in zip(ones.split(8), (exact[:: inputs // 64].float() + added).split(8), strict=True):
         found = kernels.nf4_product(some, matrix).sum(1)
         assert torch.equal(found, expected.to(found.dtype))
-    for rows in (1, 2, 3, 4):
-        x = random(rows, 1, inputs, dtype=torch.bfloat16)
+    for rows in range(1, kernels.NF4_ROWS + 1):
+        x = random(rows, 1, inputs, dtype=dtype)
         found = kernels.nf4_product(x, matrix)
-        within = 1e-5 if found.dtype == torch.float32 else WITHIN[torch.bfloat16]
-        assert apart(found.sum(1), x[:, 0].double() @ exact.double()) < within
+        within = 1e-5 if found.dtype == torch.float32 else WITHIN[dtype]
+        assert apart(found.sum(1), x[:, 0].double() @ exact.double() + added) < within
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)

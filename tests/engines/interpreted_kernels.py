@@ -5,20 +5,24 @@ import json
 import sys
 from collections.abc import Sequence
 from copy import copy
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+import triton.language as tl
 from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 from bitsandbytes.nn import Linear4bit
 from peft import LoraConfig, get_peft_model
 from tiny import chart
 from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
+from triton.runtime.interpreter import TensorHandle
 
 from bench.parts.random_model import TEXT_TINY, VISION_TINY
 from chartqa_demo.adapters.contract import Contract
 from chartqa_demo.engines import Options
-from chartqa_demo.engines.fast import layers, tower
+from chartqa_demo.engines.fast import kernels, layers, nf4, tower
 from chartqa_demo.engines.fast.layers import Adapted
 from chartqa_demo.engines.fast.steps import Step
 from chartqa_demo.engines.local import LocalEngine, load_local
@@ -30,6 +34,31 @@ WIDE = {"hidden_size": 256, "intermediate_size": 320, "num_attention_heads": 8, 
 # behind short system messages, that of the template too.
 QUESTION, SYSTEM, SIZE = "Bars?", "Read.", (28, 112)
 SHORT = Options(max_new_tokens=3, system=SYSTEM)
+
+
+def elementwise(compute: Any, *args: Any) -> Any:
+    """What an instruction does, by numpy, of tensors of the interpreter or numbers; int32."""
+    shape = np.broadcast_shapes(*(one.handle.data.shape for one in args if isinstance(one, tl.tensor)))
+    data = compute(*(one.handle.data if isinstance(one, tl.tensor) else np.array(one & 0xFFFFFFFF) for one in args))
+    data = np.ascontiguousarray(np.broadcast_to(data, shape)).view(np.int32)
+    return tl.tensor(TensorHandle(data, tl.int32), tl.block_type(tl.int32, list(shape)))
+
+
+def bytes_of_two(a: Any, b: Any, chosen: Any) -> Any:
+    """`prmt`, PTX ISA 9.7.9.7, generic: four bytes of b and a; the fourth bit of a selector copies a byte's sign."""
+    a, b, chosen = (one.astype(np.uint32).astype(np.uint64) for one in (a, b, chosen))
+    every, out = a | b << 32, np.uint64(0)
+    for n in range(4):
+        selector = chosen >> 4 * n & 15
+        byte = every >> (selector & 7) * 8 & 255
+        out = out | np.where(selector & 8, (byte >> 7) * 255, byte) << 8 * n
+    return out.astype(np.uint32)
+
+
+def halves_of_two(first: Any, second: Any) -> Any:
+    """`cvt.rn.f16x2.f32`: the first in the lower half."""
+    low, high = (one.astype(np.float16).view(np.uint16).astype(np.uint32) for one in (first, second))
+    return high << 16 | low
 
 
 def found(engine: LocalEngine, adapter: Path) -> tuple[list[torch.Tensor], list[str]]:
@@ -64,8 +93,6 @@ def stepped(engine: LocalEngine) -> list[torch.Tensor]:
 
 def products() -> float:
     """How far the products of a few rows lie from torch's, of matrices that no block divides; in half precision."""
-    from chartqa_demo.engines.fast import kernels
-
     torch.manual_seed(0)
     apart = 0.0
     for rows, outputs, inputs in ((1, 70, 200), (3, 320, 1100), (16, 33, 64)):
@@ -88,8 +115,6 @@ def products() -> float:
 
 def rows_apart() -> float:
     """How far the kernels lie from torch's operations where rows do not lie side by side, as no layer has them."""
-    from chartqa_demo.engines.fast import kernels
-
     torch.manual_seed(0)
     heads = [torch.randn(3, count, 2, 16).transpose(1, 2) for count in (4, 2, 2)]  # heads apart
     turned = torch.randn(2, 3, 16).transpose(0, 1)  # rows apart, at no one distance
@@ -136,8 +161,6 @@ def unpacked(part: Any) -> torch.Tensor:
 def values_are_bitsandbytes(outputs: Sequence[int], inputs: int, bias: bool) -> bool:
     """Whether the products of rows that are zero but for a one are weights that bitsandbytes unpacks, before and
     behind joining them."""
-    from chartqa_demo.engines.fast import kernels, nf4
-
     parts = packed(outputs, inputs, bias)
     exact = torch.cat([unpacked(part) for part in parts])
     matrix = nf4.joined(parts)
@@ -146,8 +169,27 @@ def values_are_bitsandbytes(outputs: Sequence[int], inputs: int, bias: bool) -> 
     asked = torch.cat([torch.arange(8), torch.arange(inputs - 8, inputs)])
     ones = torch.eye(inputs).half()[asked][:, None].split(kernels.NF4_ROWS)
     found = torch.cat([kernels.nf4_product(some, matrix).sum(1) for some in ones])
-    exact = exact.t()[asked] + (0 if matrix.bias is None else matrix.bias)
+    exact = exact.t()[asked].half() + (0.0 if matrix.bias is None else matrix.bias.float())
     return torch.equal(found, exact.to(found.dtype))
+
+
+def packed_products_apart(counts: Sequence[int]) -> float:
+    """How far products of so many rows with matrices in NF4 lie from those with what bitsandbytes unpacks; rows of
+    five blocks, in more programs than one; ragged, joined, with a bias and without."""
+    apart = 0.0
+    shapes = ((70,), 320), ((64, 70), 256)
+    for (outputs, inputs), bias in product(shapes, (False, True)):
+        parts = packed(outputs, inputs, bias)
+        matrix = nf4.joined(parts)
+        assert matrix is not None
+        exact = torch.cat([unpacked(part) for part in parts]).half().double()
+        for rows in counts:
+            x = torch.randn(rows, 1, inputs).half()
+            found, expected = kernels.nf4_product(x, matrix), x[:, 0].double() @ exact.t()
+            expected += 0.0 if matrix.bias is None else matrix.bias.double()
+            within = 1.0 if found.dtype == torch.float32 else 1e-2  # a whole sum is rounded to half precision
+            apart = max(apart, within * ((found.sum(1) - expected).norm() / expected.norm()).item())
+    return apart
 
 
 def packed_layers_apart() -> float:
@@ -189,6 +231,9 @@ def packed_layers_apart() -> float:
 
 def main(base: Path, adapter: Path, another: Path, also: Sequence[str]) -> None:
     """also: of what takes the interpreter long, what to do: "exchanged", "unjoined", "nf4"."""
+    # The interpreter knows no instructions of a GPU
+    kernels._prmt = lambda *args: elementwise(bytes_of_two, *args)
+    kernels._pair = lambda first, second, HALF: elementwise(halves_of_two, first, second)
     template = base / "chat_template.jinja"
     template.write_text(template.read_text("utf-8").replace("You are a helpful assistant.", "Yes"), "utf-8")
     for folder in (adapter, another):
@@ -218,7 +263,11 @@ def main(base: Path, adapter: Path, another: Path, also: Sequence[str]) -> None:
     told = {
         "products_apart": products(),
         "rows_apart": rows_apart(),
-        "nf4_is_exact": [values_are_bitsandbytes(*shape) for shape in (((70,), 320, False), ((256, 64), 128, True))],
+        "nf4_is_exact": [
+            values_are_bitsandbytes(*shape)
+            for shape in (((70,), 320, False), ((256, 64), 128, True), ((256, 32), 256, False))
+        ],
+        "nf4_apart": packed_products_apart(range(1, kernels.NF4_ROWS + 1) if "nf4" in also else (1, kernels.NF4_ROWS)),
         "nf4_layers_apart": packed_layers_apart() if "nf4" in also else None,
         "apart": max((a - b).abs().max().item() for a, b in zip(plain, fused, strict=True)),
         "size": max(a.abs().max().item() for a in plain),

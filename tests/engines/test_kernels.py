@@ -63,6 +63,7 @@ def test_products_of_a_few_rows_keep_their_sums_in_float32(found: dict[str, Any]
 
 def test_weights_in_four_bits_are_unpacked_to_what_bitsandbytes_makes_of_them(found: dict[str, Any]) -> None:
     assert all(found["nf4_is_exact"])
+    assert found["nf4_apart"] < 1e-5
     if found["nf4_layers_apart"] is not None:  # in the campaign
         assert found["nf4_layers_apart"] < 2e-3
 
@@ -120,15 +121,34 @@ TABLE = json.loads((ROOT / "bench" / "results" / "kernels.json").read_text(encod
 @pytest.mark.parametrize("target", TABLE["shared_bytes_allowed"])
 def test_every_kernel_compiles_for_gpus_elsewhere_within_their_shared_memory(target: str) -> None:
     pytest.importorskip("triton", reason="Triton comes with torch for CUDA only")
-    from bench.parts.kernels import DTYPES, NO_BFLOAT16, TARGETS, compiled
+    from bench.parts.kernels import DTYPES, LEFT_OUT, NO_BFLOAT16, TARGETS, compiled
 
     precision = "float16" if target in NO_BFLOAT16 else "bfloat16"
     found = {one["kernel"]: one["shared_bytes"] for one in compiled(target, DTYPES[precision])}
     assert set(found) > {"add_norm", "rotated", "store", "gated", "quick_gelu", "product", "gated_product"}
     assert max(found.values()) <= TARGETS[target][1] == TABLE["shared_bytes_allowed"][target]
+    assert any(name.startswith("nf4_product") for name in found) == (target not in LEFT_OUT["nf4_product"])
     if TABLE["versions"]["triton"] == version("triton"):  # then the committed table is that of these sources
         rows = [row for row in TABLE["kernels"] if (row["architecture"], row["dtype"]) == (target, precision)]
         assert {row["kernel"]: row["shared_bytes"] for row in rows} == found
+
+
+def test_where_weights_in_nf4_cannot_be_unpacked_by_the_kernel_it_fails_rather_than_to_be_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("triton", reason="Triton comes with torch for CUDA only")
+    from bench.parts import kernels as elsewhere
+    from chartqa_demo.engines.fast import kernels
+
+    left_out = dict(elsewhere.LEFT_OUT["nf4_product"])
+    assert TABLE["left_out"] == {"nf4_product": left_out}
+    monkeypatch.setattr(elsewhere, "LEFT_OUT", {})
+    for target in left_out:
+        with pytest.raises(Exception, match=r"sm_80|failed to link"):
+            list(elsewhere.compiled(target, torch.float16))
+    monkeypatch.setattr(torch.version, "hip", "6.4")
+    found, lost = kernels.usable({"nf4_product": lambda: kernels.nf4_product(torch.zeros(1, 1, 64), None)})
+    assert (found, lost) == ({}, {"nf4_product": left_out["gfx942"]})
 
 
 def test_an_h200_reads_four_blocks_of_a_matrix_ahead_and_a_4090_what_it_has_room_for() -> None:

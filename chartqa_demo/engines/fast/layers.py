@@ -132,7 +132,7 @@ class Layers:
             "store": lambda: kernels.store(keys, keys, k, v, slot),
             "gated": lambda: kernels.gated(gate, gate),
         }
-        if not before_ampere(hidden.device):  # for which they spill their registers (bench/results/kernels.json)
+        if not before_ampere(hidden.device):  # which lacks registers or instructions (bench/results/kernels.json)
             trials["product"] = lambda: kernels.product(hidden, self.base.lm_head.weight)
             if joint := self._joint_of(first.mlp.gate_proj):
                 trials["gated_product"] = lambda: kernels.gated_product(hidden, joint.weight, joint.sizes[0])

@@ -18,8 +18,9 @@ class Matrix:
     """One or several matrices that read the same input, as one of N = sum(sizes) * inputs weights.
 
     packed (N / 2,): two in a byte, the first in its upper half; levels (N / 64,): their scales, as numbers of `codes`
-    (256,), each times its step of steps (N / 64 / 256,), plus offsets, as many; values (16,): what four bits mean;
-    bias (sum(sizes),) or None; sizes: the outputs of each.
+    (256,), each times its step of steps (N / 64 / 256,), plus offsets, as many; values: what four bits mean, sixteen
+    numbers, which a kernel takes as arguments rather than reads; bias (sum(sizes),) or None; sizes: the outputs of
+    each.
     """
 
     packed: torch.Tensor
@@ -27,7 +28,7 @@ class Matrix:
     codes: torch.Tensor
     steps: torch.Tensor
     offsets: torch.Tensor
-    values: torch.Tensor
+    values: tuple[float, ...]
     bias: torch.Tensor | None
     sizes: tuple[int, ...]
     inputs: int
@@ -64,7 +65,7 @@ def joined(parts: Sequence[Any]) -> Matrix | None:
         first.state2.code.float(),
         steps,
         offsets,
-        first.code.float(),
+        tuple(first.code.tolist()),
         torch.cat(biases) if biases else None,
         tuple(part.out_features for part in parts),
         inputs,

@@ -12,7 +12,7 @@ from chartqa_demo.settings import DEFAULT_MAX_PIXELS
 
 # The estimate of a window. Asking for more than is used gets short quotas refused; asking for less kills the answer.
 START_S = 5.0  # fork, CUDA context, first kernels
-MOVED_BYTES_PER_S = 1.6e9  # weights from the pack on disk to the GPU, paid by a worker's first question; measured
+MOVED_BYTES_PER_S = 1.6e9  # weights to the GPU, paid by a worker's first question, if a disk has to be read for them
 READ_S_PER_MPIXEL = 1.0  # vision tower and prefill of three arms
 STEP_S = 0.01  # one token of every row: launches ...
 STREAMED_BYTES_PER_S = 8e11  # ... and every weight read once

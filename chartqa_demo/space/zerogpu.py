@@ -142,8 +142,8 @@ class ZeroGpuEngine:
 
 def lend_gpus(engine: Engine) -> ZeroGpuEngine:
     """The loaded engine with a lent GPU per question, to which a new worker moves the weights. Call it before launch.
-    Raises EngineError for an engine that
-    needs none: without a model here nothing would tell the platform that the Space has started."""
+    Raises EngineError for an engine that needs none: without a model here nothing would tell the platform that the
+    Space has started."""
     import torch
 
     from chartqa_demo.engines.local import LocalEngine
@@ -158,11 +158,9 @@ def lend_gpus(engine: Engine) -> ZeroGpuEngine:
     except RecordedError as error:
         raise EngineError(str(error)) from error
 
-    def begin() -> None:
+    def begin() -> None:  # no Triton: the first question of a Space would wait for its compilers, and may have none
         with ReadableFailures():
             move(engine.model, torch.device("cuda", torch.cuda.current_device()))
-            if engine.fast is not None and engine.fast.replays:
-                engine.fast.fuse()
 
     return ZeroGpuEngine(engine, weight_bytes, recorded, begin)
 

@@ -15,6 +15,10 @@ Updates = dict[Any, Any]  # component -> its new value, as Gradio takes it
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}  # not part of the page's API
 QUICK: dict[str, Any] = {"queue": False, **PRIVATE}  # answered at once, however many questions wait for the model
 
+# As `js` of a listener whose last input is a hidden number: when its values were read, by the browser's clock. Two that
+# are asked at once may come in another order.
+READ_AT = "(...values) => [...values.slice(0, -1), performance.now()]"
+
 
 def at_once(engine: Engine) -> dict[str, Any]:
     """Listener options under which page and API together ask as many questions at once as the engine answers."""

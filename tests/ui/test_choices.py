@@ -53,14 +53,16 @@ def test_of_two_estimates_of_one_visitor_at_once_the_older_says_nothing() -> Non
 
     def estimate(charts: int, size: int, *others: Any) -> str:
         if size == 50:  # the visitor chooses another number while this one is computed
-            told[80] = tab.estimate_newest(0, 80, "any", 0, [], "", session)
+            told[80] = tab.estimate_newest(0, 80, "any", 0, [], "", 1500.2, session)
             elsewhere = SimpleNamespace(session_hash="two")
-            assert tab.estimate_newest(0, 20, "any", 0, [], "", elsewhere) == "20 questions"
+            assert tab.estimate_newest(0, 20, "any", 0, [], "", 7.0, elsewhere) == "20 questions"
         return f"{size} questions"
 
     tab.estimate = estimate
-    told[50] = tab.estimate_newest(0, 50, "any", 0, [], "", session)
-    assert told == {80: "80 questions", 50: gr.skip()}
+    told[50] = tab.estimate_newest(0, 50, "any", 0, [], "", 1500.1, session)
+    told[10] = tab.estimate_newest(0, 10, "any", 0, [], "", 1400.0, session)  # read before, and late on its way
+    told[0] = tab.estimate_newest(0, 0, "any", 0, [], "", "soon", session)
+    assert told == {80: "80 questions", 50: gr.skip(), 10: gr.skip(), 0: gr.skip()}
 
 
 def test_more_tabs_than_enough_do_not_hold_the_pages_threads_on_one_run() -> None:
@@ -81,7 +83,7 @@ def test_what_a_list_no_longer_offers_is_told_in_a_sentence(tmp_path: Path) -> N
     app = TestClient(gr.routes.App.create_app(page))
     for number, listener in page.fns.items():
         if getattr(listener.fn, "__name__", "") == "estimate_newest":
-            sent = {"fn_index": number, "session_hash": "s", "data": [-1, 50, "any", 0, ["pretrained"], "ann"]}
+            sent = {"fn_index": number, "session_hash": "s", "data": [-1, 50, "any", 0, ["pretrained"], "ann", 1.5]}
             answer = app.post("/gradio_api/run/predict", json=sent)
             assert "Your upload is deleted. Upload the charts again" in answer.json()["data"][0]
             break

@@ -30,7 +30,7 @@ from chartqa_demo.ui.evaluate.files import ResultsFolder
 from chartqa_demo.ui.evaluate.running import Run, Running
 from chartqa_demo.ui.evaluate.scores import scores_section, under_way
 from chartqa_demo.ui.evaluate.uploads import VISITOR, Uploads, is_visitor
-from chartqa_demo.ui.events import PRIVATE, QUICK, Updates, told_once
+from chartqa_demo.ui.events import PRIVATE, QUICK, READ_AT, Updates, told_once
 from chartqa_demo.ui.markup import notice, progress_bar
 
 FIRST_BATCH = 2  # questions: on a CPU, too, something moves within seconds
@@ -75,7 +75,7 @@ class EvaluateTab:
         self.uploads = Uploads(page, lambda visitor: self.running.of(visitor) is not None, settings.max_question)
         self.folder = ResultsFolder(Path(settings.results_dir), self.uploads.root)
         self.visitor = visitor
-        self.newest: dict[str, object] = {}  # session -> its estimate under way, or the last
+        self.newest: dict[str, float] = {}  # session -> when the values of its newest estimate were read
 
         self.lay_out_settings()
         self.lay_out_scores()
@@ -162,8 +162,6 @@ class EvaluateTab:
                 "Download JSON", interactive=False, elem_id="evaluation-json", size="sm", min_width=140
             )
 
-    # What happens when.
-
     def connect(self, page: gr.Blocks) -> None:
         """The events. What belongs to one visitor is in states; what all share is on disk."""
         chosen = [self.charts, self.size, self.kind, self.seed, self.arms, self.visitor]  # read by `Choices`
@@ -176,7 +174,8 @@ class EvaluateTab:
         started = self.start_button.click(self.start, [*chosen, self.rule], moving, preprocess=False, **queued)
         self.stop_button.click(self.stop, self.visitor, self.stop_button, **QUICK)
         changes = [one.change for one in chosen[:-1]]
-        gr.on(changes, self.estimate_newest, chosen, self.cost, trigger_mode="always_last", preprocess=False, **QUICK)
+        asked, now = [*chosen, gr.Number(visible=False)], {"js": READ_AT, "preprocess": False, **QUICK}
+        gr.on(changes, self.estimate_newest, asked, self.cost, trigger_mode="always_last", **now)
         own = [self.notice, self.charts, self.size, self.forget_button, self.own_note]
         self.upload_button.upload(self.upload, [self.upload_button, self.visitor], own, preprocess=False, **PRIVATE)
         self.forget_button.click(self.forget, self.visitor, own, **QUICK)
@@ -192,7 +191,7 @@ class EvaluateTab:
         opening = page.load(self.greet, [self.visitor, self.rule], greeted, **QUICK)
         looked = opening.then(self.look_again, [self.visitor, self.rule], moving, **queued)
         for before in (opening, started, looked):
-            before.then(self.estimate_newest, chosen, self.cost, preprocess=False, **QUICK)  # of what is chosen by then
+            before.then(self.estimate_newest, asked, self.cost, **now)  # of what is chosen by then
         page.unload(self.leave)
 
     @told_once
@@ -318,13 +317,13 @@ class EvaluateTab:
         return self.choices.example_of(results, item, [one.split for one in list(self.uploads.kept.values())])
 
     def estimate_newest(
-        self, charts: int, size: int, kind: str, seed: float, arms: list[str], visitor: str, request: gr.Request
+        self, charts: int, size: int, kind: str, seed: float, arms: list[str], visitor: str, at: Any, tab: gr.Request
     ) -> str | dict[str, Any]:
-        """`estimate` of what is chosen last: of two at once, the one that began first says nothing."""
-        session, mine = str(request.session_hash), object()
-        self.newest[session] = mine
+        """`estimate` of what is chosen last: of two at once, the one whose values were read first says nothing."""
+        session, mine = str(tab.session_hash), at if isinstance(at, int | float) else 0.0
+        self.newest[session] = max(mine, self.newest.get(session, 0.0))
         told = self.estimate(charts, size, kind, seed, arms, visitor)
-        return told if self.newest.get(session) is mine else gr.skip()
+        return told if self.newest.get(session) == mine else gr.skip()
 
     def estimate(self, charts: int, size: int, kind: str, seed: float, arms: list[str], visitor: str) -> str:
         """What a run with these settings asks and costs, before it starts."""

@@ -10,6 +10,7 @@ Every question is answered by both, greedily; prompts are compared token by toke
 import argparse
 import json
 import os
+import shlex
 import signal
 import sys
 import time
@@ -105,7 +106,7 @@ def main() -> int:
     assert isinstance(served, EndpointEngine) and isinstance(own, LocalEngine)
     examples = list(open_split("bundled"))
     found: dict[str, Any] = {
-        "command": f"python -m bench.parts.served {' '.join(sys.argv[1:])}",
+        "command": shlex.join(["python", "-m", "bench.parts.served", *sys.argv[1:]]),
         "date": date.today().isoformat(),
         "server": flags.server,
         "on": f"{os.cpu_count()} CPU cores, {torch.get_num_threads()} threads",

@@ -1,6 +1,6 @@
 """The way into the written-out Qwen2-VL: the one class that `engines.local` asks.
 
-A page's rows come from a `Decoder`, replayed from a CUDA graph on a GPU of one's own; an evaluation's from
+A page's rows come from a `Decoder`, replayed from a CUDA graph on a GPU; an evaluation's from
 `greedy_answers`. Both go through the same `Layers`, and give the tokens of transformers' `generate` in float32.
 """
 

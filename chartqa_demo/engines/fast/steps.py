@@ -1,9 +1,9 @@
 """Caches and steps: a page's three rows on a static cache, an evaluation's many rows on one that they may leave.
 
 For a page (`Decoder`, `stream_tokens`) a step is a fixed sequence of operations on fixed buffers: what changes from
-question to question (tokens, positions, how far the cache is filled) lies in those buffers. A GPU of one's own replays
-it from a CUDA graph, so that a 7B model does not wait for the host; elsewhere the same step is called. Cache lengths
-come in buckets, so that a new chart size needs no new capture.
+question to question (tokens, positions, how far the cache is filled) lies in those buffers. A GPU replays it from a
+CUDA graph, a lent one too, so that a 7B model does not wait for the host; elsewhere the same step is called. Cache
+lengths come in buckets, so that a new chart size needs no new capture.
 
 For an evaluation (`greedy_answers`), where nobody watches single tokens, rows that share their beginning (same arm,
 same chart: system message and image tokens, most of the prompt) compute it once, and rows that have ended leave the

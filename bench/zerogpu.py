@@ -7,9 +7,9 @@ Starts `app.py` with the real `spaces` and a scheduler on the loopback interface
 that lends this machine's own GPU; a forked worker moves the weights there at the first question. Further flags go to
 `app.py`. Prints one JSON object; times in seconds, as a browser's connection sees them. `stages` says how a question's
 time passes, in the page's process and in the worker: upload and queue, schedule, fork or wake, CUDA's start, weights,
-first token of all arms, the rest of the answers, the way back to the page, release. Questions are
-asked at temperature 1 with a seed, so that made-up weights answer with as many tokens as are allowed. `used_s` is what
-the worker said of its window, beside the seconds that were reserved.
+first token of all arms, the rest of the answers, the way back to the page, release. Questions are asked at temperature
+1 with a seed, so that made-up weights answer with as many tokens as are allowed. `used_s` is what the worker said of
+its window, beside the seconds that were reserved.
 """
 
 import argparse

@@ -45,8 +45,7 @@ DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch
 NO_BFLOAT16 = ("sm_75",)
 CALLED = ("_prmt", "_pair", "_nf4_four", "_nf4_found", "_nf4_read")  # by kernels only, never launched
 # Where `layers.fuse` does without a kernel, and why it cannot be compiled there
-FOREIGN = "its instructions are NVIDIA's"
-LEFT_OUT = {"nf4_product": {"sm_75": "cvt.rn.f16x2.f32 came with sm_80", "gfx942": FOREIGN, "gfx1100": FOREIGN}}
+LEFT_OUT = {"nf4_product": {"sm_75": "cvt.rn.f16x2.f32 came with sm_80", "gfx942": nf4.FOREIGN, "gfx1100": nf4.FOREIGN}}
 
 
 def compiled(target: str, dtype: torch.dtype) -> Iterator[dict[str, Any]]:

@@ -129,15 +129,19 @@ def open_tab(windows: Windows, app_url: str) -> Iterator[OpenTab]:
         page = windows(size, visitor=len(tabs)).new_page()
         tab = Tab(page, app_url)
         tabs.append(tab)
-        page.goto(f"{app_url}?__theme={theme}")
-        page.get_by_role("tab", name="Evaluate").click()
-        choose(page, "Questions", "All")
-        expect(page.locator("#evaluation-cost")).to_contain_text("80 questions to 3 arms")
+        open_with_all(page, f"{app_url}?__theme={theme}")
         return tab
 
     yield open_tab
     for tab in tabs:
         tab.leave()
+
+
+def open_with_all(page: Page, url: str) -> None:
+    page.goto(url)
+    page.get_by_role("tab", name="Evaluate").click()
+    choose(page, "Questions", "All")
+    expect(page.locator("#evaluation-cost")).to_contain_text("80 questions to 3 arms")
 
 
 def choose(page: Page, label: str, option: str) -> None:
@@ -165,10 +169,7 @@ def measured(windows: Windows, evaluation_app: tuple[BatchEngine, str, Path]) ->
     deletes the results."""
     engine, url, _ = evaluation_app
     tab = Tab(windows(visitor=9).new_page(), url)
-    tab.page.goto(url)
-    tab.page.get_by_role("tab", name="Evaluate").click()
-    choose(tab.page, "Questions", "All")
-    expect(tab.page.locator("#evaluation-cost")).to_contain_text("80 questions to 3 arms")
+    open_with_all(tab.page, url)
     run_all(tab.page, engine)
     yield tab.page
     tab.leave()

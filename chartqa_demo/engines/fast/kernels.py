@@ -350,7 +350,7 @@ def nf4_product(x: torch.Tensor, matrix: nf4.Matrix) -> torch.Tensor:
     is read, rounded to the precision of x as bitsandbytes does. Parts of a sum as of `product`; of a matrix with a
     bias, or made of several, the whole sum (B, 1, outputs) in the dtype of x. Raises RuntimeError on an AMD GPU."""
     if torch.version.hip:  # where Triton would say it in the assembler's words, on stderr
-        raise RuntimeError("its instructions are NVIDIA's")
+        raise RuntimeError(nf4.FOREIGN)
     outputs, rows, blocks, parts = sum(matrix.sizes), len(x), matrix.inputs // nf4.BLOCK, 1
     biased, several = matrix.bias is not None, len(matrix.sizes) > 1
     programs, pieces = triton.cdiv(outputs, NF4_OUTPUTS), triton.cdiv(blocks, NF4_BLOCKS)

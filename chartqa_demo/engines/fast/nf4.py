@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 BLOCK, NESTED = 64, 256  # weights to a scale, scales to a step; bitsandbytes' own choice
+FOREIGN = "its instructions are NVIDIA's"  # why the kernel is none for another GPU
 
 
 @dataclass

@@ -317,10 +317,10 @@ class EvaluateTab:
         return self.choices.example_of(results, item, [one.split for one in list(self.uploads.kept.values())])
 
     def estimate_newest(
-        self, charts: int, size: int, kind: str, seed: float, arms: list[str], visitor: str, at: Any, tab: gr.Request
+        self, charts: int, size: int, kind: str, seed: int, arms: list[str], visitor: str, at: Any, request: gr.Request
     ) -> str | dict[str, Any]:
         """`estimate` of what is chosen last: of two at once, the one whose values were read first says nothing."""
-        session, mine = str(tab.session_hash), at if isinstance(at, int | float) else 0.0
+        session, mine = str(request.session_hash), at if isinstance(at, int | float) else 0.0
         self.newest[session] = max(mine, self.newest.get(session, 0.0))
         told = self.estimate(charts, size, kind, seed, arms, visitor)
         return told if self.newest.get(session) == mine else gr.skip()

@@ -109,7 +109,7 @@ def record(reports: list[pytest.TestReport]) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     reports = [one for group in terminalreporter.stats.values() for one in group if hasattr(one, "user_properties")]
-    if config.getoption("--record"):
+    if config.getoption("--record") and not hasattr(config, "workerinput"):  # each of xdist's processes sums up, too
         record([one for one in reports if isinstance(one, pytest.TestReport)])
     figures = dict(told for report in reports for told in report.user_properties)
     if figures:

@@ -7,9 +7,11 @@ Starts `app.py` with the real `spaces` and a scheduler on the loopback interface
 that lends this machine's own GPU; a forked worker moves the weights there at the first question. Further flags go to
 `app.py`. Prints one JSON object; times in seconds, as a browser's connection sees them. `stages` says how a question's
 time passes, in the page's process and in the worker: upload and queue, schedule, fork or wake, CUDA's start, weights,
-first token of all arms, the rest of the answers, the way back to the page, release. Questions are asked at temperature
-1 with a seed, so that made-up weights answer with as many tokens as are allowed. `used_s` is what the worker said of
-its window, beside the seconds that were reserved.
+first token of all arms, the rest of the answers, the way back to the page, release. Parts of the first token's time are
+`chart`, reading the picture, `look`, launching the vision tower over it, and `prompts`, launching the prompts, in which
+`capture` is a step's graph, where one had to be made; what is left is waiting for the device. Questions are asked at
+temperature 1 with a seed, so that made-up weights answer with as many tokens as are allowed. `used_s` is what the
+worker said of its window, beside the seconds that were reserved.
 """
 
 import argparse
@@ -61,10 +63,14 @@ noted(client, "allow", "forked", None)
 noted(cuda, "init", None, "cuda")
 noted(client, "release", "released", None)
 from chartqa_demo.engines import moving
+from chartqa_demo.engines.fast import steps, tower
 from chartqa_demo.engines.local import LocalEngine
 from chartqa_demo.space import zerogpu
 from chartqa_demo.space.window import Learnt
 noted(moving, "move", None, "weights")
+noted(tower.Tower, "__call__", "looking", "looked")
+noted(steps, "captured", "capturing", "captured")
+noted(steps.Decoder, "start", "starting", "started")
 answer, lent, learn = LocalEngine.answer, zerogpu.ZeroGpuEngine.answer, Learnt.window
 def watched(call, first, begun, last):
     def stream(*args):
@@ -95,6 +101,10 @@ STAGES = {
     "weights": ("cuda", "weights"),
     "wake": ("scheduled", "begun"),
     "first_token": ("begun", "token"),
+    "chart": ("begun", "looking"),
+    "look": ("looking", "looked"),
+    "capture": ("capturing", "captured"),
+    "prompts": ("starting", "started"),
     "first_token_to_page": ("token", "token_back"),
     "page_to_visitor": ("token_back", "first"),
     "rest_of_the_answers": ("token", "answered"),

@@ -53,7 +53,6 @@ BASE = "__base__"  # PEFT's name for "no adapter" in a mixed batch
 ADAPTERS_RESIDENT = 4  # the one in use and those used before it, so that going back costs nothing
 PIXELS_PER_TOKEN = 28 * 28  # of a Qwen2-VL: two by two patches of 14
 TEXT_TOKENS = 160  # of a usual prompt: system message, question, the template's own
-
 EAGER = "Tokens are computed by transformers' generate (decode: eager): "
 
 
@@ -167,12 +166,14 @@ class LocalEngine:
         yield from retried(self._batches(served), answered, self.fast and self.fast.free)
 
     def warm_up(self) -> None:
-        """Make ready what usual questions need; nothing where no step is captured, and where a ZeroGPU worker will."""
-        if self.fast is None or not self.fast.replays or on_zerogpu():
+        """Make ready what usual questions need; nothing where no step is captured. On ZeroGPU a worker will, once."""
+        if self.fast is None or not self.fast.replays:
             return
-        arms = [arm for arm in self.arms if self._serves(arm)]
         pixels = self.processor.image_processor.size["longest_edge"]
         longest = pixels // PIXELS_PER_TOKEN + TEXT_TOKENS + self._settings.max_new_tokens
+        if on_zerogpu():
+            return self.fast.make_room(longest)
+        arms = [arm for arm in self.arms if self._serves(arm)]
         with ReadableFailures():
             self.fast.warm_up([self._name if arm.adapter else "" for arm in arms], longest, pixels)
         self._tell()
@@ -354,9 +355,8 @@ class LocalEngine:
         """Everything `generate` takes for these rows, left-padded, on the model's device."""
         if self._keeps_looks:  # the prompt of a known chart needs no image processing at all
             looks = self.looks.of(images)
-            ids, mask = left_padded(
-                [self._token_ids(text, each) for text, each in zip(texts, looks, strict=True)], self.base.device
-            )
+            rows = [self._token_ids(text, each) for text, each in zip(texts, looks, strict=True)]
+            ids, mask = left_padded(rows, self.base.device)
             return {
                 "input_ids": ids,
                 "attention_mask": mask,

@@ -294,3 +294,34 @@ def test_a_static_cache_is_refused_for_a_model_type_it_was_not_tested_with(tmp_p
 
     with pytest.raises(EngineError, match=r"--decode static cannot be used: .* is not among the model types"):
         loaded(BUILDERS["Pixtral"](tmp_path / "base"), "none", "static")
+
+
+def test_with_room_for_usual_questions_one_step_answers_short_and_long_ones(
+    static: LocalEngine, tiny_base: Path, tiny_adapter: Path
+) -> None:
+    roomy = loaded(tiny_base, tiny_adapter, "static")
+    roomy.fast.make_room(BUCKET + 1)
+    for options in (SHORT, Options(max_new_tokens=BUCKET), SHORT):
+        found = [told(last(engine.answer(chart(), QUESTION, ARMS, options))) for engine in (roomy, static)]
+        assert found[0] == found[1]
+    assert roomy.fast.decoder.shapes == [(3, 2 * BUCKET)]
+    last(roomy.answer(chart(), QUESTION, ARMS, Options(max_new_tokens=3 * BUCKET)))  # unusual: its own, larger
+    assert roomy.fast.decoder.shapes == [(3, 4 * BUCKET)]
+
+
+def test_a_worker_on_zerogpu_captures_one_step_for_usual_questions(
+    tiny_base: Path, tiny_adapter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    captured: list[tuple[int, ...]] = []
+    monkeypatch.setattr("chartqa_demo.engines.local.on_zerogpu", lambda: True)
+    engine = loaded(tiny_base, tiny_adapter, "static")
+    assert engine.fast.decoder.shapes == []
+    engine.fast.decoder.replays = True
+    monkeypatch.setattr(Decoder, "_captured", lambda self, step: captured.append(step.mask.shape))
+    engine.processor.image_processor.size = {"shortest_edge": 56 * 56, "longest_edge": 1_003_520}
+    engine.warm_up()
+    assert not captured and engine.looks.passes == 0  # the page's process has no GPU
+    (look,) = engine.looks.of([chart()])
+    prompt = engine._token_ids(engine.prompt_text(PRETRAINED, QUESTION, SHORT), look)
+    engine.fast.decoder.start([prompt] * 3, [look] * 3, Adapted(), 4)
+    assert captured == [(3, 1, 1, 3 * BUCKET)]

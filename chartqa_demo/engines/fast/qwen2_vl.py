@@ -102,6 +102,11 @@ class FastQwen2VL:
             except CaptureError as error:
                 self._without_graph(error)
 
+    def make_room(self, longest: int) -> None:
+        """One captured step answers everything of up to `longest` tokens, see `Decoder.make_room`."""
+        if self.decoder is not None:
+            self.decoder.make_room(longest)
+
     def fuse(self) -> None:
         """Join weights and take Triton's kernels, see `Layers.fuse`; where one cannot be used torch's own operations
         answer, and that is said."""

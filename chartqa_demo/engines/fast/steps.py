@@ -67,6 +67,13 @@ class Decoder:
         self._steps: dict[tuple[int, int, Adapted], Step] = {}
         self._pool: Any = None  # of the first graph, whose memory the others use as well
         self.captures = 0
+        self._room = 0
+
+    def make_room(self, longest: int) -> None:
+        """From now on no step is for less than `longest` tokens of prompt and answer: one graph, made at the first
+        question, answers every usual one. Slots without a token are read at each step, which is little beside weights.
+        """
+        self._room = longest
 
     @property
     def shapes(self) -> list[tuple[int, int]]:
@@ -98,7 +105,7 @@ class Decoder:
         have to fit behind the prompts. Raises CaptureError before anything is computed, torch.OutOfMemoryError.
         """
         length = max(map(len, prompts))
-        step = self._step(len(prompts), -(-(length + longest) // BUCKET) * BUCKET, adapted)
+        step = self._step(len(prompts), -(-max(length + longest, self._room) // BUCKET) * BUCKET, adapted)
         laid = self._layers.laid_out(prompts, looks)
         step.slots.copy_(laid.lengths)
         step.positions.copy_(laid.following)

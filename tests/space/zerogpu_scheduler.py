@@ -12,7 +12,7 @@ import os
 import tempfile
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -106,7 +106,11 @@ def emulate_cuda(url: str) -> None:
     cuda.size = lambda: 0
     import chartqa_demo.engines.moving
 
-    chartqa_demo.engines.moving.move = lambda model, device: model.to("cuda")
+    def move(model: Any, device: Any, meanwhile: Iterable[object] = ()) -> None:
+        next(iter(meanwhile), None)
+        model.to("cuda")
+
+    chartqa_demo.engines.moving.move = move
     run = threading.Thread.run
 
     def run_emulated(self: threading.Thread) -> None:

@@ -16,6 +16,7 @@ from chartqa_demo.engines import Engine, Options, load_engine
 from chartqa_demo.engines.fast import layers, tower
 from chartqa_demo.engines.fast.graphs import captured
 from chartqa_demo.engines.fast.layers import Adapted
+from chartqa_demo.engines.looks import planes
 from chartqa_demo.engines.moving import move
 from chartqa_demo.settings import Settings
 
@@ -219,6 +220,25 @@ def test_weights_that_are_moved_at_once_are_the_same_and_stay_what_they_were_to_
     assert {str(one.device) for one in model.state_dict().values()} == {"cuda:0"}
     assert all(torch.equal(one.cpu(), before[name]) for name, one in model.state_dict().items())
     assert model.also.data_ptr() == model[0].weight.data_ptr()
+
+
+def test_a_chart_is_read_on_the_device_as_the_processor_reads_its_picture(asked: list[tuple[Image.Image, str]]) -> None:
+    fast: Any = engine("graph")
+    (image, _), device = asked[0], torch.device("cuda", 0)
+    read = [
+        fast.processor.image_processor([one], return_tensors="pt", device=device)
+        for one in (image, planes(image, device))
+    ]
+    assert torch.equal(read[0]["pixel_values"], read[1]["pixel_values"])
+
+
+def test_products_are_made_beside_moving_weights(asked: list[tuple[Image.Image, str]]) -> None:
+    fast: Any = engine("graph")
+    device, made = torch.device("cuda", 0), list[int]()
+    products = fast.fast.products(3, 1_003_520, device)
+    move(torch.nn.Linear(5000, 3000), device, (made.append(1) for _ in products))
+    list(products)  # what was left: none of them fails
+    assert made
 
 
 def test_charts_read_beside_the_pass_before_are_seen_as_one_by_one(asked: list[tuple[Image.Image, str]]) -> None:

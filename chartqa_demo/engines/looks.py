@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from transformers.modeling_outputs import BaseModelOutputWithPooling
@@ -124,17 +125,30 @@ class Looks:
         """What the processor makes of these charts, on the device if that is CUDA's."""
         charts = [fit_canvas(image, self._canvases).image if self._canvases else image for image in images]
         device = self._base.device if self._base.device.type == "cuda" else torch.device("cpu")
+
+        def read_there() -> dict[str, torch.Tensor]:
+            plain = all(one.mode == "RGB" and "transparency" not in one.info for one in charts)
+            uploads = self._tower is not None and device.type == "cuda" and plain
+            there = [planes(one, device) for one in charts] if uploads else charts
+            return dict(self._processor.image_processor(there, return_tensors="pt", device=device))
+
         if device.type == "cpu" or len(images) == 1:
-            return dict(self._processor.image_processor(charts, return_tensors="pt", device=device))
+            return read_there()
         # In a stream of its own: here, uploading a chart would wait until the passes before it are done
         aside, here = torch.cuda.Stream(device), torch.cuda.current_stream(device)
         with torch.cuda.stream(aside):
-            read = dict(self._processor.image_processor(charts, return_tensors="pt", device=device))
+            read = read_there()
         here.wait_stream(aside)
         for one in read.values():
             if one.is_cuda:
                 one.record_stream(here)
         return read
+
+
+def planes(image: Image.Image, device: torch.device) -> torch.Tensor:
+    """An RGB picture as an image processor takes it from torch, (3, height, width), on the device. Given a PIL picture
+    the processor separates its colours on the host, which takes a millisecond or two."""
+    return torch.from_numpy(np.array(image)).to(device).permute(2, 0, 1)
 
 
 def look(model: Any, chart: dict[str, torch.Tensor]) -> Look:

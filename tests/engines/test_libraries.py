@@ -9,9 +9,13 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
+from PIL import Image
 from transformers import AutoModelForImageTextToText
 
 from chartqa_demo.engines.internals import has_adapters, own_features, patch_places, takes_features, token_places
+from chartqa_demo.engines.loading import load_processor
+from chartqa_demo.engines.looks import planes
+from chartqa_demo.settings import BUNDLED_BASE
 
 ROOT = Path(__file__).parents[2]
 INSIDE = ("transformers.vision_utils", "transformers.models", "peft.tuners", "torch._", "torch.cuda._")
@@ -95,3 +99,15 @@ def test_no_other_file_uses_what_is_inside_torch_transformers_and_peft() -> None
             if imported or (isinstance(node, ast.Attribute) and node.attr in MEMBERS):
                 users.add(path.name)
     assert users == {"internals.py"}
+
+
+@pytest.mark.parametrize("size", [(801, 601), (20, 300), (16, 1600)])
+def test_transformers_reads_a_chart_from_its_planes_as_from_its_picture(size: tuple[int, int]) -> None:
+    image = Image.effect_noise(size, 80).convert("RGB")
+    image.paste((200, 30, 60), (2, 2, 12, 9))
+    processor = load_processor(BUNDLED_BASE, "bundled").image_processor
+    of_picture, of_planes = (
+        processor([one], return_tensors="pt") for one in (image, planes(image, torch.device("cpu")))
+    )
+    for name in ("pixel_values", "image_grid_thw"):
+        assert torch.equal(of_picture[name], of_planes[name])

@@ -269,15 +269,16 @@ class Fitted(NamedTuple):
         return (x - self.left) * self.scale, (y - self.top) * self.scale
 
 
-def fit_canvas(image: Image.Image, canvases: Sequence[Size]) -> Fitted:
-    """`image` letterboxed, top left on white, on the canvas that shows it largest; wide even margins are left out.
+def fit_canvas(image: Image.Image, canvases: Sequence[Size], cut: bool = True) -> Fitted:
+    """`image` letterboxed, top left on white, on the canvas that shows it largest; wide even margins are left out
+    (cut=False: they stay).
 
     `canvases` are (width, height) in pixels. Enlargement stops at MAX_ENLARGEMENT: beyond it there is nothing more
     to read. The bundled base model reads a fixed number of image tokens, so every chart has to come in one of its
     canvas shapes, in its training and here by this same function. Without its margins a chart in the middle of a page
     or slide looks to it as it does on its own; those of an ordinary chart stay, for its pixels stay sharp so.
     """
-    chart, corner, content = image, (0, 0), _content(image)
+    chart, corner, content = image, (0, 0), _content(image) if cut else (0, 0, *image.size)
     inside = content[2] - content[0], content[3] - content[1]
     if _largest(inside, canvases)[0] >= WORTH_CUTTING * _largest(image.size, canvases)[0]:
         chart, corner = image.crop(content), content[:2]

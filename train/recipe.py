@@ -125,6 +125,13 @@ class Recipe:
             "each of its rows, a fraction for a part of them. Without it: dataset=1."
         },
     )
+    move_charts: bool = field(
+        default=False,
+        metadata={
+            "help": "Where the mixture shows a row of a data set more than once: move its chart on its page, "
+            "resample, compress and shade it a little, another way each time after the first. Generated charts stay."
+        },
+    )
     train_sample: int | None = field(
         default=None, metadata={"help": "At most so many rows of each data set to train on, drawn with the seed."}
     )

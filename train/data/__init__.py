@@ -28,10 +28,12 @@ from chartqa_demo.evaluate.run import display_name
 from chartqa_demo.evaluate.statistics import FEWEST
 from chartqa_demo.images import Size, fit_canvas, shrink
 from train import pretrain
+from train.data.augment import moved
 from train.recipe import GENERATED, Recipe
 
 Canvases = Sequence[Size] | None
 Row = Callable[[Canvases, int | None, bool], dict[str, Any]]  # a row of the trainer, made when it is asked for
+Again = Callable[[int, int], Row]  # the number of a row, and how often it has been shown before
 
 FEWEST_ROWS, SMALLEST_GAIN = 20, 10  # rows to learn from; points that a held-out part should be able to tell
 TOKENS_AROUND = 100  # system message, question and answer
@@ -73,6 +75,7 @@ def open_data(recipe: Recipe, seed: int) -> Data:
 
     Raises DatasetError (no such thing) and DataError (a bad row).
     """
+    _check_moves(recipe)
     if recipe.dataset == GENERATED:
         first, charts = 0, recipe.train_charts
         val = range(FIRST_VAL_SEED, FIRST_VAL_SEED + recipe.val_charts)
@@ -97,14 +100,16 @@ def open_data(recipe: Recipe, seed: int) -> Data:
     rows: list[Row] = []
     train: list[Example] = []
     for name, weight in parts.items():
+        again = None
         if name == GENERATED:
             seeds = range(recipe.train_charts)
             part: list[Row] = [partial(_generated_row, number, False) for number in seeds]
         else:
             examples = train_examples(recipe, recipe.dataset if name == DATASET else name, [*val, *test], seed)
             part = [partial(_example_row, example) for example in examples]
+            again = partial(_shown_again, examples, seed) if recipe.move_charts else None
             train += examples
-        rows += shown(part, weight, seed)
+        rows += shown(part, weight, seed, again)
     return Data(
         name=display_name(recipe.dataset),
         train=rows,
@@ -164,12 +169,31 @@ def shares(recipe: Recipe) -> dict[str, float]:
     return found
 
 
-def shown(rows: Sequence[Row], weight: float, seed: int) -> list[Row]:
-    """What an epoch shows of `rows`: all of them as often as the whole part of `weight` says, and a drawn part more."""
-    times, rest = divmod(weight, 1.0)
-    order = list(rows)
+def shown(rows: Sequence[Row], weight: float, seed: int, again: Again | None = None) -> list[Row]:
+    """What an epoch shows of `rows`: all of them as often as the whole part of `weight` says, and a drawn part more.
+
+    again: makes what is shown in place of a row after its first time; without, the row itself is.
+    """
+    times, rest = int(weight), weight % 1.0
+    order = list(range(len(rows)))
+    whole = [(number, time) for time in range(times) for number in order]
     random.Random(seed).shuffle(order)
-    return [*list(rows) * int(times), *order[: round(rest * len(rows))]]
+    more = [(number, times) for number in order[: round(rest * len(rows))]]
+    return [again(number, time) if again and time else rows[number] for number, time in (*whole, *more)]
+
+
+def _check_moves(recipe: Recipe) -> None:
+    """Raises DataError where move_charts could move none, or where the sizes of charts would no longer be true."""
+    if not recipe.move_charts:
+        return
+    if recipe.like_sizes:
+        raise DataError("like_sizes needs the sizes of all charts, and move_charts changes them: set one of the two.")
+    again = [name for name, weight in shares(recipe).items() if name != GENERATED and weight > 1]
+    if recipe.dataset == GENERATED or not again:
+        raise DataError(
+            "move_charts moves what a mixture shows again, and this recipe shows no row of a data set twice in an "
+            f"epoch: set a weight above 1, such as --mixture {DATASET}=3, or leave move_charts out."
+        )
 
 
 def train_examples(recipe: Recipe, dataset: str, held_out: Sequence[Example], seed: int) -> list[Example]:
@@ -200,6 +224,8 @@ def mixture_in_words(recipe: Recipe, parts: Mapping[str, float]) -> str:
             short = display_name(named)
             sample = f" (a sample of {recipe.train_sample:,} rows)" if recipe.train_sample is not None else ""
             said.append(f"{short}, {recipe.train_split}{sample}, each row shown {weight:g} times")
+            if recipe.move_charts and weight > 1:
+                said[-1] += ", moved on its page and resampled all but the first time"
     return "; ".join(said)
 
 
@@ -281,16 +307,33 @@ def _example_row(example: Example, *shown_as: Any) -> dict[str, Any]:
     return _row(example.load_image(), example.question, example.gold[0], *shown_as)
 
 
+def _shown_again(examples: Sequence[Example], seed: int, number: int, time: int) -> Row:
+    """Row `number` as it is shown after `time` times: the same in a run that is resumed."""
+    return partial(_moved_row, examples[number], f"{seed}/{number}/{time}")
+
+
+def _moved_row(example: Example, chance: str, *shown_as: Any) -> dict[str, Any]:
+    image = moved(example.load_image(), random.Random(chance))
+    return _row(image, example.question, example.gold[0], *shown_as, cut=False)
+
+
 def _generated_row(seed: int, held_out: bool, *shown_as: Any) -> dict[str, Any]:
     chart, question = pretrain.draw(seed, held_out)  # lessons keep it spelling: most of their names are coined
     return _row(chart.image, question.text, question.gold, *shown_as)
 
 
 def _row(
-    image: Image, question: str, answer: str, canvases: Canvases, shrink_to: int | None, fold_system: bool
+    image: Image,
+    question: str,
+    answer: str,
+    canvases: Canvases,
+    shrink_to: int | None,
+    fold_system: bool,
+    cut: bool = True,
 ) -> dict[str, Any]:
+    """cut: as in `fit_canvas`, which would undo the margins of a moved chart."""
     image = shrink(image, shrink_to) if shrink_to else image
-    image = fit_canvas(image, canvases).image if canvases else image
+    image = fit_canvas(image, canvases, cut).image if canvases else image
     return {"images": [image], **training_row(ADAPTER, question, answer.strip(), fold_system)}
 
 

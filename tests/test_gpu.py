@@ -232,15 +232,6 @@ def test_a_chart_is_read_on_the_device_as_the_processor_reads_its_picture(asked:
     assert torch.equal(read[0]["pixel_values"], read[1]["pixel_values"])
 
 
-def test_products_are_made_beside_moving_weights(asked: list[tuple[Image.Image, str]]) -> None:
-    fast: Any = engine("graph")
-    device, made = torch.device("cuda", 0), list[int]()
-    products = fast.fast.products(3, 1_003_520, device)
-    move(torch.nn.Linear(5000, 3000), device, (made.append(1) for _ in products))
-    list(products)  # what was left: none of them fails
-    assert made
-
-
 def test_charts_read_beside_the_pass_before_are_seen_as_one_by_one(asked: list[tuple[Image.Image, str]]) -> None:
     replayed: Any = engine("graph")
     images = [image for image, _ in asked]

@@ -5,29 +5,20 @@ the GPU fetches what they filled before. Weights that are mapped from their file
 """
 
 import ctypes
-import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from queue import Empty, SimpleQueue
-from threading import Event
 from typing import Any
 
 import torch
 
-from chartqa_demo.errors import first_line
-
 BLOCK = 16 * 2**20  # bytes that a thread copies at once
 THREADS = 8
 
-log = logging.getLogger(__name__)
 
-
-def move(model: Any, device: torch.device, meanwhile: Iterable[object] = ()) -> None:
+def move(model: Any, device: torch.device) -> None:
     """Put every weight and buffer of `model` on a CUDA device; modules and parameters stay the same objects, and what
-    shared its memory does so again. Raises torch.OutOfMemoryError, and has moved nothing then.
-
-    meanwhile: what the device can do beside it, step by step, in a thread; no step begins once the weights are there.
-    """
+    shared its memory does so again. Raises torch.OutOfMemoryError, and has moved nothing then."""
     placed: dict[tuple[object, ...], tuple[torch.Tensor, torch.Tensor]] = {}  # here, and there
     blocks: SimpleQueue[tuple[int, torch.Tensor]] = SimpleQueue()
     weights = [one for one in (*model.parameters(), *model.buffers()) if one.device != device]
@@ -39,14 +30,9 @@ def move(model: Any, device: torch.device, meanwhile: Iterable[object] = ()) -> 
                 for block in _blocks(*placed[key]):
                     blocks.put(block)
         torch.cuda.synchronize(device)  # the memory may be that of something still computed in another stream
-        there = Event()
-        with ThreadPoolExecutor(THREADS + 1) as threads:
-            threads.submit(_beside, meanwhile, there, device)
-            try:
-                for moved in [threads.submit(_carry, blocks, device) for _ in range(THREADS)]:
-                    moved.result()
-            finally:
-                there.set()
+        with ThreadPoolExecutor(THREADS) as threads:
+            for moved in [threads.submit(_carry, blocks, device) for _ in range(THREADS)]:
+                moved.result()
         for weight in weights:
             weight.data = placed[_memory(weight)][1]
 
@@ -77,14 +63,3 @@ def _carry(blocks: "SimpleQueue[tuple[int, torch.Tensor]]", device: torch.device
             fetched.record(stream)
             pinned.reverse()
     stream.synchronize()
-
-
-def _beside(meanwhile: Iterable[object], there: Event, device: torch.device) -> None:
-    try:
-        with torch.inference_mode(), torch.cuda.device(device):
-            for _ in meanwhile:
-                torch.cuda.current_stream(device).synchronize()  # nothing of it is left when the weights are there
-                if there.is_set():
-                    return
-    except Exception as error:  # the first question will be slower, and answered
-        log.warning("What was to be done beside moving the weights failed: %s", first_line(error))

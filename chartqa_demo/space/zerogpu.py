@@ -159,10 +159,8 @@ def lend_gpus(engine: Engine) -> ZeroGpuEngine:
         raise EngineError(str(error)) from error
 
     def begin() -> None:  # no Triton: the first question of a Space would wait for its compilers, and may have none
-        device, size = torch.device("cuda", torch.cuda.current_device()), engine.processor.image_processor.size
-        meanwhile = engine.fast.products(len(engine.arms), size["longest_edge"], device) if engine.fast else ()
         with ReadableFailures():
-            move(engine.model, device, meanwhile)
+            move(engine.model, torch.device("cuda", torch.cuda.current_device()))
 
     return ZeroGpuEngine(engine, weight_bytes, recorded, begin)
 

@@ -1,20 +1,17 @@
 """The static cache and its fixed step, called on a CPU where a GPU replays it: the tokens are those of `generate`."""
 
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
-from unittest.mock import MagicMock
 
 import pytest
 import torch
 from tiny import build_tiny, build_tiny_adapter, chart, last
-from torch.nn.functional import linear
 
 from chartqa_demo.arms import ADAPTER, ARMS, PRETRAINED, PROMPTED, Arm
 from chartqa_demo.data.splits import open_split
-from chartqa_demo.engines import Answers, Options, moving
+from chartqa_demo.engines import Answers, Options
 from chartqa_demo.engines.fast.choosing import NextTokens
 from chartqa_demo.engines.fast.layers import Adapted
 from chartqa_demo.engines.fast.qwen2_vl import NOT_CAPTURED, STATIC
@@ -328,64 +325,3 @@ def test_a_worker_on_zerogpu_captures_one_step_for_usual_questions(
     prompt = engine._token_ids(engine.prompt_text(PRETRAINED, QUESTION, SHORT), look)
     engine.fast.decoder.start([prompt] * 3, [look] * 3, Adapted(), 4)
     assert captured == [(3, 1, 1, 3 * BUCKET)]
-
-
-def test_products_in_advance_are_those_of_a_question(
-    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    adapter = build_tiny_adapter(tiny_base, tmp_path / "all", targets=["q_proj", "down_proj"])
-    engine = loaded(tiny_base, adapter, "static")
-    made: set[tuple[int, int, int]] = set()
-
-    def noted(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        made.add((len(x), *weight.shape))
-        return linear(x, weight, bias)
-
-    monkeypatch.setattr("chartqa_demo.engines.fast.qwen2_vl.linear", noted)
-    list(engine.fast.products(3, 1024 * 14 * 14, torch.device("cpu")))
-    monkeypatch.undo()
-    assert {rows for rows, *_ in made} == {
-        rows for size in (256, 512, 768, 1024) for rows in (size, size // 4, size // 4 + 80, 3 * (size // 4 + 80))
-    }
-    asked: set[tuple[int, int, int]] = set()
-    base: Any = engine.base
-
-    def called(module: Any, arguments: Any) -> None:
-        asked.add((arguments[0].shape[:-1].numel(), *module.weight.shape))
-
-    for module in base.modules():  # an adapter's are not called: their weights are read
-        if isinstance(module, torch.nn.Linear) and module is not base.lm_head:
-            module.register_forward_pre_hook(called)
-    last(engine.answer(chart(0, (448, 448)), QUESTION, ARMS, SHORT))  # 1024 patches
-    of_chart = {one for one in asked if one[0] in (256, 1024)}
-    assert of_chart and of_chart <= made
-    assert {one[1:] for one in asked} <= {one[1:] for one in made}
-    adapters = {tuple(one.shape) for name, one in engine.model.named_parameters() if "lora_" in name}
-    assert adapters and adapters <= {one[1:] for one in made}
-
-
-def test_what_goes_on_beside_moving_weights_ends_with_it(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    begun, steps = threading.Event(), list[int]()
-
-    def meanwhile() -> Iterator[None]:
-        for number in range(1000):
-            steps.append(number)
-            begun.set()
-            yield
-            time.sleep(0.01)
-
-    def failing() -> Iterator[None]:
-        begun.set()
-        raise torch.OutOfMemoryError("no room")
-        yield
-
-    for name in ("device", "synchronize", "current_stream"):
-        monkeypatch.setattr(f"torch.cuda.{name}", MagicMock())
-    monkeypatch.setattr(moving, "_carry", lambda blocks, device: begun.wait(10))
-    moving.move(torch.nn.Linear(2, 2), torch.device("cpu"), meanwhile())
-    assert 1 <= len(steps) < 900 and not caplog.records
-    begun.clear()
-    moving.move(torch.nn.Linear(2, 2), torch.device("cpu"), failing())  # the weights are there all the same
-    assert "no room" in caplog.text

@@ -12,7 +12,7 @@ import os
 import tempfile
 import threading
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -106,11 +106,7 @@ def emulate_cuda(url: str) -> None:
     cuda.size = lambda: 0
     import chartqa_demo.engines.moving
 
-    def move(model: Any, device: Any, meanwhile: Iterable[object] = ()) -> None:
-        next(iter(meanwhile), None)
-        model.to("cuda")
-
-    chartqa_demo.engines.moving.move = move
+    chartqa_demo.engines.moving.move = lambda model, device: model.to("cuda")
     run = threading.Thread.run
 
     def run_emulated(self: threading.Thread) -> None:

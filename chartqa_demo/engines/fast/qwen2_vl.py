@@ -5,19 +5,17 @@ A page's rows come from a `Decoder`, replayed from a CUDA graph on a GPU; an eva
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch.nn import Linear
-from torch.nn.functional import linear
 
 from chartqa_demo.engines import Options
 from chartqa_demo.engines.fast.choosing import NextTokens
 from chartqa_demo.engines.fast.graphs import on
 from chartqa_demo.engines.fast.layers import Adapted, Layers
 from chartqa_demo.engines.fast.steps import CaptureError, Decoder, greedy_answers, stream_tokens
-from chartqa_demo.engines.fast.tower import BUCKET, PROVEN, Tower
+from chartqa_demo.engines.fast.tower import PROVEN, Tower
 from chartqa_demo.engines.internals import takes_features
 from chartqa_demo.engines.loading import ChosenBase
 from chartqa_demo.engines.looks import Look
@@ -38,9 +36,6 @@ NOT_COMPUTED: dict[str, tuple[object, ...]] = {
     **dict.fromkeys(("guidance_scale", "encoder_repetition_penalty"), (None, 1.0)),
     **dict.fromkeys(("watermarking_config", "stop_strings", "max_time"), (None,)),
 }
-
-USUAL_PATCHES = 2048  # of a chart of 800 x 500 pixels
-BESIDE = 80  # tokens of a prompt beside its chart
 
 log = logging.getLogger(__name__)
 
@@ -111,30 +106,6 @@ class FastQwen2VL:
         """One captured step answers everything of up to `longest` tokens, see `Decoder.make_room`."""
         if self.decoder is not None:
             self.decoder.make_room(longest)
-
-    def products(self, rows: int, pixels: int, device: torch.device) -> Iterator[None]:
-        """Matrix products of the shapes that charts of up to `pixels` give, of one size after another, usual sizes
-        first, on numbers without a meaning: cuBLAS has kernels for some sizes each, and each is loaded from its library
-        by the first product that takes it. One product at each step; the model's weights can be anywhere meanwhile.
-
-        rows: prompts beside each other.
-        """
-        vision, dtype = self._base.model.visual, self._base.dtype
-        per_token = self._base.config.vision_config.spatial_merge_size**2
-        patch = vision.patch_embed.proj.weight
-        read = {(len(patch), patch[0].numel(), False)} | _shapes(vision.blocks[0])
-        merged, layer = _shapes(vision.merger), self.layers.text.layers[0]
-        asked, adapted = _shapes(layer), _shapes(layer, adapters=True)
-        weights = {one: torch.empty(one[:2], dtype=dtype, device=device) for one in read | merged | asked | adapted}
-        biases = {one: torch.empty(one[0], dtype=dtype, device=device) for one in weights if one[2]}
-        most = pixels // self._base.config.vision_config.patch_size**2
-        for patches in sorted(range(BUCKET, most + 1, BUCKET), key=lambda size: abs(size - USUAL_PATCHES)):
-            tokens = patches // per_token
-            prompt = tokens + BESIDE
-            for shapes, length in ((read, patches), (merged, tokens), (asked, rows * prompt), (adapted, prompt)):
-                for one in shapes:
-                    linear(torch.empty(length, one[1], dtype=dtype, device=device), weights[one], biases.get(one))
-                    yield
 
     def fuse(self) -> None:
         """Join weights and take Triton's kernels, see `Layers.fuse`; where one cannot be used torch's own operations
@@ -208,13 +179,3 @@ class FastQwen2VL:
         log.warning(self._not_captured)
         if self.decoder is not None:
             self.decoder.replays = False
-
-
-def _shapes(part: Any, adapters: bool = False) -> set[tuple[int, int, bool]]:
-    """(outputs, inputs, whether it has a bias) of the linear layers of a part of the model, or of its adapters'."""
-    linears = {name: module for name, module in part.named_modules() if isinstance(module, Linear)}
-    return {
-        (one.out_features, one.in_features, one.bias is not None)
-        for name, one in linears.items()
-        if ("lora_" in name) is adapters
-    }

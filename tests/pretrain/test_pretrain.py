@@ -18,7 +18,7 @@ from train.pretrain.legs import rows
 from train.pretrain.legs.grounding import Grounding
 from train.pretrain.legs.rows import ChartRows, Mix
 from train.pretrain.model import export
-from train.pretrain.model.network import Reader, block_mask, dense_mask, initial, shapes
+from train.pretrain.model.network import Reader, block_mask, deeper, dense_mask, initial, shapes
 from train.pretrain.model.tokenizer import CONCISE, render
 
 
@@ -178,6 +178,23 @@ def test_an_exported_model_can_be_trained_on(exported):
     assert tokenizer.encode(" Costa Rica").ids == codec().ids(" Costa Rica")
     for name, value in weights().items():
         assert torch.equal(tensors[name], value.to(torch.bfloat16).float())
+
+
+def test_a_model_made_deeper_answers_as_before_until_it_is_trained(exported):
+    sizes, tensors, _, _ = export.from_export(exported)
+    grown, more = deeper(sizes, tensors, sizes.text_layers + 2, sizes.vision_layers + 1)
+    assert {name: value.shape for name, value in more.items()} == shapes(grown)
+    (before, seen), (after, seen_after) = (
+        (
+            model(input_ids=torch.arange(8)[None]).logits,
+            model.model.visual(torch.ones(16, 1176), torch.tensor([[1, 4, 4]])),
+        )
+        for model in (export.to_transformers(sizes, tensors), export.to_transformers(grown, more))
+    )
+    assert torch.equal(before, after)
+    assert torch.equal(seen.pooler_output, seen_after.pooler_output)
+    with pytest.raises(ValueError, match="has 2 vision layers; it cannot go on with 1"):
+        deeper(sizes, tensors, 2, 1)
 
 
 def test_the_card_shows_what_the_results_say(tmp_path):

@@ -70,7 +70,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, help="stop this many seconds after the start of the process")
     parser.add_argument("--decay-seconds", type=float, default=0.0, help="let the rates fall to 0 in the last seconds")
     parser.add_argument("--resume", type=Path, help="checkpoint to go on from, or to export")
-    parser.add_argument("--init-from", type=Path, help="exported model to go on from (its optimiser starts fresh)")
+    parser.add_argument(
+        "--init-from",
+        type=Path,
+        help="exported model to go on from: its optimiser starts fresh; deeper where the config has more layers",
+    )
     parser.add_argument("--tokenizer", type=Path, help="tokenizer.json to use instead of building one")
     parser.add_argument("--build-tokenizer", action="store_true", help="build OUT/tokenizer.json and stop")
     parser.add_argument(
@@ -189,7 +193,7 @@ def train(options: argparse.Namespace, settings: Any, started: float) -> None:
     from train.pretrain.legs.rows import ChartRows, Codec
     from train.pretrain.legs.training import Training, on_device
     from train.pretrain.model import checkpoint, export
-    from train.pretrain.model.network import Sizes
+    from train.pretrain.model.network import Sizes, deeper
 
     ranks = Ranks()
     start = None
@@ -199,6 +203,7 @@ def train(options: argparse.Namespace, settings: Any, started: float) -> None:
         tokenizer = tokenizer_in(options.resume / checkpoint.TOKENIZER)
     elif options.init_from:
         sizes, tensors, progress, tokenizer = export.from_export(options.init_from)
+        sizes, tensors = deeper(sizes, tensors, settings.sizes.text_layers, settings.sizes.vision_layers)
         settings, start = dataclasses.replace(settings, sizes=sizes), (tensors, progress)
     elif options.tokenizer:
         tokenizer = tokenizer_in(options.tokenizer)

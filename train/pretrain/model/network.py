@@ -4,6 +4,7 @@ transformers loops over images in its vision attention and cannot pack questions
 read one chart a row. `export.to_transformers` carries the weights over, tests compare the logits.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -107,6 +108,29 @@ def initial(named: dict[str, tuple[int, ...]], device: str, seed: int = 0) -> Pa
             value = torch.randn(shape, generator=generator) * 0.02
         out[name] = value.to(device).requires_grad_(True)
     return out
+
+
+def deeper(sizes: Sizes, tensors: Parameters, text_layers: int, vision_layers: int) -> tuple[Sizes, Parameters]:
+    """The same model with more layers, which add nothing yet: it computes what it did.
+
+    Each new layer follows the last and is a copy of it with the outputs of its two branches zero (block expansion, Wu
+    et al., LLaMA Pro, arXiv 2401.02415; there the copies lie between the layers). Raises ValueError for fewer layers.
+    """
+    grown = dict(tensors)
+    for part, layer, had, wanted in (
+        ("text", LAYER, sizes.text_layers, text_layers),
+        ("vision", BLOCK, sizes.vision_layers, vision_layers),
+    ):
+        if wanted < had:
+            raise ValueError(f"The model has {had} {part} layers; it cannot go on with {wanted}.")
+        last = layer.format(had - 1)
+        for name, value in tensors.items():
+            if name.startswith(last):
+                output = any(end in name for end in ("o_proj", "down_proj", "attn.proj", "fc2"))
+                for i in range(had, wanted):
+                    copied = torch.zeros_like(value) if output else value.clone()
+                    grown[layer.format(i) + name.removeprefix(last)] = copied
+    return dataclasses.replace(sizes, text_layers=text_layers, vision_layers=vision_layers), grown
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ again may be moved; and a card says of a run what was done."""
 import json
 import random
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,8 @@ def test_the_bundled_recipe_trains_on_real_and_generated_rows(charts: Path, tmp_
     assert main([*command, *flags.split()]) == 0
     assert json.loads((output / "adapter_config.json").read_text("utf-8"))["base_model_name_or_path"] == "bundled"
     card = (output / "README.md").read_text("utf-8")
-    assert "tiny-charts, train, each row shown 6 times; 4 generated charts, each shown 1 times" in card
+    said = "tiny-charts, train, each row shown 9 times, moved on its page and resampled all but the first time; "
+    assert said + "4 generated charts, each shown 1 times" in card
     assert str(tmp_path) not in card
 
 
@@ -82,6 +84,19 @@ def test_like_sizes_do_not_go_with_a_mixture(
     command = write_config(tmp_path, tiny_base, charts, mixture=["dataset=2", "generated=1"], like_sizes=True)
     assert main(command) == 2
     assert "like_sizes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("weight", [1, 2.5])
+def test_every_row_that_is_shown_has_its_size(weight: float, tmp_path: Path) -> None:
+    rows = table(4)
+    for number, row in enumerate(rows):
+        file = BytesIO()
+        Image.new("RGB", (100, 100 + 50 * number)).save(file, "PNG")
+        row["image"]["bytes"] = file.getvalue()
+    charts = write_charts(tmp_path / "charts", train=rows, val=table(1, 100), test=table(1, 200))
+    data = open_data(Recipe(dataset=str(charts), mixture=[f"dataset={weight}"], like_sizes=True), seed=1)
+    assert data.sizes == tuple(image.width * image.height // 784 + 100 for image in pictures(data.train))
+    assert len(data.sizes) == 4 * weight and len(set(data.sizes)) == 4
 
 
 CANVASES = [(644, 476), (476, 644)]  # the bundled base's

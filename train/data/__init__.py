@@ -14,7 +14,7 @@ from functools import partial
 from io import BytesIO
 from itertools import compress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from datasets import Dataset
 from PIL.Image import Image
@@ -33,7 +33,7 @@ from train.recipe import GENERATED, Recipe
 
 Canvases = Sequence[Size] | None
 Row = Callable[[Canvases, int | None, bool], dict[str, Any]]  # a row of the trainer, made when it is asked for
-Again = Callable[[int, int], Row]  # the number of a row, and how often it has been shown before
+Shown = TypeVar("Shown")  # a row, or its size
 
 FEWEST_ROWS, SMALLEST_GAIN = 20, 10  # rows to learn from; points that a held-out part should be able to tell
 TOKENS_AROUND = 100  # system message, question and answer
@@ -119,7 +119,7 @@ def open_data(recipe: Recipe, seed: int) -> Data:
         test_split=recipe.test_split,
         mixture=mixture_in_words(recipe, parts) if recipe.mixture else "",
         chartqa=is_chartqa(recipe.dataset, train),
-        sizes=tuple(row_tokens(train, recipe.max_pixels)) if recipe.like_sizes else (),
+        sizes=tuple(shown(row_tokens(train, recipe.max_pixels), parts[DATASET], seed)) if recipe.like_sizes else (),
     )
 
 
@@ -169,7 +169,9 @@ def shares(recipe: Recipe) -> dict[str, float]:
     return found
 
 
-def shown(rows: Sequence[Row], weight: float, seed: int, again: Again | None = None) -> list[Row]:
+def shown(
+    rows: Sequence[Shown], weight: float, seed: int, again: Callable[[int, int], Shown] | None = None
+) -> list[Shown]:
     """What an epoch shows of `rows`: all of them as often as the whole part of `weight` says, and a drawn part more.
 
     again: makes what is shown in place of a row after its first time; without, the row itself is.

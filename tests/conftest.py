@@ -30,6 +30,8 @@ import certifi
 import pytest
 
 sys.dont_write_bytecode = False
+if "PYTEST_XDIST_WORKER" in os.environ:
+    gc.disable()  # until all is imported, see pytest_collection_finish
 
 # httpx reads 120 certificates, for 30 ms, at every request without a client of its own, as Gradio makes them. The tests
 # speak to no other machine: one certificate will do.
@@ -59,6 +61,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_collection_finish() -> None:
     """What was imported is there to stay: looking through it takes most of a second, and a training run begins so."""
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

@@ -123,47 +123,47 @@ def test_every_room_says_what_lives_there() -> None:
     assert silent == []
 
 
+def in_room(*rooms: str) -> list[str]:
+    return [name for name in MODULES if room(name) in rooms]
+
+
 LOADED = """
-import importlib, sys
+import gc, importlib, sys
+gc.disable()
 happened = []
 def notice(event, details):
     if event in ("socket.bind", "socket.connect") or event == "open" and str(details[0]).endswith(".safetensors"):
         happened.append(f"{event} {details}")
 sys.addaudithook(notice)
-for name in sys.argv[1:]:
-    importlib.import_module(name)
-print([name for name in ("torch", "gradio") if name in sys.modules], happened)
+for names in sys.argv[1:]:
+    for name in names.split():
+        importlib.import_module(name)
+    print([name for name in ("torch", "gradio") if name in sys.modules], happened)
 """
+# What may be imported without either library comes first: each is imported beside those before it.
+ROOMS = {
+    "rules and statistics": (["chartqa_demo.evaluate.rules", "chartqa_demo.evaluate.statistics"], "[] []"),
+    "the evaluation without both": (in_room("evaluate", "data", "files"), "[] []"),
+    "checks of adapters": ([name for name in in_room("adapters") if not name.endswith(".load")], "[] []"),
+    "the page without torch": (in_room("ui"), "['gradio'] []"),
+    "all there is": (list(MODULES), "['torch', 'gradio'] []"),
+}
 
 
-def loaded_by(*names: str) -> str:
-    """Which of torch and gradio are loaded after these imports, and what ports and weights were opened."""
-    command = [sys.executable, "-c", LOADED, *names]
+@pytest.fixture(scope="module")
+def loaded() -> dict[str, str]:
+    """Which of torch and gradio are loaded after the imports of ROOMS, and what ports and weights were opened."""
+    command = [sys.executable, "-c", LOADED, *(" ".join(names) for names, _ in ROOMS.values())]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout.splitlines()[-1]
+    return dict(zip(ROOMS, done.stdout.splitlines()[-len(ROOMS) :], strict=True))
 
 
-def in_room(*rooms: str) -> list[str]:
-    return [name for name in MODULES if room(name) in rooms]
-
-
-@pytest.mark.parametrize(
-    ("names", "libraries"),
-    [
-        (in_room("ui"), "['gradio'] []"),
-        (in_room("evaluate", "data", "files"), "[] []"),
-        (["chartqa_demo.evaluate.rules", "chartqa_demo.evaluate.statistics"], "[] []"),
-        ([name for name in in_room("adapters") if not name.endswith(".load")], "[] []"),
-    ],
-    ids=["the page without torch", "the evaluation without both", "rules and statistics", "checks of adapters"],
-)
-def test_a_room_loads_no_more_than_it_needs(names: list[str], libraries: str) -> None:
-    assert loaded_by(*names) == libraries
-
-
-def test_importing_all_there_is_opens_no_port_and_no_weights() -> None:
-    assert loaded_by(*MODULES).endswith(" []")
+@pytest.mark.parametrize("which", ROOMS)
+def test_a_room_loads_no_more_than_it_needs_and_opens_no_port_and_no_weights(
+    which: str, loaded: dict[str, str]
+) -> None:
+    assert loaded[which] == ROOMS[which][1]
 
 
 def test_training_imports_no_gradio() -> None:

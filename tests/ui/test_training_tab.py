@@ -110,7 +110,7 @@ def url(runs: Path, engine: Engine) -> Iterator[str]:
     page.close(verbose=False)
 
 
-@pytest.fixture(params=["wide", "phone"])
+@pytest.fixture(params=["wide", pytest.param("phone", marks=pytest.mark.campaign)])
 def page(request: pytest.FixtureRequest, windows: Windows, url: str) -> Iterator[Page]:
     """The opened tab; afterwards no error, no request to another host, no sideways scroll."""
     page = windows(request.param).new_page()

@@ -17,7 +17,7 @@ pytest_plugins = ("page_fixtures",)
 # --- asking ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", ["wide", "phone"])
+@pytest.mark.parametrize("size", ["wide", pytest.param("phone", marks=pytest.mark.campaign)])
 def test_three_cards_fill_word_by_word(open_tab: OpenTab, engine: ScriptedEngine, chart_file: Path, size: str) -> None:
     engine.script = replies("the tallest bar is the fourth", "the fourth", "fourth")
     engine.pace = gate = Gate()

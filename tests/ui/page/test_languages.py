@@ -124,7 +124,10 @@ def in_french(windows: Windows, scripted_app: tuple[ScriptedEngine, str]) -> Ite
 @pytest.mark.parametrize(
     ("locale", "language", "button", "answers", "verdict", "ready"),
     [
-        ("fr-FR", "fr", "Demander", "Réponses", "Juste", "3 réponses prêtes : Pretrained faux; Prompted faux"),
+        pytest.param(
+            *("fr-FR", "fr", "Demander", "Réponses", "Juste", "3 réponses prêtes : Pretrained faux; Prompted faux"),
+            marks=pytest.mark.campaign,
+        ),
         pytest.param(
             *("es-MX", "es", "Preguntar", "Respuestas", "Correcta", "3 respuestas listas: Pretrained incorrecta"),
             marks=pytest.mark.campaign,

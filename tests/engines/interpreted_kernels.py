@@ -229,11 +229,9 @@ def packed_layers_apart() -> float:
     return ((found - expected).norm() / expected.norm()).item()
 
 
-def main(base: Path, adapter: Path, another: Path, also: Sequence[str]) -> None:
-    """also: of what takes the interpreter long, what to do: "exchanged", "unjoined", "nf4"."""
-    # The interpreter knows no instructions of a GPU
-    kernels._prmt = lambda *args: elementwise(bytes_of_two, *args)
-    kernels._pair = lambda first, second, HALF: elementwise(halves_of_two, first, second)
+def whole_engine(base: Path, adapter: Path, another: Path) -> dict[str, Any]:
+    """What an engine computes by torch's operations beside what it computes fused, with either adapter and with weights
+    that are not joined."""
     template = base / "chat_template.jinja"
     template.write_text(template.read_text("utf-8").replace("You are a helpful assistant.", "Yes"), "utf-8")
     for folder in (adapter, another):
@@ -241,34 +239,23 @@ def main(base: Path, adapter: Path, another: Path, also: Sequence[str]) -> None:
     engine = load_local(Settings(base=str(base), adapter=str(adapter), device="cpu", decode="static"))
     plain, answers = found(engine, adapter)
     first = plain[:3]
-    if "exchanged" in also:
-        engine.use_adapter(str(another))
-        plain += stepped(engine)
+    engine.use_adapter(str(another))
+    plain += stepped(engine)
     mine: Any = engine.fast.layers
     held = sum(weight.numel() for weight in mine.base.parameters())
     assert mine.fuse() == {}
     tower.HOST_BOUND = 0
     engine.fast.tower.fuse()
-    # The other adapter first, so that each takes the other's place in the joint weights.
-    changed = stepped(engine) if "exchanged" in also else []
+    changed = stepped(engine)  # the other adapter first, so that each takes the other's place in the joint weights
     fused, fused_answers = found(engine, adapter)
     fused += changed
     riding, joined = sum(joint.adapter is not None for joint in mine._joint.values()), dict(mine._joint)
-    if "unjoined" in also:
-        mine._joint.clear()  # as with quantised weights, which cannot be joined
-        step, loose = started(engine)
-        with torch.inference_mode():
-            loose.append(engine.fast.decoder.next(step, torch.tensor([3, 4, 5])).clone())
-        plain, fused = [*plain, *first], [*fused, *loose]
-    told = {
-        "products_apart": products(),
-        "rows_apart": rows_apart(),
-        "nf4_is_exact": [
-            values_are_bitsandbytes(*shape)
-            for shape in (((70,), 320, False), ((256, 64), 128, True), ((256, 32), 256, False))
-        ],
-        "nf4_apart": packed_products_apart(range(1, kernels.NF4_ROWS + 1) if "nf4" in also else (1, kernels.NF4_ROWS)),
-        "nf4_layers_apart": packed_layers_apart() if "nf4" in also else None,
+    mine._joint.clear()  # as with quantised weights, which cannot be joined
+    step, loose = started(engine)
+    with torch.inference_mode():
+        loose.append(engine.fast.decoder.next(step, torch.tensor([3, 4, 5])).clone())
+    plain, fused = [*plain, *first], [*fused, *loose]
+    return {
         "apart": max((a - b).abs().max().item() for a, b in zip(plain, fused, strict=True)),
         "size": max(a.abs().max().item() for a in plain),
         "plain": answers,
@@ -280,9 +267,31 @@ def main(base: Path, adapter: Path, another: Path, also: Sequence[str]) -> None:
             first.weight.untyped_storage().data_ptr() == joint.weight.untyped_storage().data_ptr()
             for first, joint in joined.items()
         ),
+        "nf4_apart": packed_products_apart(range(1, kernels.NF4_ROWS + 1)),
+        "nf4_layers_apart": packed_layers_apart(),
     }
-    print(json.dumps(told))
+
+
+def kernels_alone() -> dict[str, Any]:
+    """What single kernels compute beside what torch and bitsandbytes do."""
+    return {
+        "products_apart": products(),
+        "rows_apart": rows_apart(),
+        "nf4_is_exact": [
+            values_are_bitsandbytes(*shape)
+            for shape in (((70,), 320, False), ((256, 64), 128, True), ((256, 32), 256, False))
+        ],
+        "nf4_apart": packed_products_apart((1, kernels.NF4_ROWS)),
+    }
+
+
+def main(folders: Sequence[str]) -> None:
+    """folders: of a base and two adapters, for the whole engine; none for the kernels alone."""
+    # The interpreter knows no instructions of a GPU
+    kernels._prmt = lambda *args: elementwise(bytes_of_two, *args)
+    kernels._pair = lambda first, second, HALF: elementwise(halves_of_two, first, second)
+    print(json.dumps(whole_engine(*map(Path, folders)) if folders else kernels_alone()))
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:4]), sys.argv[4:])
+    main(sys.argv[1:])

@@ -26,57 +26,64 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 
 
-@pytest.fixture(
-    scope="module",
-    params=[(), pytest.param(("exchanged", "unjoined", "nf4"), marks=pytest.mark.campaign)],
-    ids=["joined", "in every way"],
-)
-def found(request: pytest.FixtureRequest, tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def interpreted(*folders: Path) -> dict[str, Any]:
     pytest.importorskip("triton", reason="Triton comes with torch for CUDA only")
-    adapter = build_tiny_adapter(tiny_base, tmp_path_factory.mktemp("every"), targets=EVERY)
-    path = os.pathsep.join([str(HERE.parents[1]), str(HERE.parent / "support")])
+    path = os.pathsep.join([str(ROOT), str(HERE.parent / "support")])
     environ = os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": path}
-    another = build_tiny_adapter(tiny_base, tmp_path_factory.mktemp("another"), seed=7)
-    base = shutil.copytree(tiny_base, tmp_path_factory.mktemp("kernels") / "base")
-    command = [
-        sys.executable,
-        str(HERE / "interpreted_kernels.py"),
-        str(base),
-        str(adapter),
-        str(another),
-        *request.param,
-    ]
+    command = [sys.executable, str(HERE / "interpreted_kernels.py"), *map(str, folders)]
     done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.fixture(scope="module")
+def alone() -> dict[str, Any]:
+    return interpreted()
+
+
+@pytest.fixture(scope="module")
+def whole(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    adapter = build_tiny_adapter(tiny_base, tmp_path_factory.mktemp("every"), targets=EVERY)
+    another = build_tiny_adapter(tiny_base, tmp_path_factory.mktemp("another"), seed=7)
+    base = shutil.copytree(tiny_base, tmp_path_factory.mktemp("kernels") / "base")
+    return interpreted(base, adapter, another)
+
+
+@pytest.mark.campaign
 def test_features_and_logits_are_those_of_torchs_own_operations_with_either_adapter_joined_or_not(
-    found: dict[str, Any],
+    whole: dict[str, Any],
 ) -> None:
-    assert found["apart"] < 1e-5 * found["size"]
+    assert whole["apart"] < 1e-5 * whole["size"]
 
 
-def test_products_of_a_few_rows_keep_their_sums_in_float32(found: dict[str, Any]) -> None:
-    assert found["products_apart"] < 1e-5
+def test_products_of_a_few_rows_keep_their_sums_in_float32(alone: dict[str, Any]) -> None:
+    assert alone["products_apart"] < 1e-5
 
 
-def test_weights_in_four_bits_are_unpacked_to_what_bitsandbytes_makes_of_them(found: dict[str, Any]) -> None:
-    assert all(found["nf4_is_exact"])
-    assert found["nf4_apart"] < 1e-5
-    if found["nf4_layers_apart"] is not None:  # in the campaign
-        assert found["nf4_layers_apart"] < 2e-3
+def test_weights_in_four_bits_are_unpacked_to_what_bitsandbytes_makes_of_them(alone: dict[str, Any]) -> None:
+    assert all(alone["nf4_is_exact"])
+    assert alone["nf4_apart"] < 1e-5
 
 
-def test_answers_in_an_evaluations_batch_stay_the_same(found: dict[str, Any]) -> None:
-    assert found["fused"] == found["plain"]
-    assert len(set(found["plain"])) == 3, "the arms have to differ for this to show anything"
+@pytest.mark.campaign
+def test_layers_in_four_bits_are_near_the_same_layers_unpacked_and_products_of_any_few_rows_exact(
+    whole: dict[str, Any],
+) -> None:
+    assert whole["nf4_apart"] < 1e-5
+    assert whole["nf4_layers_apart"] < 2e-3
 
 
-def test_weights_that_read_the_same_become_parts_of_one_matrix_and_are_held_once(found: dict[str, Any]) -> None:
-    assert found["joined"] == found["riding"] == 2 * 2, "attention and MLP of two layers"
-    assert found["held"]
-    assert found["parts_of_one"]
+@pytest.mark.campaign
+def test_answers_in_an_evaluations_batch_stay_the_same(whole: dict[str, Any]) -> None:
+    assert whole["fused"] == whole["plain"]
+    assert len(set(whole["plain"])) == 3, "the arms have to differ for this to show anything"
+
+
+@pytest.mark.campaign
+def test_weights_that_read_the_same_become_parts_of_one_matrix_and_are_held_once(whole: dict[str, Any]) -> None:
+    assert whole["joined"] == whole["riding"] == 2 * 2, "attention and MLP of two layers"
+    assert whole["held"]
+    assert whole["parts_of_one"]
 
 
 class Called:
@@ -206,8 +213,8 @@ def test_a_kernel_that_cannot_be_used_is_said_and_the_others_are(
     assert called >= set(own) - {failing, "gated", "quick_gelu", "rotated"}
 
 
-def test_rows_that_do_not_lie_side_by_side_are_copied_and_never_read_wrongly(found: dict[str, Any]) -> None:
-    assert found["rows_apart"] < 1e-5
+def test_rows_that_do_not_lie_side_by_side_are_copied_and_never_read_wrongly(alone: dict[str, Any]) -> None:
+    assert alone["rows_apart"] < 1e-5
 
 
 def test_where_triton_cannot_compile_torchs_own_operations_answer_and_it_is_logged(

@@ -181,7 +181,7 @@ def app_of(serving: Serving, base: Path, adapter: Path, folder: Path) -> Iterato
         process.wait(30)
 
 
-@pytest.mark.parametrize("count", [12, pytest.param(50, marks=pytest.mark.campaign)])
+@pytest.mark.campaign  # fifty visitors of a server that only plays one are in endpoint/
 def test_visitors_of_the_app_at_once_get_the_answers_to_their_own_questions(
     serving: Serving,
     tiny_base: Path,
@@ -189,9 +189,9 @@ def test_visitors_of_the_app_at_once_get_the_answers_to_their_own_questions(
     tiny_merged: Path,
     tmp_path: Path,
     figure: Callable[[str, object], None],
-    count: int,
 ) -> None:
-    """As many clients ask the app, twice; its memory, by its own metrics, stays what it was after the first time."""
+    """Fifty clients ask the app, twice; its memory, by its own metrics, stays what it was after the first time."""
+    count = 50
     asked = [(chart(k), f"How many bars are above {k}?") for k in range(count)]
     local = load_local(Settings(base=str(tiny_base), adapter=str(tiny_adapter), device="cpu"))
     here = [[readable(a.text) for a in row] for row in local.answer_many(asked, ARMS, Options(max_new_tokens=4))]

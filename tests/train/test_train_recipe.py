@@ -202,6 +202,7 @@ sys.exit(max(codes.values()))
 """
 
 
+@pytest.mark.campaign  # two processes that share a model are in gpus/test_sharded_run.py
 def test_two_processes_train_the_adapter_of_one(
     tiny_base: Path, charts: Path, tmp_path: Path, figure: Callable[[str, object], None]
 ) -> None:

@@ -27,6 +27,7 @@ LAYER = "model.language_model.layers.{}."
 MERGER = "model.visual.merger."
 EMBEDDING = "model.language_model.embed_tokens.weight"
 PATCH_WEIGHT = "model.visual.patch_embed.proj.weight"
+BRANCH_OUTPUTS = ("o_proj.weight", "down_proj.weight", "attn.proj.weight", "fc2.weight")
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def count(sizes: Sizes) -> int:
 def initial(named: dict[str, tuple[int, ...]], device: str, seed: int = 0) -> Parameters:
     """Fresh float32 parameters: normal 0.02; outputs of residual branches and biases zero; norms one."""
     generator = torch.Generator().manual_seed(seed)
-    zero = ("bias", "o_proj.weight", "down_proj.weight", "attn.proj.weight", "fc2.weight")
+    zero = ("bias", *BRANCH_OUTPUTS)
     out = {}
     for name, shape in named.items():
         if name.endswith(zero):
@@ -116,7 +117,7 @@ def deeper(sizes: Sizes, tensors: Parameters, text_layers: int, vision_layers: i
     Each new layer follows the last and is a copy of it with the outputs of its two branches zero (block expansion, Wu
     et al., LLaMA Pro, arXiv 2401.02415; there the copies lie between the layers). Raises ValueError for fewer layers.
     """
-    grown = dict(tensors)
+    grown, outputs = dict(tensors), (*BRANCH_OUTPUTS, "attn.proj.bias", "fc2.bias")
     for part, layer, had, wanted in (
         ("text", LAYER, sizes.text_layers, text_layers),
         ("vision", BLOCK, sizes.vision_layers, vision_layers),
@@ -126,9 +127,8 @@ def deeper(sizes: Sizes, tensors: Parameters, text_layers: int, vision_layers: i
         last = layer.format(had - 1)
         for name, value in tensors.items():
             if name.startswith(last):
-                output = any(end in name for end in ("o_proj", "down_proj", "attn.proj", "fc2"))
                 for i in range(had, wanted):
-                    copied = torch.zeros_like(value) if output else value.clone()
+                    copied = torch.zeros_like(value) if name.endswith(outputs) else value.clone()
                     grown[layer.format(i) + name.removeprefix(last)] = copied
     return dataclasses.replace(sizes, text_layers=text_layers, vision_layers=vision_layers), grown
 

@@ -115,6 +115,44 @@ def test_reading_a_step_behind_changes_no_token(static: LocalEngine) -> None:
     assert len(tokens(0, 1)) == len(tokens(1, 1)) == 1
 
 
+def test_an_answer_that_has_ended_is_computed_no_further_and_the_others_are_the_same(
+    static: LocalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoder, look = static.fast.decoder, static.looks.of([chart()])[0]
+    assert decoder is not None
+    prompts = [static._token_ids(static.prompt_text(arm, QUESTION, SHORT), look) for arm in ARMS]
+    own, sizes = decoder.next, []
+
+    def next_of(step: Any, tokens: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(tokens))
+        return own(step, tokens)
+
+    monkeypatch.setattr(decoder, "next", next_of)
+
+    def answered(ends: Sequence[int], temperature: float = 0.0) -> tuple[list[list[int]], list[list[float]]]:
+        seen: list[list[int]] = []
+        sizes.clear()
+        chosen = NextTokens(prompts, temperature, 1.1, seed=3)
+        stream_tokens(
+            decoder, prompts, [look] * 3, Adapted.of(["", "", static._name]), 9, chosen, ends,
+            lambda row: seen.append(row.tolist()), lambda: False,
+        )  # fmt: skip
+        return list(map(list, zip(*seen, strict=True))), torch.stack(chosen.logs, dim=1).tolist()
+
+    whole, logs = answered([-7])
+    assert sizes == [3] * 8
+    for ends in ([whole[0][2]], [whole[1][1]], [whole[2][0]], [whole[0][1], whole[2][3]]):
+        found, found_logs = answered(ends)
+        assert min(sizes) < 3 or len(sizes) < 3
+        for row, one in enumerate(found):
+            until = next((step for step, token in enumerate(whole[row]) if token in ends), 8) + 1
+            assert one[:until] == whole[row][:until] and set(one[until:]) <= {ends[0]}
+            assert found_logs[row][:until] == pytest.approx(logs[row][:until], abs=1e-4)
+    sampled, _ = answered([-7], 0.8)
+    again, _ = answered([sampled[1][1]], 0.8)
+    assert again[0][:2] == sampled[0][:2] and set(sizes) == {3}
+
+
 def test_a_page_and_an_evaluation_both_add_the_layers_up_in_float32(
     tiny_base: Path, tiny_adapter: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,14 +14,15 @@ class NextTokens:
 
     prompts: per row its token ids; temperature: below GREEDY_BELOW is greedy; penalty: as transformers'
     RepetitionPenaltyLogitsProcessor counts it, over prompt and answer, 1 for none; seed: of what is sampled, None for
-    torch's own state. logs: per step the tokens' log-probabilities, see `log_of`; they stay on the device.
+    torch's own state. greedy: whether nothing is sampled; logs: per step the tokens' log-probabilities, see `log_of`;
+    they stay on the device.
     """
 
     def __init__(
         self, prompts: Sequence[list[int]], temperature: float = 0.0, penalty: float = 1.0, seed: int | None = None
     ) -> None:
         self._prompts = prompts
-        self._greedy = not temperature >= GREEDY_BELOW  # NaN, too
+        self.greedy = not temperature >= GREEDY_BELOW  # NaN, too
         self._temperature, self._penalty, self._seed = temperature, penalty, seed
         self._seen: torch.Tensor | None = None  # (rows, vocabulary): tokens of the prompt and of the answer so far
         self._generator: torch.Generator | None = None
@@ -33,7 +34,7 @@ class NextTokens:
         if self._penalty != 1.0:
             logits = self._penalised(logits)
         finite = logits.amax(-1).isfinite()  # a NaN is the largest of whatever it is among
-        if self._greedy:
+        if self.greedy:
             tokens = logits.argmax(-1)
         else:
             if self._seed is not None and self._generator is None:

@@ -79,6 +79,26 @@ def right_padded(rows: Sequence[list[int]]) -> tuple[torch.Tensor, torch.Tensor]
     return ids, torch.tensor([len(row) for row in rows])
 
 
+def shared_beginnings(
+    rows: Sequence[int],
+    prompts: Sequence[list[int]],
+    cuts: Sequence[int],
+    looks: Sequence[Look],
+    adapters: Sequence[str],
+) -> tuple[list[int], dict[int, int]]:
+    """One row per distinct beginning, and for every row which of these beginnings it has."""
+    numbers: dict[tuple[object, ...], int] = {}
+    shared: list[int] = []
+    shared_by: dict[int, int] = {}
+    for i in rows:
+        key = (id(looks[i]), adapters[i], tuple(prompts[i][: cuts[i]]))
+        if key not in numbers:
+            numbers[key] = len(shared)
+            shared.append(i)
+        shared_by[i] = numbers[key]
+    return shared, shared_by
+
+
 class Layers:
     """The decoder layers of `base`, whose linear layers PEFT may have wrapped; call it inside inference_mode."""
 

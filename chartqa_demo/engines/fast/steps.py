@@ -20,7 +20,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from chartqa_demo.engines.fast.choosing import NOT_FINITE, NextTokens
 from chartqa_demo.engines.fast.graphs import captured
-from chartqa_demo.engines.fast.layers import Adapted, Layers, right_padded
+from chartqa_demo.engines.fast.layers import Adapted, Layers, right_padded, shared_beginnings
 from chartqa_demo.engines.looks import Look
 from chartqa_demo.engines.streaming import Row
 from chartqa_demo.errors import first_line
@@ -121,6 +121,14 @@ class Decoder:
         return step, self._layers.logits(self._layers(embedded, laid.positions, step.adapted, attend, laid.lengths))
 
     @torch.inference_mode()
+    def only(self, step: Step, stay: Sequence[int]) -> Step:
+        """The step of the rows `stay` alone, with copies of what they hold; of one that is not replayed."""
+        rows, adapted = torch.tensor(stay, device=step.tokens.device), step.adapted
+        names = [adapted.name if adapted.first <= row < adapted.last else "" for row in stay]
+        held = (step.tokens, step.positions, step.slots, step.mask, step.logits)
+        return Step(Adapted.of(names), step.keys[:, rows], step.values[:, rows], *(one[rows] for one in held))
+
+    @torch.inference_mode()
     def next(self, step: Step, tokens: torch.Tensor) -> torch.Tensor:
         """Read one more token per row, (B,); the logits (B, vocabulary) of the next, overwritten by the next call."""
         step.tokens.copy_(tokens[:, None])
@@ -211,16 +219,28 @@ def stream_tokens(
 
     chosen: what takes the next token of every row, new for these prompts. ahead: steps that a GPU computes before the
     host reads their tokens, so that neither waits for the other; by default one where steps are replayed, else none,
-    which would be a step too many. Raises CaptureError before the first token, torch.OutOfMemoryError.
+    which would be a step too many. Rows that have ended are computed no further where that is possible, which is what
+    a CPU is spared: a base answers in sentences, an adapter in words. Raises CaptureError before the first token,
+    torch.OutOfMemoryError.
     """
     step, logits = decoder.start(prompts, looks, adapted, longest)
     ahead = int(decoder.replays) if ahead is None else ahead
+    leaves = chosen.greedy and not decoder.replays and not ahead  # what is sampled depends on all rows of its step
     ends = torch.tensor([*end_ids, NOT_FINITE])
     ended = torch.zeros(len(prompts), dtype=torch.bool)
+    rows = list(range(len(prompts)))  # that are computed
+
+    def of_all(values: torch.Tensor) -> torch.Tensor:
+        """(B,) of values (rows that are computed,); a row that has ended repeats its end, whose logarithm is 0."""
+        if len(rows) == len(prompts):
+            return values
+        whole = values.new_full((len(prompts),), 0.0 if values.is_floating_point() else end_ids[0])
+        whole[rows] = values
+        return whole
 
     def sent(tokens: torch.Tensor) -> tuple[torch.Tensor, Any]:
         if not decoder.replays:
-            return tokens.cpu(), None
+            return of_all(tokens.cpu()), None
         host = torch.empty(len(tokens), dtype=tokens.dtype, pin_memory=True)
         host.copy_(tokens, non_blocking=True)
         arrived = torch.cuda.Event()
@@ -240,7 +260,12 @@ def stream_tokens(
     for _ in range(longest - 1):
         if stopped() or (len(waiting) > ahead and received(*waiting.popleft())):
             return
+        going = [place for place, row in enumerate(rows) if not ended[row]]
+        if leaves and len(going) <= LEAVE_AT * len(rows):
+            rows, step, tokens = [rows[place] for place in going], decoder.only(step, going), tokens[going]
+            chosen.keep(torch.tensor(going, device=tokens.device))
         tokens = chosen(decoder.next(step, tokens.clamp(min=0)))
+        chosen.logs[-1] = of_all(chosen.logs[-1])
         waiting.append(sent(tokens))
     while waiting and not received(*waiting.popleft()):
         pass
@@ -323,7 +348,7 @@ def _read(
     prompts with `room` for the answers."""
     image_token = layers.base.config.image_token_id
     cuts = [len(prompt) - prompt[::-1].index(image_token) for prompt in prompts]  # behind the last image token
-    shared, shared_by = _shared_beginnings(rows, prompts, cuts, looks, adapters)
+    shared, shared_by = shared_beginnings(rows, prompts, cuts, looks, adapters)
 
     # 1. every distinct beginning once
     begun, begun_looks = [prompts[i][: cuts[i]] for i in shared], [looks[i] for i in shared]
@@ -372,23 +397,3 @@ def _read(
         lengths,
     )
     return layers.logits(x), laid.following[of] + lengths, cache
-
-
-def _shared_beginnings(
-    rows: Sequence[int],
-    prompts: Sequence[list[int]],
-    cuts: Sequence[int],
-    looks: Sequence[Look],
-    adapters: Sequence[str],
-) -> tuple[list[int], dict[int, int]]:
-    """One row per distinct beginning, and for every row which of these beginnings it has."""
-    numbers: dict[tuple[object, ...], int] = {}
-    shared: list[int] = []
-    shared_by: dict[int, int] = {}
-    for i in rows:
-        key = (id(looks[i]), adapters[i], tuple(prompts[i][: cuts[i]]))
-        if key not in numbers:
-            numbers[key] = len(shared)
-            shared.append(i)
-        shared_by[i] = numbers[key]
-    return shared, shared_by

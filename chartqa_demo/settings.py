@@ -53,7 +53,7 @@ class Settings:
     decode: Literal["auto", "eager", "static", "graph"] = "auto"
     min_pixels: int | None = None
     max_pixels: int | None = None
-    max_new_tokens: int = 64
+    max_new_tokens: int = 96
     endpoint: str | None = None
     base_name: str | None = None
     adapter_name: str | None = None

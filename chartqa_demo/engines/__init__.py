@@ -25,7 +25,7 @@ class Options:
     another answer each time; system replaces the prompted arm's message;
     max_pixels caps the chart's area for this question (None: the engine's own limit)."""
 
-    max_new_tokens: int = 64
+    max_new_tokens: int = 96
     temperature: float = 0.0
     max_pixels: int | None = None
     system: str | None = None

@@ -163,7 +163,7 @@ def write_bundle(folder: Path) -> None:
         "date": "2026-11-24",
         "model": "the bundled small Qwen2-VL",
         "adapter": "bundled",
-        "max_new_tokens": 64,
+        "max_new_tokens": 96,
         "chart": "visitors.png",
         "pixels": pixels_of(bar_chart()),
         "question": RECORDED_QUESTION,

@@ -110,10 +110,10 @@ def test_an_answer_that_the_settings_cut_says_so(same_tab: Tab, engine: Scripted
     same_tab.pick_example()
     same_tab.press("Ask")
     same_tab.expect_ready()
-    expect(same_tab.card("Pretrained").locator(".state")).to_have_text("Stopped at 64 tokens")
+    expect(same_tab.card("Pretrained").locator(".state")).to_have_text("Stopped at 96 tokens")
     expect(same_tab.card("Prompted").locator(".state")).to_have_text("Done")
     expect(same_tab.page.get_by_role("status").filter(has_text="ready")).to_contain_text(
-        "Pretrained stopped at 64 tokens"
+        "Pretrained stopped at 96 tokens"
     )
 
 

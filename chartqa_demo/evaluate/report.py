@@ -79,12 +79,12 @@ def block(summaries: Sequence[Mapping[str, Any]]) -> str:
     return "\n\n".join([*(section(summary) for summary in summaries), EXPLANATION])
 
 
-def with_block(text: str, measured: str) -> str:
+def with_block(text: str, words: str, begin: str = BEGIN, end: str = END) -> str:
     """`text` with what is between the marks replaced. Raises ReportError unless both marks are there once, in order."""
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise ReportError(f"The README needs the lines {BEGIN} and {END} once each, around the measured table.")
-    before, after = text.split(BEGIN, maxsplit=1)[0], text.split(END)[1]
-    return f"{before}{BEGIN}\n{measured}\n{END}{after}"
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+        raise ReportError(f"The text needs the lines {begin} and {end} once each, around what is written anew.")
+    before, after = text.split(begin, maxsplit=1)[0], text.split(end)[1]
+    return f"{before}{begin}\n{words}\n{end}{after}"
 
 
 def measured_line(folder: Path, model: str, adapter: str | None = None) -> str | None:

@@ -16,6 +16,8 @@ from safetensors.torch import load_file, save_file
 
 from chartqa_demo.adapters.contract import Contract
 from chartqa_demo.arms import ARMS, SYSTEM_MESSAGE
+from chartqa_demo.settings import BUNDLED_ADAPTER
+from train.publish import again
 from train.publish.push import PublishError, check_adapter
 
 ROOT = Path(__file__).parents[2]
@@ -232,3 +234,50 @@ def test_what_is_not_a_trained_and_measured_adapter_is_refused(harm, reason: str
     harm(adapter)
     with pytest.raises(PublishError, match=reason):
         check_adapter(adapter)
+
+
+RESULTS = ROOT / "results" / "bundled--chartqa-test-all.json"
+MEASURED = [
+    *("--blind", str(ROOT / "bench" / "results" / "reading" / "blind.json")),
+    *("--curve", str(ROOT / "results" / "learning_curve" / "bundled.json")),
+]
+
+
+def test_the_shipped_adapters_card_and_contract_have_the_figures_of_their_results_files(tmp_path: Path) -> None:
+    adapter = shutil.copytree(BUNDLED_ADAPTER, tmp_path / "bundled")
+    kept = {name: (adapter / name).read_text(encoding="utf-8") for name in ("README.md", "chartqa_contract.json")}
+    assert again.main([str(adapter), str(RESULTS), *MEASURED]) == 0
+    for name, text in kept.items():
+        assert (adapter / name).read_text(encoding="utf-8") == text
+
+
+def test_an_adapter_that_is_measured_anew_says_the_new_figures_and_nothing_else(tmp_path: Path) -> None:
+    adapter = shutil.copytree(BUNDLED_ADAPTER, tmp_path / "bundled")
+    before = (adapter / "README.md").read_text(encoding="utf-8").splitlines()
+    found = json.loads(RESULTS.read_text(encoding="utf-8"))
+    found["scores"]["canonical"]["adapter"]["all"]["accuracy"] = 0.777
+    (tmp_path / "results.json").write_text(json.dumps(found), encoding="utf-8")
+    assert again.main([str(adapter), str(tmp_path / "results.json")]) == 0
+    after = (adapter / "README.md").read_text(encoding="utf-8").splitlines()
+    changed = [new for old, new in zip(before, after, strict=True) if old != new]
+    assert [line.strip() for line in changed if "value:" in line] == ["value: 77.7"]
+    assert [line.startswith("| Adapter |") and "77.70 [" in line for line in changed if "value:" not in line] == [True]
+    contract = json.loads((adapter / "chartqa_contract.json").read_text(encoding="utf-8"))
+    assert contract["scores"]["adapter"] == 77.7
+
+
+@pytest.mark.parametrize("harm", ["no marks", "no results"])
+def test_a_card_that_cannot_be_filled_stays_and_is_told(
+    harm: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    adapter, results = shutil.copytree(BUNDLED_ADAPTER, tmp_path / "bundled"), tmp_path / "results.json"
+    shutil.copy(RESULTS, results)
+    card = adapter / "README.md"
+    if harm == "no marks":
+        card.write_text("# Mine\n", encoding="utf-8")
+    else:
+        results.write_text("[]", encoding="utf-8")
+    kept = card.read_text(encoding="utf-8")
+    assert again.main([str(adapter), str(results)]) == 2
+    assert "stay as they are" in capsys.readouterr().err
+    assert card.read_text(encoding="utf-8") == kept

@@ -46,13 +46,9 @@ It stands on {base} and changes the language model only; the vision tower is the
 
 ## Measured
 
-{sample}
-
-{tables}
-
-{comparisons}
-
-{rules}
+<!-- measured -->
+{measured}
+<!-- end of measured -->
 
 ## How it was made
 
@@ -102,20 +98,12 @@ def write_card(folder: Path, contract: Contract, figures: Figures, data: Data, r
         data.name, data.train_split, len(data.train), limit=sample, seed=run.args.seed, chartqa=data.chartqa
     )
     metadata = _metadata(folder.name, contract, figures, data, run).to_yaml()
-    figures = replace(figures, settings=in_markdown(figures.settings))
     shown = plain(data.mixture or trained_on)
     text = CARD.format(
         metadata=metadata,
         name=plain(folder.name),
         base=_base(contract),
-        sample=f"On {questions_of(figures.settings)}, held out: greedy answers, accuracy in per cent with its 95 % "
-        "Wilson interval (number of questions).",
-        tables="\n\n".join(
-            f"### {rule.capitalize()} rule\n\n{as_markdown(accuracy_table(figures, rule_columns(rule)))}"
-            for rule in RULES_SHOWN
-        ),
-        comparisons="\n".join(f"- {rule}: {words}" for rule in RULES_SHOWN for words in figures.in_words(rule)),
-        rules="\n".join(f"- {rule}: {RULE_NOTES[rule]}" for rule in RULES_SHOWN),
+        measured=measured(figures),
         way=_way(data),
         trained=f"Trained on {shown}, with the loss {_loss(run.args)}, seed {contract.seed}.",
         command=run.command,
@@ -130,6 +118,22 @@ def write_card(folder: Path, contract: Contract, figures: Figures, data: Data, r
     path = folder / "README.md"
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def measured(figures: Figures) -> str:
+    """What was asked, both rules' tables, what the paired tests say and what the rules are, in Markdown."""
+    figures = replace(figures, settings=in_markdown(figures.settings))
+    sample = (
+        f"On {questions_of(figures.settings)}, held out: greedy answers, accuracy in per cent with its 95 % Wilson "
+        "interval (number of questions)."
+    )
+    tables = [
+        f"### {rule.capitalize()} rule\n\n{as_markdown(accuracy_table(figures, rule_columns(rule)))}"
+        for rule in RULES_SHOWN
+    ]
+    compared = "\n".join(f"- {rule}: {words}" for rule in RULES_SHOWN for words in figures.in_words(rule))
+    rules = "\n".join(f"- {rule}: {RULE_NOTES[rule]}" for rule in RULES_SHOWN)
+    return "\n\n".join([sample, *tables, compared, rules])
 
 
 def _way(data: Data) -> str:

@@ -158,7 +158,7 @@ def test_the_page_shows_recorded_answers_as_such_beside_the_reason(windows: Wind
     app = build_app(Refusing(only(read_recorded(Bundled(), file))), Settings(), example_split())
     _, url, _ = app.launch(prevent_thread_lock=True, quiet=True, **launch_options())
     try:
-        page = windows().new_page()
+        page = windows()
         tab = Tab(page, url)
         page.goto(url)
         tab.pick_example()

@@ -153,7 +153,7 @@ def test_a_full_queue_is_a_sentence_and_the_page_stays_as_it_is(windows: Windows
         asked = [client.submit(handle_file(chart_file), "How many?", api_name="/ask") for client in clients[:1]]
         gate.let()
         next(asked[0])
-        page = windows().new_page()
+        page = windows()
         tab = Tab(page, url)
         with page.expect_response(re.compile("queue/join")):  # a page that opens asks whether it evaluates
             page.goto(url)

@@ -2,6 +2,7 @@
 
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -38,6 +39,7 @@ CHROMIUM_FLAGS = [
 ]
 PATIENCE_MS = 20_000  # a busy machine with two cores
 expect_at_once.set_options(timeout=PATIENCE_MS)
+PERMISSIONS = ["clipboard-read", "clipboard-write", "camera"]  # as visitors give who are asked
 SIZES = {"wide": {"width": 1280, "height": 800}, "phone": {"width": 390, "height": 844}}
 # Gradio 6.31 leaves the clock of its "Loading..." running, 60 frames a second, in every page that is open.
 STILL = """
@@ -258,10 +260,28 @@ class Tab:
                 kept_since = time.monotonic()
             self.page.wait_for_timeout(50)
 
+    def resize(self, size: str) -> None:
+        self.page.set_viewport_size(SIZES[size])  # pyright: ignore (a dict of two numbers)
+        self.width = SIZES[size]["width"]
+
     def tidy(self) -> None:
-        """Take away the chart, what was typed and the history, as a visitor does."""
+        """Take away the chart, what was typed and the history, fold and uncheck what is not so at first, as a visitor
+        does; then the page looks as when it was opened."""
+        sideways = self.page.evaluate("document.documentElement.scrollWidth")
+        assert sideways <= self.width, f"the page is {sideways} pixels wide in a window of {self.width}"
+        self.resize("wide")
+        self.page.emulate_media(reduced_motion="no-preference")
+        if self.page.get_by_role("dialog").count():
+            self.page.keyboard.press("Escape")
         if (stop := self.page.locator("#stop")).is_enabled():
             stop.click()
+        self.page.get_by_label("Guess first").uncheck()
+        self.page.locator("#kind").get_by_label("any", exact=True).check()
+        for unfolded in self.page.locator("button.label-wrap.open").all()[::-1]:
+            unfolded.click()
+        if (told := self.page.locator("#notice [role=alert], #chart-notice [role=alert]")).count():
+            self.pick_example()
+            expect(told).to_have_count(0)
         remove, clear = (self.page.get_by_role("button", name=name) for name in ("Remove Image", "Clear history"))
         if remove.count():
             last = b'"data":[null],"event_data":null'  # half a second later the cards are emptied once more
@@ -272,7 +292,9 @@ class Tab:
         if clear.is_visible():
             clear.click()
             expect(self.page.locator("#history .question")).to_have_count(0)
-        self.page.evaluate("document.activeElement.blur()")
+        if (delete := self.page.get_by_role("button", name="Delete my guesses", include_hidden=True)).count():
+            delete.evaluate("button => button.click()")  # it may be folded
+        self.page.evaluate("document.activeElement.blur(); document.body.classList.remove('dark'); scrollTo(0, 0)")
 
     def expect_no_error(self, left: bool) -> None:
         """Nothing has gone wrong since this was asked last. left: whether the page was left or loaded again since."""
@@ -280,17 +302,21 @@ class Tab:
         self.errors.clear()
         assert not errors, errors
 
+    def forget(self) -> None:
+        """Empty what the browser keeps of this visitor."""
+        blank = self.page.context.pages[0]  # see Windows
+        origin = {"origin": self.url.rstrip("/"), "storageTypes": "local_storage,indexeddb"}
+        session = self.page.context.new_cdp_session(blank)
+        session.send("Storage.clearDataForOrigin", origin)
+        session.detach()
+
     def leave(self) -> None:
         """Close the tab, if it is open, and forget the visitor; nothing may have gone wrong unseen."""
         sideways = 0
         if not self.page.is_closed():
             sideways = self.page.evaluate("document.documentElement.scrollWidth")
             self.page.close()
-        blank = self.page.context.pages[0]  # see Windows
-        origin = {"origin": self.url.rstrip("/"), "storageTypes": "local_storage,indexeddb"}
-        session = self.page.context.new_cdp_session(blank)
-        session.send("Storage.clearDataForOrigin", origin)
-        session.detach()
+        self.forget()
         self.expect_no_error(self.visits > 1)
         assert not self.outside, self.outside
         assert sideways <= self.width, f"the page is {sideways} pixels wide in a window of {self.width}"
@@ -310,7 +336,7 @@ def page_of(windows: "Windows", engine: ScriptedEngine, settings: Settings) -> I
     """A server of its own for this engine, and a tab on its page."""
     app = build_app(engine, settings, example_split())
     _, url, _ = app.launch(prevent_thread_lock=True, quiet=True, **launch_options())
-    tab = Tab(windows().new_page(), url)
+    tab = Tab(windows(), url)
     tab.page.goto(url)
     expect(tab.card("Adapter")).to_be_visible()
     yield tab
@@ -363,30 +389,30 @@ class Windows:
 
     def __init__(self, browser: Browser) -> None:
         self.browser = browser
-        self.kept: dict[tuple[object, ...], BrowserContext] = {}
+        self.kept: dict[tuple[int, str], BrowserContext] = {}
 
     def __call__(
         self,
         size: str = "wide",
-        permissions: tuple[str, ...] = (),
         reduced_motion: Literal["reduce"] | None = None,
         visitor: int = 0,
         locale: str = "en-US",
-    ) -> BrowserContext:
-        """visitor: tells visitors who come at one time apart."""
-        kind = (size, permissions, reduced_motion, visitor, locale)
-        if kind not in self.kept:
-            context = self.kept[kind] = self.browser.new_context(
-                viewport=SIZES[size],
-                permissions=list(permissions),
-                reduced_motion=reduced_motion or "no-preference",
-                locale=locale,
-            )
-            context.add_init_script(STILL if reduced_motion else STILL + AT_ONCE)
+    ) -> Page:
+        """A new page, blank. visitor: tells visitors who come at one time apart."""
+        if (visitor, locale) not in self.kept:
+            context = self.browser.new_context(locale=locale, permissions=PERMISSIONS)
+            context.add_init_script(STILL)
             blank = context.new_page()
             blank.route("**/*", lambda route: route.fulfill(body=""))
             blank.goto("http://127.0.0.1/")
-        return self.kept[kind]
+            self.kept[visitor, locale] = context
+        page = self.kept[visitor, locale].new_page()
+        page.set_viewport_size(SIZES[size])  # pyright: ignore (a dict of two numbers)
+        if reduced_motion:
+            page.emulate_media(reduced_motion=reduced_motion)
+        else:
+            page.add_init_script(AT_ONCE)
+        return page
 
 
 @pytest.fixture(scope="session")
@@ -400,16 +426,10 @@ def open_tab(windows: Windows, app_url: str) -> Iterator[OpenTab]:
     tabs: list[Tab] = []
 
     def open_tab(
-        size: str = "wide",
-        theme: str = "light",
-        permissions: tuple[str, ...] = (),
-        reduced_motion: Literal["reduce"] | None = None,
+        size: str = "wide", theme: str = "light", reduced_motion: Literal["reduce"] | None = None, visitor: int = 0
     ) -> Tab:
-        tab = Tab(windows(size, permissions, reduced_motion).new_page(), app_url)
+        tab = opened(windows(size, reduced_motion, visitor), app_url, theme)
         tabs.append(tab)
-        tab.page.goto(f"{app_url}?__theme={theme}")
-        expect(tab.card("Adapter")).to_be_visible()
-        expect(tab.page.get_by_text("Loading...")).to_have_count(0)
         return tab
 
     yield open_tab
@@ -417,29 +437,75 @@ def open_tab(windows: Windows, app_url: str) -> Iterator[OpenTab]:
         tab.leave()
 
 
+def opened(page: Page, url: str, theme: str = "light") -> Tab:
+    tab = Tab(page, url)
+    page.goto(f"{url}?__theme={theme}")
+    expect(tab.card("Adapter")).to_be_visible()
+    expect(page.get_by_text("Loading...")).to_have_count(0)
+    return tab
+
+
 @pytest.fixture
-def tab(open_tab: OpenTab) -> Tab:
+def fresh_tab(open_tab: OpenTab) -> Tab:
+    """A page of its own, for a test that leaves on it what no visitor can take away."""
     return open_tab()
 
 
-@pytest.fixture(scope="module")
-def opened(windows: Windows, scripted_app: tuple[ScriptedEngine, str]) -> Iterator[Tab]:
-    tab = Tab(windows(visitor=1).new_page(), scripted_app[1])  # whose storage no other test empties meanwhile
-    tab.page.goto(f"{tab.url}?__theme=light")
-    expect(tab.card("Adapter")).to_be_visible()
-    expect(tab.page.get_by_text("Loading...")).to_have_count(0)
-    yield tab
-    tab.leave()
+# What a visitor sees of the page, and what is in its fields.
+STATE = """() => {
+  const seen = (what) => [...document.querySelectorAll(what)].filter((one) => one.checkVisibility());
+  const fields = seen("input:not([type=file]), textarea").map((one) => `${one.value} ${one.checked}`);
+  const texts = seen("#asked, #answers .card, #chips, #notice, #chart-notice, #followed, #share, .label-wrap.open");
+  return JSON.stringify([fields, texts.map((one) => one.innerText), document.querySelectorAll("[role=dialog]").length,
+    document.querySelector("#stop").disabled, document.body.className, location.search]);
+}"""
+
+
+@pytest.fixture(scope="session")
+def kept_open() -> Iterator[list[tuple[Tab, str]]]:
+    """The page of `tab`, once there is one, and what it said at first."""
+    kept: list[tuple[Tab, str]] = []
+    yield kept
+    for tab, _ in kept:
+        tab.leave()
 
 
 @pytest.fixture
-def same_tab(opened: Tab, engine: ScriptedEngine) -> Iterator[Tab]:
-    """One page for all tests of a file that leave no more on it than a chart, a question and its answers, without them:
-    to open a page takes longer than most of what they do."""
-    visits = opened.visits
-    yield opened
-    opened.tidy()
-    opened.expect_no_error(opened.visits > visits)
+def tab(
+    windows: Windows,
+    scripted_app: tuple[ScriptedEngine, str],
+    engine: ScriptedEngine,
+    kept_open: list[tuple[Tab, str]],
+) -> Iterator[Tab]:
+    """One page for all tests that leave no more on it than a visitor can take away: to open a page takes longer than
+    most of what they do. It begins as it was opened; after a test that leaves another, the next opens a new one."""
+    if not kept_open:
+        tab = opened(windows(visitor=1), scripted_app[1])  # whose storage no other test empties meanwhile
+        tab.page.wait_for_function(f"!/\\d\\.\\ds/.test(({STATE})())")  # the clock of Gradio's "Loading..."
+        kept_open.append((tab, tab.page.evaluate(STATE)))
+    tab, first = kept_open.pop()
+    visits = tab.visits
+    yield tab
+    try:
+        tab.tidy()
+        tab.expect_no_error(tab.visits > visits)
+        with suppress(TimeoutError):
+            tab.page.wait_for_function(f"(first) => ({STATE})() === first", arg=first, timeout=5_000)
+        if (left := tab.page.evaluate(STATE)) == first:
+            kept_open.append((tab, first))
+        else:
+            warnings.warn(f"The next test opens a page anew. Left: {left} At first: {first}", stacklevel=1)
+    finally:
+        if not kept_open:
+            tab.page.close()
+            tab.forget()
+
+
+@pytest.fixture
+def calm_tab(tab: Tab) -> Tab:
+    """The same page for a visitor who asks for no motion."""
+    tab.page.emulate_media(reduced_motion="reduce")
+    return tab
 
 
 @pytest.fixture(scope="session")

@@ -52,7 +52,7 @@ def open_tab(windows: Windows, app_url: str) -> Iterator[OpenTab]:
     tabs: list[Tab] = []
 
     def open_tab(size: str = "wide", theme: str = "light") -> Tab:
-        page = windows(size, visitor=len(tabs)).new_page()
+        page = windows(size, visitor=len(tabs))
         tab = Tab(page, app_url)
         tabs.append(tab)
         open_with_all(page, f"{app_url}?__theme={theme}")
@@ -68,7 +68,7 @@ def measured(windows: Windows, evaluation_app: tuple[BatchEngine, str, Path]) ->
     """A page on which all was asked, for the first tests of this file, which only look at what came of it: `engine`
     deletes the results."""
     engine, url, _ = evaluation_app
-    tab = Tab(windows(visitor=9).new_page(), url)
+    tab = Tab(windows(visitor=9), url)
     open_with_all(tab.page, url)
     run_all(tab.page, engine)
     yield tab.page

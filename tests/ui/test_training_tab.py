@@ -113,7 +113,7 @@ def url(runs: Path, engine: Engine) -> Iterator[str]:
 @pytest.fixture(params=["wide", pytest.param("phone", marks=pytest.mark.campaign)])
 def page(request: pytest.FixtureRequest, windows: Windows, url: str) -> Iterator[Page]:
     """The opened tab; afterwards no error, no request to another host, no sideways scroll."""
-    page = windows(request.param).new_page()
+    page = windows(request.param)
     tab = Tab(page, url)
     page.goto(url)
     page.get_by_role("tab", name="Training").click()
@@ -156,7 +156,7 @@ def test_accuracy_is_drawn_per_arm_and_the_chosen_run_stays_chosen(page: Page, l
 def test_axe_finds_no_violation(
     windows: Windows, url: str, runs: Path, tiny_adapter: Path, log: Log, of: Looks
 ) -> None:
-    page = windows().new_page()
+    page = windows()
     page.goto(url)
     page.get_by_role("tab", name="Training").click()
     expect(page.get_by_text("No training run has been logged")).to_be_visible()

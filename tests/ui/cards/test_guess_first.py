@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 import pytest
 from gradio.queueing import Event, EventMessage, ProcessCompletedMessage, Queue
-from page_fixtures import Gate, Looks, OpenTab, Tab, expect, in_looks, looks, replies, violations, wait_until
+from page_fixtures import Gate, Looks, Tab, expect, in_looks, looks, replies, violations, wait_until
 from playwright.sync_api import Locator
 
 from chartqa_demo.arms import ARMS
@@ -73,9 +73,8 @@ def test_a_guess_is_judged_as_an_arms_answer_and_comes_back_from_the_browser() -
     assert again and again.guess == Guess("about 200 people", "prompted") and not again.hidden
 
 
-def test_nothing_names_an_arm_or_the_gold_answer_before_the_guess(open_tab: OpenTab, engine: ScriptedEngine) -> None:
+def test_nothing_names_an_arm_or_the_gold_answer_before_the_guess(tab: Tab, engine: ScriptedEngine) -> None:
     engine.script = replies("one", "two", "three")
-    tab = open_tab(permissions=("clipboard-read", "clipboard-write"))
     ask(tab)
     for _ in ("asked", "reloaded"):
         for letter in LETTERS:
@@ -213,10 +212,10 @@ def test_turned_off_it_hides_nothing(tab: Tab, engine: ScriptedEngine) -> None:
 
 
 @in_looks
-def test_nothing_jumps_and_all_of_it_is_accessible(open_tab: OpenTab, engine: ScriptedEngine, of: Looks) -> None:
+def test_nothing_jumps_and_all_of_it_is_accessible(calm_tab: Tab, engine: ScriptedEngine, of: Looks) -> None:
     engine.script = replies("There are 1,400 of them.", "1400", "1,400")
     engine.pace = gate = Gate()
-    tab = open_tab(reduced_motion="reduce")
+    tab = calm_tab
     tab.page.get_by_label("Guess first").check()
     tab.pick_example()
     tab.press("Ask")

@@ -13,45 +13,37 @@ pytest_plugins = ("page_fixtures",)
 ARMS = ("Pretrained", "Prompted", "Adapter")
 
 
-@pytest.fixture
-def tab(same_tab: Tab) -> Tab:
-    """Every test that says no other begins where the one before tidied up."""
-    return same_tab
-
-
 def box(found: Locator) -> FloatRect:
     place = found.bounding_box()
     assert place
     return place
 
 
-def test_on_a_wide_screen_a_large_chart_stays_beside_the_answers(open_tab: OpenTab, engine: ScriptedEngine) -> None:
+def test_on_a_wide_screen_a_large_chart_stays_beside_the_answers(calm_tab: Tab, engine: ScriptedEngine) -> None:
     engine.pace = gate = Gate()
-    tab = open_tab(reduced_motion="reduce")
-    tab.pick_example()
-    chart = tab.page.locator("#chart .image-frame")
+    calm_tab.pick_example()
+    chart = calm_tab.page.locator("#chart .image-frame")
     assert box(chart)["height"] >= 450
-    tab.press("Ask")
+    calm_tab.press("Ask")
     gate.let()
-    expect(tab.answer("Adapter")).to_have_text("42")
+    expect(calm_tab.answer("Adapter")).to_have_text("42")
     for arm in ARMS:
-        expect(tab.answer(arm)).to_be_in_viewport()
+        expect(calm_tab.answer(arm)).to_be_in_viewport()
     for arm in ARMS:
-        tab.card(arm).scroll_into_view_if_needed()
+        calm_tab.card(arm).scroll_into_view_if_needed()
         expect(chart).to_be_in_viewport(ratio=1)
-    assert box(chart)["x"] + box(chart)["width"] <= box(tab.card("Adapter"))["x"]
+    assert box(chart)["x"] + box(chart)["width"] <= box(calm_tab.card("Adapter"))["x"]
     gate.open()
-    tab.expect_ready()
+    calm_tab.expect_ready()
 
 
-def test_a_chart_that_is_picked_is_seen_with_its_question(open_tab: OpenTab) -> None:
-    tab = open_tab(reduced_motion="reduce")
-    expect(tab.page.get_by_role("button", name="choose a file")).to_be_in_viewport(ratio=1)
-    for pick in (lambda: tab.press("Random chart"), tab.pick_example):
-        tab.page.evaluate("scrollTo(0, document.body.scrollHeight)")
+def test_a_chart_that_is_picked_is_seen_with_its_question(calm_tab: Tab) -> None:
+    expect(calm_tab.page.get_by_role("button", name="choose a file")).to_be_in_viewport(ratio=1)
+    for pick in (lambda: calm_tab.press("Random chart"), calm_tab.pick_example):
+        calm_tab.page.evaluate("scrollTo(0, document.body.scrollHeight)")
         pick()
         for seen in ("#chart", "#question", "#ask"):
-            expect(tab.page.locator(seen)).to_be_in_viewport(ratio=1)
+            expect(calm_tab.page.locator(seen)).to_be_in_viewport(ratio=1)
 
 
 def test_a_chart_is_larger_on_a_larger_screen(tab: Tab) -> None:
@@ -74,31 +66,33 @@ def test_a_click_enlarges_the_chart_and_escape_brings_the_page_back(tab: Tab, ch
     expect(tab.page.locator("#chart img")).to_be_visible()
 
 
-def test_no_card_grows_when_its_verdict_comes(open_tab: OpenTab, engine: ScriptedEngine) -> None:
+@pytest.mark.parametrize("size", ["wide", "phone"])
+def test_no_card_grows_when_its_verdict_comes(calm_tab: Tab, engine: ScriptedEngine, size: str) -> None:
     engine.script = replies("The average number of visitors in the fourth quarter was 200.", "200 visitors", "7")
+    engine.pace = gate = Gate()
+    calm_tab.resize(size)
+    calm_tab.pick_example()
+    calm_tab.press("Ask")
+    gate.let()
+    expect(calm_tab.answer("Adapter")).to_have_text("7")
+
+    def boxes() -> list[float]:
+        top = box(calm_tab.page.locator("#answers"))["y"]
+        return [
+            value for arm in ARMS for value in (box(calm_tab.card(arm))["y"] - top, box(calm_tab.card(arm))["height"])
+        ]
+
+    first = boxes()
+    gate.open()
+    calm_tab.expect_ready()
+    expect(calm_tab.card("Pretrained").locator(".verdict")).to_contain_text("does not read as a number")
+    expect(calm_tab.page.locator("#asked .winner")).to_contain_text("none wrote it as ChartQA wants")
+    assert boxes() == first
+
+
+def test_ask_keeps_its_place_whatever_the_suggestions_need(tab: Tab) -> None:
     for size in ("wide", "phone"):
-        engine.pace = gate = Gate()
-        tab = open_tab(size, reduced_motion="reduce")
-        tab.pick_example()
-        tab.press("Ask")
-        gate.let()
-        expect(tab.answer("Adapter")).to_have_text("7")
-
-        def boxes(tab: Tab = tab) -> list[float]:
-            top = box(tab.page.locator("#answers"))["y"]
-            return [value for arm in ARMS for value in (box(tab.card(arm))["y"] - top, box(tab.card(arm))["height"])]
-
-        first = boxes()
-        gate.open()
-        tab.expect_ready()
-        expect(tab.card("Pretrained").locator(".verdict")).to_contain_text("does not read as a number")
-        expect(tab.page.locator("#asked .winner")).to_contain_text("none wrote it as ChartQA wants")
-        assert boxes() == first
-
-
-def test_ask_keeps_its_place_whatever_the_suggestions_need(open_tab: OpenTab) -> None:
-    for size in ("wide", "phone"):
-        tab = open_tab(size)
+        tab.resize(size)
         places = set()
         for number in (1, 2, 3):
             tab.pick_example(number)
@@ -108,28 +102,28 @@ def test_ask_keeps_its_place_whatever_the_suggestions_need(open_tab: OpenTab) ->
         assert len(places) == 1
 
 
-def test_on_a_phone_chart_stop_and_three_answers_share_one_screen(open_tab: OpenTab, engine: ScriptedEngine) -> None:
+def test_on_a_phone_chart_stop_and_three_answers_share_one_screen(calm_tab: Tab, engine: ScriptedEngine) -> None:
     engine.script = replies("The fourth quarter had 200 visitors. " * 9, "150", "205")
     engine.pace = gate = Gate()
-    tab = open_tab("phone", reduced_motion="reduce")
-    tab.pick_example()
-    tab.press("Ask")
+    calm_tab.resize("phone")
+    calm_tab.pick_example()
+    calm_tab.press("Ask")
     gate.let()
-    expect(tab.answer("Pretrained")).to_have_text("The")
-    stop = tab.page.get_by_role("button", name="Stop", exact=True)
-    for seen in (tab.page.locator("#asked .pinned"), stop, *map(tab.answer, ARMS)):
+    expect(calm_tab.answer("Pretrained")).to_have_text("The")
+    stop = calm_tab.page.get_by_role("button", name="Stop", exact=True)
+    for seen in (calm_tab.page.locator("#asked .pinned"), stop, *map(calm_tab.answer, ARMS)):
         expect(seen).to_be_in_viewport(ratio=1)
     gate.open()
-    tab.expect_ready()
-    tab.card("Adapter").scroll_into_view_if_needed()
-    expect(tab.page.locator("#asked .pinned")).to_be_in_viewport(ratio=1)
-    reason = tab.card("Prompted").get_by_text("150 against 200")
+    calm_tab.expect_ready()
+    calm_tab.card("Adapter").scroll_into_view_if_needed()
+    expect(calm_tab.page.locator("#asked .pinned")).to_be_in_viewport(ratio=1)
+    reason = calm_tab.card("Prompted").get_by_text("150 against 200")
     expect(reason).to_be_hidden()
-    tab.card("Prompted").get_by_text("Details").click()
+    calm_tab.card("Prompted").get_by_text("Details").click()
     expect(reason).to_be_visible()
-    tab.page.locator("#asked .pinned").click()
-    expect(tab.page.get_by_role("dialog")).to_be_visible()
-    tab.press("Close")
+    calm_tab.page.locator("#asked .pinned").click()
+    expect(calm_tab.page.get_by_role("dialog")).to_be_visible()
+    calm_tab.press("Close")
 
 
 def test_a_phone_shows_no_keys_and_stop_only_while_there_is_something_to_stop(

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from page_fixtures import Gate, Looks, OpenTab, Tab, Windows, expect, in_looks, in_mode, looks, replies, violations
+from page_fixtures import Gate, Looks, OpenTab, Tab, expect, in_looks, in_mode, looks, replies, violations
 
 from chartqa_demo.engines.scripted import ScriptedEngine
 
@@ -51,15 +51,15 @@ def test_every_button_is_readable_under_the_pointer_too(tab: Tab, theme: str) ->
     assert unreadable == []
 
 
-def test_the_keyboard_alone_is_enough(tab: Tab, engine: ScriptedEngine) -> None:
+def test_the_keyboard_alone_is_enough(fresh_tab: Tab, engine: ScriptedEngine) -> None:
     engine.delay = 0.1
     engine.script = replies(*["word " * 500] * 3)
-    press = tab.page.keyboard.press
+    press = fresh_tab.page.keyboard.press
 
     def tab_to(name: str) -> None:
         for _ in range(40):
             press("Tab")
-            label = tab.page.evaluate(
+            label = fresh_tab.page.evaluate(
                 "((e) => e.ariaLabel || e.labels?.[0]?.innerText || e.querySelector('img')?.alt || e.innerText)"
                 "(document.activeElement)"
             )
@@ -69,30 +69,32 @@ def test_the_keyboard_alone_is_enough(tab: Tab, engine: ScriptedEngine) -> None:
 
     tab_to("Example chart 1")
     press("Enter")
-    expect(tab.page.locator("#chart img")).to_be_visible()
+    expect(fresh_tab.page.locator("#chart img")).to_be_visible()
     tab_to("Question")
     press("Enter")
-    expect(tab.answer("Adapter")).to_contain_text("word word")
+    expect(fresh_tab.answer("Adapter")).to_contain_text("word word")
     tab_to("Ask")
     tab_to("Stop")
     press("Enter")
-    expect(tab.card("Adapter")).to_contain_text("Stopped")
+    expect(fresh_tab.card("Adapter")).to_contain_text("Stopped")
     assert engine.idle.wait(timeout=1)
 
 
-def test_on_a_phone_the_answers_come_right_after_ask_and_into_view(open_tab: OpenTab, engine: ScriptedEngine) -> None:
+def test_on_a_phone_the_answers_come_right_after_ask_and_into_view(calm_tab: Tab, engine: ScriptedEngine) -> None:
     engine.pace = gate = Gate()
-    tab = open_tab("phone", reduced_motion="reduce")
-    tab.pick_example()
-    ask = tab.page.get_by_role("button", name="Ask", exact=True)
+    calm_tab.resize("phone")
+    calm_tab.pick_example()
+    ask = calm_tab.page.get_by_role("button", name="Ask", exact=True)
     ask.click()
     gate.let()
-    expect(tab.answer("Pretrained")).to_be_in_viewport()
-    expect(tab.page.locator("#asked")).to_be_in_viewport()
+    expect(calm_tab.answer("Pretrained")).to_be_in_viewport()
+    expect(calm_tab.page.locator("#asked")).to_be_in_viewport()
     edges = "(ask, answers) => [answers.getBoundingClientRect().top, ask.getBoundingClientRect().bottom]"
-    top, bottom = ask.evaluate(edges, tab.page.locator("#answers").element_handle())  # at once: the page may scroll
+    top, bottom = ask.evaluate(
+        edges, calm_tab.page.locator("#answers").element_handle()
+    )  # at once: the page may scroll
     gate.open()
-    tab.expect_ready()
+    calm_tab.expect_ready()
     assert 0 <= top - bottom < 60
 
 
@@ -133,14 +135,6 @@ def test_only_states_are_announced_never_the_growing_text(tab: Tab, engine: Scri
     ]
     live = tab.page.locator("[aria-live], [role=status], [role=alert], [role=log]")
     assert live.locator(".answer").count() == 0
-
-
-def test_the_page_says_its_own_language_not_one_it_has_no_words_of(windows: Windows, app_url: str) -> None:
-    page = windows(locale="de-DE").new_page()
-    page.goto(app_url)
-    expect(page.get_by_role("article", name="Adapter")).to_be_visible()
-    expect(page.locator("html")).to_have_attribute("lang", "en")
-    page.close()
 
 
 def test_axe_finds_no_violation_in_what_opens_over_the_page(tab: Tab) -> None:

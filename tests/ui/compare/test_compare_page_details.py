@@ -5,7 +5,7 @@ import json
 import re
 from io import StringIO
 
-from page_fixtures import OpenTab, Tab, expect, replies
+from page_fixtures import Tab, expect, replies
 
 from chartqa_demo.arms import SYSTEM_MESSAGE
 from chartqa_demo.engines.scripted import ScriptedEngine
@@ -44,20 +44,20 @@ def test_the_system_message_changes_the_prompted_arm_and_can_be_reset(tab: Tab, 
     expect(box).to_have_value(SYSTEM_MESSAGE)
 
 
-def test_generation_settings_reach_the_engine(tab: Tab, engine: ScriptedEngine) -> None:
-    tab.pick_example()
-    tab.unfold("Generation settings")
-    tab.type_over(tab.page.locator("#max-new-tokens input[type=number]"), "3")
-    tab.type_over(tab.page.locator("#temperature input[type=number]"), "0.7")
-    tab.type_over(tab.page.locator("#seed input"), "7")
-    tab.page.get_by_label("Pixel limit").click()
-    tab.page.get_by_role("option", name="200,704 pixels").click()
-    tab.press("Ask")
-    tab.expect_ready()
+def test_generation_settings_reach_the_engine(fresh_tab: Tab, engine: ScriptedEngine) -> None:
+    fresh_tab.pick_example()
+    fresh_tab.unfold("Generation settings")
+    fresh_tab.type_over(fresh_tab.page.locator("#max-new-tokens input[type=number]"), "3")
+    fresh_tab.type_over(fresh_tab.page.locator("#temperature input[type=number]"), "0.7")
+    fresh_tab.type_over(fresh_tab.page.locator("#seed input"), "7")
+    fresh_tab.page.get_by_label("Pixel limit").click()
+    fresh_tab.page.get_by_role("option", name="200,704 pixels").click()
+    fresh_tab.press("Ask")
+    fresh_tab.expect_ready()
     options = engine.questions[-1][2]
     assert (options.max_new_tokens, options.temperature, options.max_pixels) == (3, 0.7, 200_704)
     assert options.seed == 7
-    expect(tab.answer("Pretrained")).to_have_text("No model has")
+    expect(fresh_tab.answer("Pretrained")).to_have_text("No model has")
 
 
 def test_the_history_is_kept_exported_and_cleared(tab: Tab, engine: ScriptedEngine) -> None:
@@ -95,8 +95,8 @@ def test_the_history_is_kept_exported_and_cleared(tab: Tab, engine: ScriptedEngi
     expect(tab.page.locator("#history")).to_contain_text("Nothing asked yet.")
 
 
-def test_a_spoilt_history_does_not_break_the_page(tab: Tab) -> None:
-    tab.page.evaluate(
+def test_a_spoilt_history_does_not_break_the_page(fresh_tab: Tab) -> None:
+    fresh_tab.page.evaluate(
         """() => new Promise((ready) => {
           indexedDB.open("chartqa-side-by-side").onsuccess = ({ target }) => {
             const entries = target.result.transaction("entries", "readwrite").objectStore("entries");
@@ -106,17 +106,16 @@ def test_a_spoilt_history_does_not_break_the_page(tab: Tab) -> None:
         })"""
     )
     shown = '{"entry": {"answers": 7}, "path": "/etc/passwd", "question": [], "example": {}}'
-    tab.page.add_init_script(f"sessionStorage.setItem('chartqa-shown', '{shown}')")
-    tab.page.reload()
-    tab.pick_example()
-    tab.press("Ask")
-    tab.expect_ready()
-    expect(tab.page.locator("#history li")).to_have_count(1)
+    fresh_tab.page.add_init_script(f"sessionStorage.setItem('chartqa-shown', '{shown}')")
+    fresh_tab.page.reload()
+    fresh_tab.pick_example()
+    fresh_tab.press("Ask")
+    fresh_tab.expect_ready()
+    expect(fresh_tab.page.locator("#history li")).to_have_count(1)
 
 
-def test_an_answer_can_be_copied(open_tab: OpenTab, engine: ScriptedEngine) -> None:
+def test_an_answer_can_be_copied(tab: Tab, engine: ScriptedEngine) -> None:
     engine.script = replies("one", "two", "three  spaces\nand lines")
-    tab = open_tab(permissions=("clipboard-read", "clipboard-write"))
     tab.pick_example()
     tab.press("Ask")
     tab.expect_ready()

@@ -24,24 +24,24 @@ BAD_QUESTIONS = [
 ]
 
 
-def test_a_question_that_cannot_be_asked_is_told_in_a_sentence(same_tab: Tab, engine: ScriptedEngine) -> None:
-    same_tab.pick_example()
+def test_a_question_that_cannot_be_asked_is_told_in_a_sentence(tab: Tab, engine: ScriptedEngine) -> None:
+    tab.pick_example()
     for question, sentence in BAD_QUESTIONS:
-        same_tab.type_question(question)
-        same_tab.press("Ask")
-        same_tab.expect_notice(sentence)
-        expect(same_tab.page.get_by_label("Question", exact=True)).to_have_value(question)
+        tab.type_question(question)
+        tab.press("Ask")
+        tab.expect_notice(sentence)
+        expect(tab.page.get_by_label("Question", exact=True)).to_have_value(question)
     assert engine.questions == []
-    same_tab.type_question("How many?")
-    same_tab.press("Ask")
-    same_tab.expect_ready()
-    expect(same_tab.page.locator("#notice [role=alert]")).to_have_count(0)
+    tab.type_question("How many?")
+    tab.press("Ask")
+    tab.expect_ready()
+    expect(tab.page.locator("#notice [role=alert]")).to_have_count(0)
 
 
-def test_asking_without_a_chart_is_told_in_a_sentence(same_tab: Tab, engine: ScriptedEngine) -> None:
-    same_tab.type_question("How many?")
-    same_tab.press("Ask")
-    same_tab.expect_notice("Add a chart first: upload or paste a picture, or pick one of the example charts.")
+def test_asking_without_a_chart_is_told_in_a_sentence(tab: Tab, engine: ScriptedEngine) -> None:
+    tab.type_question("How many?")
+    tab.press("Ask")
+    tab.expect_notice("Add a chart first: upload or paste a picture, or pick one of the example charts.")
     assert engine.questions == []
 
 
@@ -59,26 +59,26 @@ def bad_files() -> list[tuple[str, bytes, str]]:
 
 
 def test_a_file_that_is_no_usable_picture_is_told_in_a_sentence(
-    same_tab: Tab, engine: ScriptedEngine, tmp_path: Path, chart_file: Path
+    tab: Tab, engine: ScriptedEngine, tmp_path: Path, chart_file: Path
 ) -> None:
-    same_tab.type_question("How many bars are there?")
+    tab.type_question("How many bars are there?")
     for name, data, sentence in bad_files():
         (tmp_path / name).write_bytes(data)
-        same_tab.upload(tmp_path / name)
-        same_tab.expect_notice(sentence)
-        expect(same_tab.page.get_by_label("Question", exact=True)).to_have_value("How many bars are there?")
-    same_tab.upload_chart(chart_file)
-    same_tab.press("Ask")
-    same_tab.expect_ready()
+        tab.upload(tmp_path / name)
+        tab.expect_notice(sentence)
+        expect(tab.page.get_by_label("Question", exact=True)).to_have_value("How many bars are there?")
+    tab.upload_chart(chart_file)
+    tab.press("Ask")
+    tab.expect_ready()
     assert len(engine.questions) == 1
 
 
-def test_a_file_over_the_limit_is_told_in_a_sentence(tab: Tab, tmp_path: Path) -> None:
+def test_a_file_over_the_limit_is_told_in_a_sentence(fresh_tab: Tab, tmp_path: Path) -> None:
     path = tmp_path / "big.png"
     with path.open("wb") as file:
         file.truncate(MAX_BYTES + 1)
-    tab.upload(path)
-    expect(tab.page.get_by_text("exceed the maximum allowed size")).to_be_visible()
+    fresh_tab.upload(path)
+    expect(fresh_tab.page.get_by_text("exceed the maximum allowed size")).to_be_visible()
 
 
 def odd_files() -> list[tuple[str, bytes, tuple[int, int], tuple[int, int, int]]]:
@@ -102,42 +102,40 @@ def odd_files() -> list[tuple[str, bytes, tuple[int, int], tuple[int, int, int]]
     ]
 
 
-def test_an_odd_picture_reaches_the_model_as_a_person_sees_it(
-    same_tab: Tab, engine: ScriptedEngine, tmp_path: Path
-) -> None:
+def test_an_odd_picture_reaches_the_model_as_a_person_sees_it(tab: Tab, engine: ScriptedEngine, tmp_path: Path) -> None:
     for name, data, size, corner in odd_files():
         (tmp_path / name).write_bytes(data)
-        same_tab.upload_chart(tmp_path / name)
-        same_tab.type_question(name)
-        same_tab.press("Ask")
-        expect(same_tab.page.locator("#asked .question")).to_have_text(name)
-        same_tab.expect_ready()
+        tab.upload_chart(tmp_path / name)
+        tab.type_question(name)
+        tab.press("Ask")
+        expect(tab.page.locator("#asked .question")).to_have_text(name)
+        tab.expect_ready()
         image, question, _ = engine.questions[-1]
         assert (question, image.mode, image.size) == (name, "RGB", size)
         assert image.getpixel((0, 0)) == corner, name
         shown = "image => image.complete && image.naturalWidth > 0"
-        assert same_tab.page.locator("#chart img").evaluate(shown), f"the browser does not show {name}"
-        same_tab.press("Remove Image")
-        expect(same_tab.page.locator("#chart img")).to_have_count(0)
+        assert tab.page.locator("#chart img").evaluate(shown), f"the browser does not show {name}"
+        tab.press("Remove Image")
+        expect(tab.page.locator("#chart img")).to_have_count(0)
 
 
-def test_a_failing_engine_is_told_in_a_sentence_and_the_page_goes_on(same_tab: Tab, engine: ScriptedEngine) -> None:
+def test_a_failing_engine_is_told_in_a_sentence_and_the_page_goes_on(tab: Tab, engine: ScriptedEngine) -> None:
     engine.failure = EngineError("The GPU has no memory left. Ask with a smaller pixel limit.")
-    same_tab.pick_example()
-    same_tab.press("Ask")
-    same_tab.expect_notice("The GPU has no memory left. Ask with a smaller pixel limit.")
-    expect(same_tab.card("Pretrained")).to_contain_text("Stopped")
-    expect(same_tab.answer("Pretrained")).to_have_text("No")
-    same_tab.press("Ask")
-    same_tab.expect_ready()
+    tab.pick_example()
+    tab.press("Ask")
+    tab.expect_notice("The GPU has no memory left. Ask with a smaller pixel limit.")
+    expect(tab.card("Pretrained")).to_contain_text("Stopped")
+    expect(tab.answer("Pretrained")).to_have_text("No")
+    tab.press("Ask")
+    tab.expect_ready()
 
 
-def test_an_unexpected_failure_is_a_sentence_without_a_traceback(same_tab: Tab, engine: ScriptedEngine) -> None:
+def test_an_unexpected_failure_is_a_sentence_without_a_traceback(tab: Tab, engine: ScriptedEngine) -> None:
     engine.failure = ZeroDivisionError("secret detail")
-    same_tab.pick_example()
-    same_tab.press("Ask")
-    same_tab.expect_notice("The model failed on this question (ZeroDivisionError). Your chart and question are kept")
-    expect(same_tab.page.locator("body")).not_to_contain_text("secret detail")
+    tab.pick_example()
+    tab.press("Ask")
+    tab.expect_notice("The model failed on this question (ZeroDivisionError). Your chart and question are kept")
+    expect(tab.page.locator("body")).not_to_contain_text("secret detail")
 
 
 def test_a_full_queue_is_told_in_a_sentence(windows: Windows, chart_file: Path, tmp_path: Path) -> None:
@@ -146,7 +144,7 @@ def test_a_full_queue_is_told_in_a_sentence(windows: Windows, chart_file: Path, 
     engine.pace = gate = Gate()
     app = build_app(engine, Settings(results_dir=str(tmp_path)), example_split())
     _, url, _ = app.queue(max_size=1).launch(prevent_thread_lock=True, quiet=True, **launch_options())
-    tab = Tab(windows("wide", (), None).new_page(), url)
+    tab = Tab(windows(), url)
     tab.page.goto(url)
     tab.pick_example()
     client = Client(url, verbose=False, analytics_enabled=False)
@@ -167,19 +165,19 @@ def test_a_full_queue_is_told_in_a_sentence(windows: Windows, chart_file: Path, 
     app.close(verbose=False)
 
 
-def test_one_arm_may_fail_alone(same_tab: Tab, engine: ScriptedEngine) -> None:
+def test_one_arm_may_fail_alone(tab: Tab, engine: ScriptedEngine) -> None:
     def script(arm: Arm, question: str) -> str:
         if arm.adapter:
             raise EngineError("No adapter fits this base model.")
         return "200"
 
     engine.script = script
-    same_tab.pick_example()
-    same_tab.press("Ask")
-    same_tab.expect_ready()
-    expect(same_tab.card("Adapter")).to_contain_text("No adapter fits this base model.")
-    expect(same_tab.page.locator("#history li")).to_contain_text(["Failed: No adapter fits this base model."])
-    expect(same_tab.card("Prompted")).to_contain_text("Right")
+    tab.pick_example()
+    tab.press("Ask")
+    tab.expect_ready()
+    expect(tab.card("Adapter")).to_contain_text("No adapter fits this base model.")
+    expect(tab.page.locator("#history li")).to_contain_text(["Failed: No adapter fits this base model."])
+    expect(tab.card("Prompted")).to_contain_text("Right")
 
 
 HOSTILE = [

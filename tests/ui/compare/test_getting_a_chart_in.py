@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from page_fixtures import Gate, OpenTab, Tab, bar_chart, encoded, expect
+from page_fixtures import Gate, Tab, bar_chart, encoded, expect
 
 from chartqa_demo.engines.scripted import ScriptedEngine
 
@@ -25,12 +25,6 @@ GIVE = """([kind, selector, type, name, data, size]) => {
     target.dispatchEvent(new DragEvent(one, { dataTransfer: given, ...options }));
 }"""
 PNG = encoded(bar_chart())
-
-
-@pytest.fixture
-def tab(same_tab: Tab) -> Tab:
-    """Every test that says no other begins where the one before tidied up."""
-    return same_tab
 
 
 def give(tab: Tab, kind: str, where: str, name: str, data: bytes | int, form: str) -> None:
@@ -233,8 +227,7 @@ def test_a_picture_that_cannot_be_read_takes_no_question_along(tab: Tab) -> None
     expect(tab.page.get_by_label("Question", exact=True)).to_have_value("How many visitors came in the fourth quarter?")
 
 
-def test_a_question_of_the_history_stays_with_its_own_chart(open_tab: OpenTab, engine: ScriptedEngine) -> None:
-    tab = open_tab()
+def test_a_question_of_the_history_stays_with_its_own_chart(tab: Tab, engine: ScriptedEngine) -> None:
     question = tab.page.get_by_label("Question", exact=True)
     give(tab, "drop", "body", "mine.png", PNG, "image/png")
     expect(tab.page.locator("#chart .image-frame img")).to_be_visible()

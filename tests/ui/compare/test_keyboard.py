@@ -2,18 +2,11 @@
 
 from pathlib import Path
 
-import pytest
 from page_fixtures import Gate, Tab, expect, replies
 
 from chartqa_demo.engines.scripted import ScriptedEngine
 
 pytest_plugins = ("page_fixtures",)
-
-
-@pytest.fixture
-def tab(same_tab: Tab) -> Tab:
-    """Every test that says no other begins where the one before tidied up."""
-    return same_tab
 
 
 def test_keys_write_draw_go_to_answers_and_stop(tab: Tab, engine: ScriptedEngine) -> None:
@@ -74,13 +67,13 @@ def test_thumbnails_are_one_tab_stop_with_arrows_inside(tab: Tab) -> None:
     expect(tab.page.get_by_label("Question", exact=True)).to_have_value("What is the value of the first bar?")
 
 
-def test_arrows_lead_from_tab_to_tab(tab: Tab) -> None:
-    tab.page.get_by_role("tab", name="Compare").focus()
-    tab.page.keyboard.press("ArrowRight")
-    expect(tab.page.get_by_role("tab", name="Evaluate")).to_be_focused()
-    expect(tab.page.get_by_role("tab", name="Evaluate")).to_have_attribute("aria-selected", "true")
-    tab.page.keyboard.press("ArrowLeft")
-    expect(tab.page.locator("#chart")).to_be_visible()
+def test_arrows_lead_from_tab_to_tab(fresh_tab: Tab) -> None:
+    fresh_tab.page.get_by_role("tab", name="Compare").focus()
+    fresh_tab.page.keyboard.press("ArrowRight")
+    expect(fresh_tab.page.get_by_role("tab", name="Evaluate")).to_be_focused()
+    expect(fresh_tab.page.get_by_role("tab", name="Evaluate")).to_have_attribute("aria-selected", "true")
+    fresh_tab.page.keyboard.press("ArrowLeft")
+    expect(fresh_tab.page.locator("#chart")).to_be_visible()
 
 
 def test_the_focus_is_never_lost(tab: Tab, engine: ScriptedEngine, chart_file: Path) -> None:

@@ -27,7 +27,7 @@ def test_a_link_opens_chart_question_and_settings_elsewhere_and_asks(
     open_tab: OpenTab, windows: Windows, engine: ScriptedEngine, app_url: str
 ) -> None:
     engine.script = lambda arm, question: f"answer to {question}"
-    tab = open_tab(permissions=("clipboard-read", "clipboard-write"))
+    tab = open_tab()
     expect(tab.page.get_by_role("button", name="Copy link")).to_be_hidden()
     tab.unfold("Generation settings")
     tab.type_over(tab.page.locator("#max-new-tokens input[type=number]"), "9")
@@ -41,7 +41,7 @@ def test_a_link_opens_chart_question_and_settings_elsewhere_and_asks(
         "q": ["How many bars & 100 %?"],
         "max_new_tokens": ["9"],
     }
-    other = Tab(windows(visitor=1).new_page(), app_url)
+    other = Tab(windows(visitor=2), app_url)
     other.page.goto(link)
     expect(other.answer("Adapter")).to_have_text("answer to How many bars & 100 %?")
     other.expect_ready()
@@ -64,16 +64,15 @@ def test_a_link_opens_chart_question_and_settings_elsewhere_and_asks(
 def test_a_link_to_what_is_not_here_is_a_sentence(
     windows: Windows, engine: ScriptedEngine, app_url: str, query: str, sentence: str
 ) -> None:
-    tab = Tab(windows().new_page(), app_url)
+    tab = Tab(windows(), app_url)
     tab.page.goto(f"{app_url}?{query}")
     tab.expect_notice(sentence)
     tab.leave()
     assert engine.questions == []
 
 
-def test_an_own_chart_has_markdown_and_no_link(open_tab: OpenTab, engine: ScriptedEngine, chart_file: Path) -> None:
+def test_an_own_chart_has_markdown_and_no_link(tab: Tab, engine: ScriptedEngine, chart_file: Path) -> None:
     engine.script = replies("a|b", "It is 4.", "4")
-    tab = open_tab(permissions=("clipboard-read", "clipboard-write"))
     tab.upload_chart(chart_file)
     tab.type_question("How many bars?")
     tab.page.get_by_label("Right answer, if").fill("4")
@@ -90,7 +89,7 @@ def test_a_first_visit_finds_a_chart_with_recorded_answers(windows: Windows, tmp
     engine = ScriptedEngine(delay=0)
     app = build_app(engine, Settings(results_dir=str(tmp_path)), open_split("bundled"))
     _, url, _ = app.queue().launch(prevent_thread_lock=True, quiet=True, **launch_options())
-    tab = Tab(windows().new_page(), url)
+    tab = Tab(windows(), url)
     tab.page.goto(url)
     expect(tab.page.locator("#chart .image-frame img")).to_be_visible()
     for arm in ("Pretrained", "Prompted", "Adapter"):

@@ -4,19 +4,13 @@ import re
 from pathlib import Path
 
 import pytest
-from page_fixtures import Gate, OpenTab, Tab, Windows, expect, replies
+from page_fixtures import Gate, OpenTab, Tab, expect, replies
 
 from chartqa_demo.engines.scripted import ScriptedEngine
 
 pytest_plugins = ("page_fixtures",)
 
 ARMS = ("Pretrained", "Prompted", "Adapter")
-
-
-@pytest.fixture
-def tab(same_tab: Tab) -> Tab:
-    """Every test that says no other begins where the one before tidied up."""
-    return same_tab
 
 
 def question_of(tab: Tab) -> None:
@@ -189,8 +183,7 @@ ENTRY = "{id: '1', asked_at: '', chart: 'A chart', question: 'Why?', gold: [], a
     ],
     ids=["a session that is no JSON", "a picture that is no address"],
 )
-def test_a_page_opens_also_where_what_was_kept_cannot_be_read(open_tab: OpenTab, garbled: str, question: str) -> None:
-    tab = open_tab()
+def test_a_page_opens_also_where_what_was_kept_cannot_be_read(tab: Tab, garbled: str, question: str) -> None:
     tab.page.evaluate(garbled)
     tab.page.reload()
     expect(tab.page.locator("#chart [data-testid=upload-text]")).to_be_visible()
@@ -199,21 +192,19 @@ def test_a_page_opens_also_where_what_was_kept_cannot_be_read(open_tab: OpenTab,
     expect(tab.page.get_by_label("Question", exact=True)).not_to_have_value(question)
 
 
-def test_on_a_phone_a_question_that_is_opened_again_shows_its_answers(
-    open_tab: OpenTab, engine: ScriptedEngine
-) -> None:
+def test_on_a_phone_a_question_that_is_opened_again_shows_its_answers(calm_tab: Tab, engine: ScriptedEngine) -> None:
     engine.script = replies("There are 4.", "5", "4")
-    tab = open_tab("phone", reduced_motion="reduce")
-    ask_about(tab, None)
-    tab.page.locator("#history .question").click()
+    calm_tab.resize("phone")
+    ask_about(calm_tab, None)
+    calm_tab.page.locator("#history .question").click()
     for arm in ARMS:
-        expect(tab.answer(arm)).to_be_in_viewport()
+        expect(calm_tab.answer(arm)).to_be_in_viewport()
 
 
 def test_an_uploaded_picture_stays_in_the_browser_of_its_visitor(
-    windows: Windows, open_tab: OpenTab, engine: ScriptedEngine, chart_file: Path
+    tab: Tab, open_tab: OpenTab, engine: ScriptedEngine, chart_file: Path
 ) -> None:
-    ask_about(open_tab(), chart_file)
+    ask_about(tab, chart_file)
     other = open_tab("phone")  # another browser profile
     expect(other.page.locator("#history")).to_contain_text("Nothing asked yet.")
     expect(other.page.locator("#chart .image-frame img")).to_have_count(0)

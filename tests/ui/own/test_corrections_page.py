@@ -42,7 +42,7 @@ def visit(windows: Windows) -> Iterator[Callable[..., Tab]]:
     tabs: list[Tab] = []
 
     def visit(url: str, size: str = "wide") -> Tab:
-        tab = Tab(windows(size, visitor=len(tabs)).new_page(), url)
+        tab = Tab(windows(size, visitor=len(tabs)), url)
         tabs.append(tab)
         tab.page.goto(url)
         expect(tab.card("Adapter")).to_be_visible()

@@ -62,7 +62,7 @@ def visit(app: tuple[BatchEngine, str], windows: Windows) -> Iterator[Callable[.
     tabs: list[Tab] = []
 
     def visit(size: str = "wide") -> Page:
-        tab = Tab(windows(size, visitor=len(tabs)).new_page(), app[1])
+        tab = Tab(windows(size, visitor=len(tabs)), app[1])
         tabs.append(tab)
         tab.page.goto(app[1])
         look(tab.page)

@@ -66,7 +66,7 @@ def test_uploaded_charts_are_asked_corrected_trained_on_and_answered_by_the_new_
 ) -> None:
     engine, url = page_of_a_tiny_model
     before = engine.adapter
-    page = windows().new_page()
+    page = windows()
     tab = Tab(page, url)
     page.goto(url)
 

@@ -4,7 +4,7 @@ import base64
 from io import BytesIO
 from pathlib import Path
 
-from page_fixtures import OpenTab, Tab, expect, replies
+from page_fixtures import Tab, expect, replies
 from PIL import Image
 
 from chartqa_demo.engines.scripted import ScriptedEngine
@@ -14,6 +14,7 @@ pytest_plugins = ("page_fixtures",)
 EVIL = "<img src=x onerror=alert(1)> ${1+1}"
 # What is written on a canvas, as that cannot be read off the picture.
 LISTEN = """() => {
+  if (window.drawn) return drawn.splice(0);
   window.drawn = [];
   const write = CanvasRenderingContext2D.prototype.fillText;
   CanvasRenderingContext2D.prototype.fillText = function (text, ...place) {
@@ -69,8 +70,10 @@ def test_an_own_chart_goes_to_the_picture_and_nowhere_else(tab: Tab, engine: Scr
     tab.press("Ask")
     tab.expect_ready()
     asked = []
-    tab.page.on("request", lambda request: asked.append((request.method, request.url)))
+    listen = lambda request: asked.append((request.method, request.url))  # noqa: E731
+    tab.page.on("request", listen)
     picture, written = saved(tab)
+    tab.page.remove_listener("request", listen)
     assert share_of(picture, (70, 130, 180)) > 0.03
     assert EVIL in written
     assert "…" in written  # long answers are cut
@@ -79,8 +82,7 @@ def test_an_own_chart_goes_to_the_picture_and_nowhere_else(tab: Tab, engine: Scr
     assert tab.page.locator("img[src=x]").count() == 0
 
 
-def test_the_picture_can_be_copied(open_tab: OpenTab) -> None:
-    tab = open_tab(permissions=("clipboard-read", "clipboard-write"))
+def test_the_picture_can_be_copied(tab: Tab) -> None:
     tab.pick_example()
     tab.press("Ask")
     tab.expect_ready()

@@ -100,7 +100,7 @@ def visit(windows: Windows, app_url: str) -> Iterator[Callable[[str], Tab]]:
     tabs: list[Tab] = []
 
     def visit(locale: str) -> Tab:
-        tab = Tab(windows(locale=locale).new_page(), app_url)
+        tab = Tab(windows(locale=locale), app_url)
         tabs.append(tab)
         tab.page.goto(app_url)
         expect(tab.card("Adapter")).to_be_visible(timeout=60_000)  # a new profile has no files of the page yet
@@ -114,7 +114,7 @@ def visit(windows: Windows, app_url: str) -> Iterator[Callable[[str], Tab]]:
 @pytest.fixture(scope="module")
 def in_french(windows: Windows, scripted_app: tuple[ScriptedEngine, str]) -> Iterator[Page]:
     """A French page, for tests that do no more than ask its words."""
-    tab = Tab(windows(locale="fr-FR").new_page(), scripted_app[1])
+    tab = Tab(windows(locale="fr-FR"), scripted_app[1])
     tab.page.goto(tab.url)
     expect(tab.card("Adapter")).to_be_visible(timeout=60_000)
     yield tab.page

@@ -44,11 +44,11 @@ class SlowLine:
 
 
 @pytest.fixture
-def line(same_tab: Tab, chart_file: Path) -> Iterator[SlowLine]:
-    same_tab.upload_chart(chart_file)
-    same_tab.type_question("How many bars are there?")
-    yield SlowLine(same_tab.page)
-    same_tab.page.unroute_all()
+def line(tab: Tab, chart_file: Path) -> Iterator[SlowLine]:
+    tab.upload_chart(chart_file)
+    tab.type_question("How many bars are there?")
+    yield SlowLine(tab.page)
+    tab.page.unroute_all()
 
 
 def expect_stopped_for_good(tab: Tab, engine: ScriptedEngine) -> None:
@@ -63,58 +63,54 @@ def expect_stopped_for_good(tab: Tab, engine: ScriptedEngine) -> None:
     assert [text for _, text, _ in engine.questions[before:]] == ["Which bar is the tallest?"]
 
 
-def test_stop_holds_for_answers_that_are_about_to_begin(same_tab: Tab, engine: ScriptedEngine, line: SlowLine) -> None:
-    same_tab.page.get_by_label("Question", exact=True).press("Enter")
+def test_stop_holds_for_answers_that_are_about_to_begin(tab: Tab, engine: ScriptedEngine, line: SlowLine) -> None:
+    tab.page.get_by_label("Question", exact=True).press("Enter")
     line.let()  # the question; the stream of its answers is asked for next
     line.expect(1)
-    same_tab.page.keyboard.press("Escape")
-    expect(same_tab.card("Adapter")).to_contain_text("Stopped")
+    tab.page.keyboard.press("Escape")
+    expect(tab.card("Adapter")).to_contain_text("Stopped")
     line.open()
-    expect_stopped_for_good(same_tab, engine)
+    expect_stopped_for_good(tab, engine)
     assert len(engine.questions) == 1, "the engine answered a question that was stopped"
 
 
-def test_stop_holds_for_a_question_that_is_on_its_way(same_tab: Tab, engine: ScriptedEngine, line: SlowLine) -> None:
+def test_stop_holds_for_a_question_that_is_on_its_way(tab: Tab, engine: ScriptedEngine, line: SlowLine) -> None:
     engine.pace = gate = Gate()
-    same_tab.page.get_by_label("Question", exact=True).press("Enter")
+    tab.page.get_by_label("Question", exact=True).press("Enter")
     line.expect(1)
-    same_tab.page.keyboard.press("Escape")
+    tab.page.keyboard.press("Escape")
     line.open()
-    expect(same_tab.card("Adapter")).to_contain_text("Stopped")
+    expect(tab.card("Adapter")).to_contain_text("Stopped")
     gate.open()
-    expect_stopped_for_good(same_tab, engine)
+    expect_stopped_for_good(tab, engine)
 
 
-def test_asked_twice_is_answered_once_and_stopped_at_once(
-    same_tab: Tab, engine: ScriptedEngine, line: SlowLine
-) -> None:
+def test_asked_twice_is_answered_once_and_stopped_at_once(tab: Tab, engine: ScriptedEngine, line: SlowLine) -> None:
     engine.script, engine.pace = replies(*["four bars in all"] * 3), (gate := Gate())
     for number in (1, 2):
-        same_tab.press("Ask")
+        tab.press("Ask")
         line.expect(number)
     for _ in range(2):
         line.let()
     line.expect(2)  # each has led to a stream
     line.open()
     gate.let()
-    expect(same_tab.answer("Adapter")).to_have_text("four")
-    same_tab.press("Stop")
-    expect(same_tab.card("Adapter")).to_contain_text("Stopped")
+    expect(tab.answer("Adapter")).to_have_text("four")
+    tab.press("Stop")
+    expect(tab.card("Adapter")).to_contain_text("Stopped")
     gate.open()
     assert engine.idle.wait(timeout=5), "the engine goes on for nobody"
     assert len(engine.questions) == 1
-    expect_stopped_for_good(same_tab, engine)
+    expect_stopped_for_good(tab, engine)
 
 
-def test_another_chart_ends_a_question_that_is_on_its_way(
-    same_tab: Tab, engine: ScriptedEngine, line: SlowLine
-) -> None:
+def test_another_chart_ends_a_question_that_is_on_its_way(tab: Tab, engine: ScriptedEngine, line: SlowLine) -> None:
     engine.pace = gate = Gate()
-    same_tab.press("Ask")
+    tab.press("Ask")
     line.expect(1)
-    same_tab.pick_example(2)
-    expect(same_tab.page.get_by_label("Question", exact=True)).not_to_have_value("How many bars are there?")
+    tab.pick_example(2)
+    expect(tab.page.get_by_label("Question", exact=True)).not_to_have_value("How many bars are there?")
     line.open()
-    expect(same_tab.card("Adapter")).to_contain_text("Stopped")
+    expect(tab.card("Adapter")).to_contain_text("Stopped")
     gate.open()
-    expect_stopped_for_good(same_tab, engine)
+    expect_stopped_for_good(tab, engine)

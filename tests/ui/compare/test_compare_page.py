@@ -293,10 +293,13 @@ def test_removing_the_chart_keeps_the_question(tab: Tab) -> None:
     expect(tab.page.get_by_label("Question", exact=True)).to_have_value("What now?")
 
 
-def test_removing_the_chart_while_answers_stream_leaves_empty_cards(tab: Tab, engine: ScriptedEngine) -> None:
+@pytest.mark.parametrize("times", [1, pytest.param(5, marks=pytest.mark.campaign)])
+def test_removing_the_chart_while_answers_stream_leaves_empty_cards(
+    tab: Tab, engine: ScriptedEngine, times: int
+) -> None:
     engine.script = replies(*["word " * 500] * 3)
     engine.delay = 0.05
-    for _ in range(3):  # what the stream had sent already comes afterwards, or not
+    for _ in range(times):  # what the stream had sent already comes afterwards, or not
         tab.pick_example(1)
         tab.press("Ask")
         expect(tab.answer("Adapter")).to_contain_text("word word")

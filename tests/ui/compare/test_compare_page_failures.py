@@ -2,17 +2,14 @@
 
 from pathlib import Path
 
-from gradio_client import Client, handle_file
-from gradio_client.utils import Status
-from page_fixtures import Gate, Tab, Windows, bar_chart, encoded, example_split, expect, wait_until
+import pytest
+from page_fixtures import Tab, bar_chart, encoded, expect
 from PIL import Image
 
 from chartqa_demo.arms import Arm
 from chartqa_demo.engines.scripted import ScriptedEngine
 from chartqa_demo.errors import EngineError
 from chartqa_demo.images import MAX_BYTES
-from chartqa_demo.settings import Settings
-from chartqa_demo.ui import build_app, launch_options
 
 pytest_plugins = ("page_fixtures",)
 
@@ -45,6 +42,12 @@ def test_asking_without_a_chart_is_told_in_a_sentence(tab: Tab, engine: Scripted
     assert engine.questions == []
 
 
+# A third of the files or texts in the suite, each of which tests/test_images.py reads; all of them for the campaign.
+some_and_all = pytest.mark.parametrize(
+    "these", [slice(None, None, 3), pytest.param(slice(None), marks=pytest.mark.campaign)], ids=["some", "all"]
+)
+
+
 def bad_files() -> list[tuple[str, bytes, str]]:
     png = encoded(bar_chart())
     return [
@@ -58,11 +61,12 @@ def bad_files() -> list[tuple[str, bytes, str]]:
     ]
 
 
+@some_and_all
 def test_a_file_that_is_no_usable_picture_is_told_in_a_sentence(
-    tab: Tab, engine: ScriptedEngine, tmp_path: Path, chart_file: Path
+    tab: Tab, engine: ScriptedEngine, tmp_path: Path, chart_file: Path, these: slice
 ) -> None:
     tab.type_question("How many bars are there?")
-    for name, data, sentence in bad_files():
+    for name, data, sentence in bad_files()[these]:
         (tmp_path / name).write_bytes(data)
         tab.upload(tmp_path / name)
         tab.expect_notice(sentence)
@@ -102,8 +106,11 @@ def odd_files() -> list[tuple[str, bytes, tuple[int, int], tuple[int, int, int]]
     ]
 
 
-def test_an_odd_picture_reaches_the_model_as_a_person_sees_it(tab: Tab, engine: ScriptedEngine, tmp_path: Path) -> None:
-    for name, data, size, corner in odd_files():
+@some_and_all
+def test_an_odd_picture_reaches_the_model_as_a_person_sees_it(
+    tab: Tab, engine: ScriptedEngine, tmp_path: Path, these: slice
+) -> None:
+    for name, data, size, corner in odd_files()[these]:
         (tmp_path / name).write_bytes(data)
         tab.upload_chart(tmp_path / name)
         tab.type_question(name)
@@ -138,33 +145,6 @@ def test_an_unexpected_failure_is_a_sentence_without_a_traceback(tab: Tab, engin
     expect(tab.page.locator("body")).not_to_contain_text("secret detail")
 
 
-def test_a_full_queue_is_told_in_a_sentence(windows: Windows, chart_file: Path, tmp_path: Path) -> None:
-    """One question is answered, one may wait, and the third visitor keeps chart, question and cards."""
-    engine = ScriptedEngine()
-    engine.pace = gate = Gate()
-    app = build_app(engine, Settings(results_dir=str(tmp_path)), example_split())
-    _, url, _ = app.queue(max_size=1).launch(prevent_thread_lock=True, quiet=True, **launch_options())
-    tab = Tab(windows(), url)
-    tab.page.goto(url)
-    tab.pick_example()
-    client = Client(url, verbose=False, analytics_enabled=False)
-    answered = client.submit(handle_file(chart_file), "first?", api_name="/ask")
-    gate.let()
-    next(answered)
-    waiting = client.submit(handle_file(chart_file), "second?", api_name="/ask")
-    wait_until(lambda: waiting.status().code is Status.IN_QUEUE, "the second question never waits")
-    tab.press("Ask")
-    expect(tab.page.get_by_text("This application is currently busy. Please try again.")).to_be_visible()
-    expect(tab.card("Adapter")).to_contain_text("Ready")
-    gate.open()
-    assert len(answered.result()) == len(waiting.result()) == 3
-    tab.press("Ask")
-    tab.expect_ready()
-    tab.errors[:] = [error for error in tab.errors if "503" not in error]  # the browser notes the refused question
-    tab.leave()
-    app.close(verbose=False)
-
-
 def test_one_arm_may_fail_alone(tab: Tab, engine: ScriptedEngine) -> None:
     def script(arm: Arm, question: str) -> str:
         if arm.adapter:
@@ -190,10 +170,15 @@ HOSTILE = [
 ]
 
 
-def test_what_visitors_and_models_write_is_shown_as_text(tab: Tab, engine: ScriptedEngine) -> None:
+@pytest.mark.parametrize(
+    "texts",
+    [["  ".join(HOSTILE), HOSTILE[3]], pytest.param(HOSTILE, marks=pytest.mark.campaign)],
+    ids=["all in one", "one by one"],
+)
+def test_what_visitors_and_models_write_is_shown_as_text(tab: Tab, engine: ScriptedEngine, texts: list[str]) -> None:
     engine.script = lambda arm, question: question
     tab.pick_example()
-    for text in HOSTILE:
+    for text in texts:
         tab.type_question(text)
         tab.page.get_by_label("Right answer, if").fill(text.splitlines()[0])
         tab.press("Ask")
@@ -205,6 +190,6 @@ def test_what_visitors_and_models_write_is_shown_as_text(tab: Tab, engine: Scrip
             expect(place.locator("*")).to_have_count(0)
     tab.page.reload()  # the history comes back out of the browser's storage
     kept = tab.page.locator("#history .question")
-    expect(kept).to_have_count(len(HOSTILE))
-    assert [one.evaluate("element => element.textContent") for one in kept.all()] == HOSTILE[::-1]
+    expect(kept).to_have_count(len(texts))
+    assert [one.evaluate("element => element.textContent") for one in kept.all()] == texts[::-1]
     assert tab.page.evaluate("window.hacked") is None

@@ -34,8 +34,11 @@ def give(tab: Tab, kind: str, where: str, name: str, data: bytes | int, form: st
     tab.page.evaluate(GIVE, [kind, where, form, name, content, size])
 
 
-def test_a_chart_is_taken_wherever_it_is_given(tab: Tab, engine: ScriptedEngine) -> None:
-    places = [("paste", "body"), ("paste", "#question textarea"), ("drop", "h1"), ("drop", "#chart")]
+PLACES = [("paste", "body"), ("paste", "#question textarea"), ("drop", "h1"), ("drop", "#chart")]
+
+
+@pytest.mark.parametrize("places", [PLACES[1:3], pytest.param(PLACES, marks=pytest.mark.campaign)], ids=len)
+def test_a_chart_is_taken_wherever_it_is_given(tab: Tab, engine: ScriptedEngine, places: list[tuple[str, str]]) -> None:
     for number, (kind, where) in enumerate(places):
         tab.pick_example(3)
         expect(tab.card("Adapter")).to_contain_text("The answer appears here.")

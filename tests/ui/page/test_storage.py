@@ -12,7 +12,9 @@ NO_STORE = """for (const store of ["localStorage", "sessionStorage"]) Object.def
 NO_READING = 'Storage.prototype.getItem = () => { throw new DOMException("No", "SecurityError"); };'
 
 
-@pytest.mark.parametrize("blocked", [NO_STORE, NO_READING], ids=["no store", "no reading"])
+@pytest.mark.parametrize(
+    "blocked", [NO_STORE, pytest.param(NO_READING, marks=pytest.mark.campaign)], ids=["no store", "no reading"]
+)
 def test_the_page_opens_and_answers_where_the_browser_keeps_nothing(
     browser: Browser, app_url: str, blocked: str
 ) -> None:

@@ -58,9 +58,9 @@ document.adoptedStyleSheets = [...document.adoptedStyleSheets, sheet];
 LEAVING = ("AbortError: signal is aborted", "Unexpected error Connection errored out")
 Looks = list[tuple[str, str]]
 LOOKS: Looks = [("wide", "light"), ("wide", "dark"), ("phone", "light"), ("phone", "dark")]
-# A test in every size and mode; each size with each mode is for the campaign.
+# A test in two sizes and modes in turn; every one with each size and mode is for the campaign.
 in_looks = pytest.mark.parametrize(
-    "of", [LOOKS[::3], pytest.param(LOOKS, marks=pytest.mark.campaign)], ids=["two looks", "every look"]
+    "of", [LOOKS[::3], pytest.param(LOOKS, marks=pytest.mark.campaign)], ids=["in turn", "every look"]
 )
 
 
@@ -146,6 +146,11 @@ def looks(page: Page, of: Looks) -> Iterator[str]:
         width = page.evaluate("document.documentElement.scrollWidth")
         assert width <= SIZES[size]["width"], f"the page is {width} pixels wide in a window of {SIZES[size]['width']}"
         yield f"{size}-{theme}"
+
+
+def looks_in_turn(page: Page, of: Looks, moment: int) -> Iterator[str]:
+    """The page in one of two looks, in the other at the next moment of a test; in all of them where there are more."""
+    return looks(page, of if len(of) > 2 else [of[moment % 2]])
 
 
 def in_mode(page: Page, theme: str) -> None:

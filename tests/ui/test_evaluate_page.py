@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 from evaluation import BatchEngine, choose, eighty_questions, open_with_all, press, run_all, status
-from page_fixtures import Gate, Looks, OpenTab, Tab, Windows, expect, in_looks, looks, violations, wait_until
-from playwright.sync_api import Page
+from page_fixtures import Gate, Looks, OpenTab, Tab, Windows, expect, in_looks, looks_in_turn, violations, wait_until
 
 from chartqa_demo.settings import Settings
 from chartqa_demo.ui import build_app, launch_options
@@ -64,21 +63,42 @@ def open_tab(windows: Windows, app_url: str) -> Iterator[OpenTab]:
 
 
 @pytest.fixture(scope="module")
-def measured(windows: Windows, evaluation_app: tuple[BatchEngine, str, Path]) -> Iterator[Page]:
-    """A page on which all was asked, for the first tests of this file, which only look at what came of it: `engine`
-    deletes the results."""
-    engine, url, _ = evaluation_app
+def measured(windows: Windows, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Tab, BatchEngine]]:
+    """A server whose results no test deletes, and a page of it on which all was asked, for tests that only look at what
+    came of it."""
+    engine, folder = BatchEngine(), tmp_path_factory.mktemp("measured")
+    app = build_app(engine, Settings(results_dir=str(folder)), eighty_questions())
+    _, url, _ = app.queue(max_size=20).launch(prevent_thread_lock=True, quiet=True, **launch_options())
     tab = Tab(windows(visitor=9), url)
     open_with_all(tab.page, url)
     run_all(tab.page, engine)
-    yield tab.page
+    yield tab, engine
     tab.leave()
+    app.close(verbose=False)
 
 
-def test_another_scorer_recomputes_without_asking_the_model(
-    measured: Page, evaluation_app: tuple[BatchEngine, str, Path]
-) -> None:
-    page, engine = measured, evaluation_app[0]
+@pytest.fixture
+def results(windows: Windows, measured: tuple[Tab, BatchEngine]) -> Iterator[OpenTab]:
+    """`results(size)`: a page of that server as it opens for another visitor."""
+    tabs: list[Tab] = []
+
+    def results(size: str = "wide") -> Tab:
+        tab = Tab(windows(size), measured[0].url)
+        tabs.append(tab)
+        tab.page.goto(tab.url)
+        tab.page.get_by_role("tab", name="Evaluate").click()
+        expect(tab.page.locator("#evaluation-scores")).to_contain_text("80 of 80 questions")
+        return tab
+
+    yield results
+    measured[1].reset()
+    measured[1].open()
+    for tab in tabs:
+        tab.leave()
+
+
+def test_another_scorer_recomputes_without_asking_the_model(measured: tuple[Tab, BatchEngine]) -> None:
+    page, engine = measured[0].page, measured[1]
     asked = len(engine.asked)
     prompted = page.locator("#evaluation-scores").get_by_role("row", name="Prompted").first
     expect(prompted).to_contain_text("0.0 %")
@@ -95,8 +115,8 @@ def test_another_scorer_recomputes_without_asking_the_model(
     assert len(engine.asked) == asked
 
 
-def test_downloads_hold_every_answer_and_verdict(measured: Page, tmp_path: Path) -> None:
-    page = measured
+def test_downloads_hold_every_answer_and_verdict(measured: tuple[Tab, BatchEngine], tmp_path: Path) -> None:
+    page = measured[0].page
     for name in ("csv", "json"):
         with page.expect_download() as download:
             press(page, name)
@@ -113,14 +133,15 @@ def test_downloads_hold_every_answer_and_verdict(measured: Page, tmp_path: Path)
     assert everything["items"][7]["answers"]["prompted"] == "It is 7."
 
 
-def test_a_question_that_could_not_be_asked_is_shown_with_its_reason(measured: Page) -> None:
-    page = measured
+def test_a_question_that_could_not_be_asked_is_shown_with_its_reason(measured: tuple[Tab, BatchEngine]) -> None:
+    page = measured[0].page
     choose(page, "Who is right", "Not answered")
     items = page.locator("#evaluation-items")
     expect(items).to_contain_text("1 to 10 of 10 questions")
     items.get_by_role("button").first.click()
     expect(page.locator("#evaluation-item")).to_contain_text("The question was not asked.")
     expect(page.get_by_role("button", name="Open in Compare")).to_be_disabled()
+    choose(page, "Who is right", "Right and wrong answers")
 
 
 def test_any_number_of_questions_is_typed(open_tab: OpenTab, engine: BatchEngine) -> None:
@@ -169,9 +190,8 @@ def test_start_moves_stop_keeps_and_start_goes_on(open_tab: OpenTab, engine: Bat
     expect(scores.get_by_role("row", name="Adapter").first).to_contain_text("100.0 % 94.8 to 100.0 n = 70")
 
 
-def test_questions_are_filtered_paged_and_opened_in_compare(open_tab: OpenTab, engine: BatchEngine) -> None:
-    page = open_tab().page
-    run_all(page, engine)
+def test_questions_are_filtered_paged_and_opened_in_compare(results: OpenTab) -> None:
+    page = results().page
     items = page.locator("#evaluation-items")
     expect(items).to_contain_text("1 to 10 of 70 questions")  # where the arms differ
     choose(page, "Who is right", "All questions")
@@ -220,10 +240,9 @@ def test_questions_are_filtered_paged_and_opened_in_compare(open_tab: OpenTab, e
 
 
 @pytest.mark.parametrize("size", ["wide", pytest.param("phone", marks=pytest.mark.campaign)])
-def test_disagreements_are_followed_in_compare(open_tab: OpenTab, engine: BatchEngine, size: str) -> None:
-    tab = open_tab(size)
+def test_disagreements_are_followed_in_compare(results: OpenTab, size: str) -> None:
+    tab = results(size)
     page, question = tab.page, tab.page.get_by_label("Question", exact=True)
-    run_all(page, engine)
     page.locator("#evaluation-items").get_by_role("button").nth(1).click()
     tab.press("Open in Compare")
     followed = page.locator("#followed")
@@ -250,10 +269,9 @@ def test_disagreements_are_followed_in_compare(open_tab: OpenTab, engine: BatchE
 
 
 def test_an_opened_question_ends_the_answer_that_still_streams_in_compare(
-    open_tab: OpenTab, engine: BatchEngine
+    results: OpenTab, measured: tuple[Tab, BatchEngine]
 ) -> None:
-    tab = open_tab()
-    run_all(tab.page, engine)
+    tab, engine = results(), measured[1]
     tab.page.get_by_role("tab", name="Compare").click()
     tab.pick_example()
     gate = engine.pace = Gate()
@@ -303,16 +321,16 @@ def test_two_evaluations_at_once_are_refused_in_a_sentence(open_tab: OpenTab, en
     expect(status(first)).to_have_text("Done: 80 questions.")
 
 
-def test_results_are_there_again_when_the_page_is_opened(open_tab: OpenTab, engine: BatchEngine) -> None:
-    run_all(open_tab().page, engine)
-    page = open_tab().page
-    expect(page.locator("#evaluation-scores")).to_contain_text("80 of 80 questions")
+def test_results_are_there_again_when_the_page_is_opened(results: OpenTab) -> None:
+    page = results().page
+    choose(page, "Questions", "All")
     expect(page.locator("#evaluation-items")).to_contain_text("1 to 10 of 70 questions")  # where the arms differ
     expect(page.locator("#evaluation-cost")).to_contain_text("80 questions to 3 arms, 80 of them asked already.")
 
 
-def test_what_cannot_be_measured_is_said(open_tab: OpenTab, engine: BatchEngine) -> None:
-    page = open_tab().page
+def test_what_cannot_be_measured_is_said(measured: tuple[Tab, BatchEngine]) -> None:
+    page, engine = measured[0].page, measured[1]
+    asked = len(engine.asked)
     for arm in ("Pretrained", "Prompted", "Adapter"):
         page.locator("#evaluation-arms").get_by_label(arm).uncheck()
     expect(page.locator("#evaluation-cost")).to_have_text("Choose at least one arm.")
@@ -321,7 +339,10 @@ def test_what_cannot_be_measured_is_said(open_tab: OpenTab, engine: BatchEngine)
     engine.adapter = None
     page.locator("#evaluation-arms").get_by_label("Adapter").check()
     expect(page.locator("#evaluation-cost")).to_contain_text("No adapter is loaded. Leave that arm out")
-    assert engine.asked == []
+    assert len(engine.asked) == asked
+    engine.adapter = "bundled"
+    for arm in ("Pretrained", "Prompted"):
+        page.locator("#evaluation-arms").get_by_label(arm).check()
 
 
 @in_looks
@@ -332,7 +353,7 @@ def test_the_tab_is_accessible_at_every_size(open_tab: OpenTab, engine: BatchEng
         page.locator("#evaluation-arms").get_by_label(arm).uncheck()
     press(page, "start")
     expect(page.locator("#evaluation-notice")).to_have_text("Choose at least one arm.")
-    for look in looks(page, of):
+    for look in looks_in_turn(page, of, 0):
         assert violations(page) == [], look
     for arm in ("Pretrained", "Prompted", "Adapter"):
         page.locator("#evaluation-arms").get_by_label(arm).check()
@@ -340,14 +361,14 @@ def test_the_tab_is_accessible_at_every_size(open_tab: OpenTab, engine: BatchEng
     engine.let()
     expect(status(page)).to_contain_text("of 80 questions, about")
     page.get_by_role("button", name="Upload charts of your own").click()
-    for look in looks(page, of):
+    for look in looks_in_turn(page, of, 1):
         assert violations(page) == [], look
     engine.open()
     expect(status(page)).to_have_text("Done: 80 questions.")
     page.locator("#evaluation-items").get_by_role("button").first.click()
     expect(page.locator("#evaluation-item")).to_contain_text("Right, but not in ChartQA's form")
     expect(page.get_by_role("button", name="Open in Compare")).to_have_css("opacity", "1")  # it fades in
-    for look in looks(page, of):
+    for look in looks_in_turn(page, of, 2):
         if shots := os.environ.get("SHOTS"):
             page.screenshot(path=Path(shots) / f"evaluate-{look}.png", full_page=True)
         assert violations(page) == [], look

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import gradio as gr
 import pytest
-from page_fixtures import Looks, Tab, Windows, expect, in_looks, looks, violations
+from page_fixtures import Looks, Tab, Windows, expect, in_looks, looks_in_turn, violations
 from playwright.sync_api import Page
 
 from bench.reliability.hostile import TEXTS
@@ -160,7 +160,7 @@ def test_axe_finds_no_violation(
     page.goto(url)
     page.get_by_role("tab", name="Training").click()
     expect(page.get_by_text("No training run has been logged")).to_be_visible()
-    for look in looks(page, of):
+    for look in looks_in_turn(page, of, 0):
         assert violations(page) == [], look
     log("first", *({"train/global_step": step, "train/loss": 3.0 / step, "eval/loss": 4.0 / step} for step in (1, 2)))
     leave_adapter(runs, "first", tiny_adapter)
@@ -169,7 +169,7 @@ def test_axe_finds_no_violation(
     use.click()
     expect(page.get_by_role("status").filter(has_text="The third arm now answers with first")).to_be_visible()
     expect(use).to_have_css("opacity", "1")  # it fades in
-    for look in looks(page, of):
+    for look in looks_in_turn(page, of, 1):
         assert violations(page) == [], look
     page.close()
 

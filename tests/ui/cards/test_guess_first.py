@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 import pytest
 from gradio.queueing import Event, EventMessage, ProcessCompletedMessage, Queue
-from page_fixtures import Gate, Looks, Tab, expect, in_looks, looks, replies, violations, wait_until
+from page_fixtures import Gate, Looks, Tab, expect, in_looks, looks, looks_in_turn, replies, violations, wait_until
 from playwright.sync_api import Locator
 
 from chartqa_demo.arms import ARMS
@@ -237,8 +237,8 @@ def test_nothing_jumps_and_all_of_it_is_accessible(calm_tab: Tab, engine: Script
     gate.open()
     tab.expect_ready()
     assert places() == first
-    for moment in ("hidden", "shown"):
-        for look in looks(tab.page, of):
+    for number, moment in enumerate(("hidden", "shown")):
+        for look in looks_in_turn(tab.page, of, number):
             if shots := os.environ.get("SHOTS"):
                 tab.page.screenshot(path=Path(shots) / f"guess-{moment}-{look}.png", full_page=True)
             assert violations(tab.page) == [], look

@@ -5,28 +5,25 @@ import json
 import sys
 from collections.abc import Sequence
 from copy import copy
-from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import triton.language as tl
 from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 from bitsandbytes.nn import Linear4bit
-from peft import LoraConfig, get_peft_model
-from tiny import chart
-from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
 from triton.runtime.interpreter import TensorHandle
 
-from bench.parts.random_model import TEXT_TINY, VISION_TINY
 from chartqa_demo.adapters.contract import Contract
 from chartqa_demo.engines import Options
 from chartqa_demo.engines.fast import kernels, layers, nf4, tower
 from chartqa_demo.engines.fast.layers import Adapted
-from chartqa_demo.engines.fast.steps import Step
-from chartqa_demo.engines.local import LocalEngine, load_local
 from chartqa_demo.settings import Settings
+
+if TYPE_CHECKING:  # the kernels alone need neither models nor adapters
+    from chartqa_demo.engines.fast.steps import Step
+    from chartqa_demo.engines.local import LocalEngine
 
 # As narrow as NF4 weights can be that are joined, and have sums in two parts.
 WIDE = {"hidden_size": 256, "intermediate_size": 320, "num_attention_heads": 8, "num_key_value_heads": 2}
@@ -61,8 +58,10 @@ def halves_of_two(first: Any, second: Any) -> Any:
     return high << 16 | low
 
 
-def found(engine: LocalEngine, adapter: Path) -> tuple[list[torch.Tensor], list[str]]:
+def found(engine: "LocalEngine", adapter: Path) -> tuple[list[torch.Tensor], list[str]]:
     """Features of a chart, logits of a prompt and of two steps behind it, and answers in an evaluation's batch."""
+    from tiny import chart
+
     engine.use_adapter(str(adapter))
     step, every = started(engine)
     decoder = engine.fast.decoder
@@ -73,8 +72,10 @@ def found(engine: LocalEngine, adapter: Path) -> tuple[list[torch.Tensor], list[
     return every, [answer.text for answer in answers]
 
 
-def started(engine: LocalEngine) -> tuple[Step, list[torch.Tensor]]:
+def started(engine: "LocalEngine") -> tuple["Step", list[torch.Tensor]]:
     """The step behind a prompt; the chart's features and the prompt's logits."""
+    from tiny import chart
+
     engine.looks.clear()
     look, decoder = engine.looks.of([chart(3, SIZE)])[0], engine.fast.decoder
     assert decoder is not None
@@ -83,7 +84,7 @@ def started(engine: LocalEngine) -> tuple[Step, list[torch.Tensor]]:
     return step, [look.pooled[0], logits]
 
 
-def stepped(engine: LocalEngine) -> list[torch.Tensor]:
+def stepped(engine: "LocalEngine") -> list[torch.Tensor]:
     """The same, and the logits of a step behind the prompt."""
     step, every = started(engine)
     assert engine.fast.decoder is not None
@@ -173,12 +174,16 @@ def values_are_bitsandbytes(outputs: Sequence[int], inputs: int, bias: bool) -> 
     return torch.equal(found, exact.to(found.dtype))
 
 
-def packed_products_apart(counts: Sequence[int]) -> float:
+Packed = tuple[tuple[int, ...], int, bool]  # outputs of what is joined, inputs, whether there is a bias
+VALUES: list[Packed] = [((70,), 320, False), ((256, 64), 128, True), ((256, 32), 256, False)]
+PRODUCTS: list[Packed] = [((70,), 320, False), ((64, 70), 256, True), ((70,), 320, True), ((64, 70), 256, False)]
+
+
+def packed_products_apart(counts: Sequence[int], shapes: Sequence[Packed]) -> float:
     """How far products of so many rows with matrices in NF4 lie from those with what bitsandbytes unpacks; rows of
     five blocks, in more programs than one; ragged, joined, with a bias and without."""
     apart = 0.0
-    shapes = ((70,), 320), ((64, 70), 256)
-    for (outputs, inputs), bias in product(shapes, (False, True)):
+    for outputs, inputs, bias in shapes:
         parts = packed(outputs, inputs, bias)
         matrix = nf4.joined(parts)
         assert matrix is not None
@@ -194,6 +199,11 @@ def packed_products_apart(counts: Sequence[int]) -> float:
 
 def packed_layers_apart() -> float:
     """How far a model's layers in NF4, with an adapter on a row, lie from the same layers unpacked, over their size."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
+
+    from bench.parts.random_model import TEXT_TINY, VISION_TINY
+
     config = Qwen2VLConfig(text_config=TEXT_TINY | WIDE, vision_config=dict(VISION_TINY))
     base: Any = Qwen2VLForConditionalGeneration(config).half()
     base = get_peft_model(
@@ -232,6 +242,8 @@ def packed_layers_apart() -> float:
 def whole_engine(base: Path, adapter: Path, another: Path) -> dict[str, Any]:
     """What an engine computes by torch's operations beside what it computes fused, with either adapter and with weights
     that are not joined."""
+    from chartqa_demo.engines.local import load_local
+
     template = base / "chat_template.jinja"
     template.write_text(template.read_text("utf-8").replace("You are a helpful assistant.", "Yes"), "utf-8")
     for folder in (adapter, another):
@@ -267,7 +279,8 @@ def whole_engine(base: Path, adapter: Path, another: Path) -> dict[str, Any]:
             first.weight.untyped_storage().data_ptr() == joint.weight.untyped_storage().data_ptr()
             for first, joint in joined.items()
         ),
-        "nf4_apart": packed_products_apart(range(1, kernels.NF4_ROWS + 1)),
+        "nf4_is_exact": [values_are_bitsandbytes(*shape) for shape in VALUES],
+        "nf4_apart": packed_products_apart(range(1, kernels.NF4_ROWS + 1), PRODUCTS),
         "nf4_layers_apart": packed_layers_apart(),
     }
 
@@ -277,11 +290,8 @@ def kernels_alone() -> dict[str, Any]:
     return {
         "products_apart": products(),
         "rows_apart": rows_apart(),
-        "nf4_is_exact": [
-            values_are_bitsandbytes(*shape)
-            for shape in (((70,), 320, False), ((256, 64), 128, True), ((256, 32), 256, False))
-        ],
-        "nf4_apart": packed_products_apart((1, kernels.NF4_ROWS)),
+        "nf4_is_exact": [values_are_bitsandbytes(*shape) for shape in VALUES[:2]],
+        "nf4_apart": packed_products_apart((3,), PRODUCTS[:2]),
     }
 
 

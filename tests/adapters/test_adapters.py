@@ -224,9 +224,11 @@ class TakesAdapters(ScriptedEngine):
         self.adapter, self.notes = name, (f"The adapter {name} does not say how it was trained.",)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def choosing(windows: Windows) -> Iterator[Tab]:
+    """One page for tests of which each loads an adapter, or tries to, after which nothing waits."""
     with page_of(windows, TakesAdapters(), Settings(visitor_adapters="hub")) as tab:
+        tab.unfold("Another adapter for the third arm")
         yield tab
 
 
@@ -247,7 +249,6 @@ def test_visitors_may_not_choose_unless_the_operator_lets_them(plain: Tab) -> No
 
 
 def test_a_loaded_adapter_answers_and_the_banner_says_so(choosing: Tab) -> None:
-    choosing.unfold("Another adapter for the third arm")
     load(choosing, "ann/charts")
     expect(choosing.page.locator("#adapter-outcome")).to_contain_text("The third arm now answers with ann/charts.")
     expect(choosing.page.locator("#banner")).to_contain_text("The adapter ann/charts does not say how it was trained.")
@@ -260,6 +261,5 @@ def test_a_loaded_adapter_answers_and_the_banner_says_so(choosing: Tab) -> None:
 def test_an_adapter_that_cannot_be_used_is_one_sentence_and_the_one_in_use_stays(
     choosing: Tab, name: str, sentence: str
 ) -> None:
-    choosing.unfold("Another adapter for the third arm")
     load(choosing, name)
     expect(choosing.page.locator("#adapter-outcome [role=alert]")).to_contain_text(sentence)

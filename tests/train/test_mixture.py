@@ -164,7 +164,11 @@ def reach(image: Image.Image, channel: int) -> tuple[int, int]:
     return box[2] - box[0], box[3] - box[1]
 
 
-@pytest.mark.parametrize("paper", [(255, 255, 255), (244, 240, 230), (40, 40, 50)], ids=str)
+@pytest.mark.parametrize(
+    "paper",
+    [(255, 255, 255), *(pytest.param(one, marks=pytest.mark.campaign) for one in ((244, 240, 230), (40, 40, 50)))],
+    ids=str,
+)
 def test_nothing_but_margin_is_cut_from_a_chart_that_is_moved(paper: tuple[int, int, int]) -> None:
     for seed in range(20):
         chance = random.Random(seed)

@@ -69,7 +69,7 @@ def measured(windows: Windows, tmp_path_factory: pytest.TempPathFactory) -> Iter
     engine, folder = BatchEngine(), tmp_path_factory.mktemp("measured")
     app = build_app(engine, Settings(results_dir=str(folder)), eighty_questions())
     _, url, _ = app.queue(max_size=20).launch(prevent_thread_lock=True, quiet=True, **launch_options())
-    tab = Tab(windows(visitor=9), url)
+    tab = Tab(windows(visitor=2), url)
     open_with_all(tab.page, url)
     run_all(tab.page, engine)
     yield tab, engine

@@ -36,6 +36,22 @@ def ended(trainer: Trainer) -> str:
     return training.told
 
 
+def test_a_training_that_ends_early_is_told_by_its_last_sentence_and_then_another_may_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "train"
+    program.write_text("#!/bin/sh\nsleep 0.5\necho begun\necho 'error: It has too few charts.' >&2\nexit 2\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(child.sys, "executable", str(program))
+    trainer = Trainer(ScriptedEngine(), "own-charts.yaml", tmp_path)
+    trainer.start(rows(1))
+    with pytest.raises(EngineError, match="running already"):
+        trainer.start(rows(3))
+    assert ended(trainer) == "The training ended without an adapter. It has too few charts."
+    assert not trainer.busy
+
+
+@pytest.mark.campaign  # the same with `python -m train`, which takes ten seconds to begin
 def test_too_few_charts_are_one_sentence(tmp_path: Path) -> None:
     trainer = Trainer(ScriptedEngine(), "own-charts.yaml", tmp_path)
     trainer.start(rows(1))

@@ -461,7 +461,8 @@ STATE = """() => {
   const seen = (what) => [...document.querySelectorAll(what)].filter((one) => one.checkVisibility());
   const fields = seen("input:not([type=file]), textarea").map((one) => `${one.value} ${one.checked}`);
   const texts = seen("#asked, #answers .card, #chips, #notice, #chart-notice, #followed, #share, .label-wrap.open");
-  return JSON.stringify([fields, texts.map((one) => one.innerText), document.querySelectorAll("[role=dialog]").length,
+  const there = ["[role=dialog]", "#chart input[type=file]"].map((one) => document.querySelectorAll(one).length);
+  return JSON.stringify([fields, texts.map((one) => one.innerText), there,
     document.querySelector("#stop").disabled, document.body.className, location.search]);
 }"""
 

@@ -210,12 +210,12 @@ PUT_INTO_CLIPBOARD = """async () => {
 }"""
 
 
-def test_a_chart_can_be_pasted(tab: Tab, engine: ScriptedEngine) -> None:
-    tab.page.evaluate(PUT_INTO_CLIPBOARD)
-    tab.press("Paste from clipboard")
-    expect(tab.page.locator("#chart img")).to_be_visible()
-    tab.press("What is the title of the chart?")
-    tab.expect_ready()
+def test_a_chart_can_be_pasted(fresh_tab: Tab, engine: ScriptedEngine) -> None:
+    fresh_tab.page.evaluate(PUT_INTO_CLIPBOARD)
+    fresh_tab.press("Paste from clipboard")
+    expect(fresh_tab.page.locator("#chart img")).to_be_visible()
+    fresh_tab.press("What is the title of the chart?")
+    fresh_tab.expect_ready()
     assert engine.questions[0][0].size == (200, 120)
     assert engine.questions[0][0].getpixel((0, 0)) == (255, 255, 255)
 

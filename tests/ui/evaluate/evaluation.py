@@ -1,5 +1,6 @@
 """What the tests of the Evaluate tab share: an engine that waits between batches, and a visitor's moves."""
 
+import re
 import threading
 from functools import partial
 from typing import Any
@@ -73,6 +74,7 @@ def open_with_all(page: Page, url: str) -> None:
     page.get_by_role("tab", name="Evaluate").click()
     choose(page, "Questions", "All")
     expect(page.locator("#evaluation-cost")).to_contain_text("80 questions to 3 arms")
+    expect(page.locator("#evaluation-scores")).to_contain_text(re.compile("measured|questions"))  # it has been opened
 
 
 def choose(page: Page, label: str, option: str) -> None:

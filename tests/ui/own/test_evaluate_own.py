@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import threading
 import time
 import zipfile
@@ -77,6 +78,7 @@ def visit(app: tuple[BatchEngine, str], windows: Windows) -> Iterator[Callable[.
 def look(page: Page) -> None:
     page.get_by_role("tab", name="Evaluate").click()
     expect(page.locator("#evaluation-cost")).to_contain_text("questions to 3 arms")
+    expect(page.locator("#evaluation-scores")).to_contain_text(re.compile("measured|questions"))  # it has been opened
 
 
 def status(page: Page) -> Any:

@@ -40,7 +40,7 @@ def page_of_a_tiny_model(
     tiny_base: Path, tiny_adapter: Path, tmp_path: Path, trackio_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[LocalEngine, str]]:
     monkeypatch.setattr(training, "RUNS", tmp_path / "runs")
-    monkeypatch.setattr(training, "REFRESH_S", 2.0)  # every time costs the browser what the training needs
+    monkeypatch.setattr(training, "REFRESH_S", 4.0)  # every time costs the browser what the training needs
     run = {"model_name_or_path": str(tiny_base), "max_steps": 2, "eval_strategy": "no", "accuracy_sample": 0}
     config = tmp_path / "tiny.yaml"
     config.write_text(yaml.safe_dump(SMALL_RUN | run | {"skip_bad_rows": True}), encoding="utf-8")
@@ -73,6 +73,7 @@ def test_uploaded_charts_are_asked_corrected_trained_on_and_answered_by_the_new_
     # Upload a folder, and ask all of it
     page.get_by_role("tab", name="Evaluate").click()
     expect(page.locator("#evaluation-cost")).to_contain_text("questions to 3 arms")
+    expect(page.locator("#evaluation-scores")).to_contain_text("Nothing measured yet")  # it has been opened
     page.locator("#evaluation-own input[type=file]").set_input_files(
         {"name": "mine.zip", "mimeType": "application/zip", "buffer": folder_as_zip()}
     )
@@ -91,7 +92,7 @@ def test_uploaded_charts_are_asked_corrected_trained_on_and_answered_by_the_new_
         tab.expect_ready()
         if number == 0:
             page.locator("#compare-correct > button").click()
-        page.locator("#compare-right-answer").get_by_role("textbox").fill(str(20 + 50 * number))
+        tab.type_over(page.locator("#compare-right-answer").get_by_role("textbox"), str(20 + 50 * number))
         page.locator("#compare-keep").click()
         expect(page.locator("#compare-corrected")).to_contain_text(f"{number + 1} row")
 

@@ -38,14 +38,14 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 os.environ["SSL_CERT_FILE"] = str(Path(tempfile.mkdtemp(prefix="certificates"), "one.pem"))
 Path(os.environ["SSL_CERT_FILE"]).write_text("".join(certifi.contents().partition("END CERTIFICATE-----\n")[:2]))
 
-# Files of a quarter of a minute and more, the longest first: what begins last should not be what ends last.
+# Files of ten seconds and more, the longest first: what begins last should not be what ends last.
 LONG = (
-    *("test_evaluate_page", "test_loop", "test_transformers_serve", "test_compare_page", "test_nothing_is_lost"),
-    *("test_compare_page_failures", "test_guess_first", "test_kernels", "test_getting_a_chart_in", "test_zerogpu"),
-    *("test_compare_page_access", "test_chart_beside_answers", "test_compare_page_details", "test_evaluate_own"),
-    *("test_corrections_page", "test_layout", "test_languages", "test_links", "test_hub", "test_choosing"),
-    *("test_training_tab", "test_endpoint", "test_train_recipe", "test_former", "test_adapter_options"),
-    *("test_families", "test_operations", "test_api", "test_adapters"),
+    *("test_evaluate_page", "test_compare_page", "test_nothing_is_lost", "test_loop", "test_getting_a_chart_in"),
+    *("test_hub", "test_zerogpu", "test_compare_page_failures", "test_evaluate_own", "test_guess_first"),
+    *("test_compare_page_access", "test_image_card", "test_former", "test_chart_beside_answers"),
+    *("test_compare_page_details", "test_transformers_serve", "test_corrections_page", "test_kernels"),
+    *("test_languages", "test_links", "test_steps", "test_endpoint", "test_api", "test_adapters", "test_mixture"),
+    *("test_adapter_options", "test_layout", "test_stop", "test_operations", "test_families", "test_training_tab"),
 )
 
 

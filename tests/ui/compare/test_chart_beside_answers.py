@@ -90,14 +90,14 @@ def test_no_card_grows_when_its_verdict_comes(calm_tab: Tab, engine: ScriptedEng
     assert boxes() == first
 
 
-def test_ask_keeps_its_place_whatever_the_suggestions_need(tab: Tab) -> None:
+def test_ask_keeps_its_place_whatever_the_suggestions_need(calm_tab: Tab) -> None:
     for size in ("wide", "phone"):
-        tab.resize(size)
+        calm_tab.resize(size)
         places = set()
         for number in (1, 2, 3):
-            tab.pick_example(number)
-            tab.type_question("How many?")
-            ask, chart = box(tab.page.locator("#ask")), box(tab.page.locator("#chart"))
+            calm_tab.pick_example(number)
+            calm_tab.type_question("How many?")
+            ask, chart = box(calm_tab.page.locator("#ask")), box(calm_tab.page.locator("#chart"))
             places.add((ask["x"], ask["y"] - chart["y"], ask["width"]))
         assert len(places) == 1
 

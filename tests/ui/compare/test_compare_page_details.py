@@ -93,6 +93,7 @@ def test_the_history_is_kept_exported_and_cleared(tab: Tab, engine: ScriptedEngi
     expect(tab.page.locator("#history")).to_contain_text("Nothing asked yet.")
     tab.page.reload()
     expect(tab.page.locator("#history")).to_contain_text("Nothing asked yet.")
+    tab.expect_ready()  # what the cards showed is back, and in no list
 
 
 def test_a_spoilt_history_does_not_break_the_page(fresh_tab: Tab) -> None:

@@ -153,6 +153,23 @@ def test_an_answer_that_has_ended_is_computed_no_further_and_the_others_are_the_
     assert again[0][:2] == sampled[0][:2] and set(sizes) == {3}
 
 
+def test_a_row_that_overflows_leaves_the_others_their_answers_where_no_token_ends_any(
+    static: LocalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoder = static.fast.decoder
+    assert decoder is not None
+    monkeypatch.setattr(static.base.generation_config, "eos_token_id", [])
+    expected, own = told(last(static.answer(chart(), QUESTION, ARMS, SHORT))), decoder.next
+
+    def spoilt(step: Any, tokens: torch.Tensor) -> torch.Tensor:
+        logits = own(step, tokens)
+        return logits.index_fill(0, torch.tensor([0]), torch.nan) if len(tokens) == 3 else logits
+
+    monkeypatch.setattr(decoder, "next", spoilt)
+    found = last(static.answer(chart(), QUESTION, ARMS, SHORT))
+    assert found[0].error_kind == "overflow" and told(found)[1:] == expected[1:]
+
+
 def test_a_page_and_an_evaluation_both_add_the_layers_up_in_float32(
     tiny_base: Path, tiny_adapter: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -234,7 +234,7 @@ def stream_tokens(
         """(B,) of values (rows that are computed,); a row that has ended repeats its end, whose logarithm is 0."""
         if len(rows) == len(prompts):
             return values
-        whole = values.new_full((len(prompts),), 0.0 if values.is_floating_point() else end_ids[0])
+        whole = values.new_full((len(prompts),), 0.0 if values.is_floating_point() else int(ends[0]))
         whole[rows] = values
         return whole
 

@@ -3,10 +3,12 @@
 The client reads its address when it is imported, so it runs in child processes.
 """
 
+import errno
 import json
+import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -266,18 +268,72 @@ def test_an_adapter_that_is_measured_anew_says_the_new_figures_and_nothing_else(
     assert contract["scores"]["adapter"] == 77.7
 
 
-@pytest.mark.parametrize("harm", ["no marks", "no results"])
+def _with(results: Path, **changed: object) -> None:
+    results.write_text(json.dumps(json.loads(results.read_text(encoding="utf-8")) | changed), encoding="utf-8")
+
+
+def _as_pipe(results: Path) -> None:
+    results.unlink()
+    os.mkfifo(results)
+
+
+def _unmeasured(results: Path) -> None:
+    found = json.loads(results.read_text(encoding="utf-8"))
+    found["scores"]["canonical"]["prompted"]["all"]["accuracy"] = None
+    results.write_text(json.dumps(found), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("harm", "reason"),
+    [
+        (lambda card, _: card.write_text("# Mine\n"), "needs the lines <!-- measured -->"),
+        (lambda card, _: card.write_text(card.read_text().replace("language: en", "language: [en")), "another kind"),
+        (lambda _, results: results.write_text("[]"), "of a type or size"),
+        (lambda _, results: results.write_text("[" * 100_000), "nested too deeply"),
+        (lambda _, results: _as_pipe(results), "no ordinary file"),
+        (lambda _, results: _with(results, model="Qwen/Qwen2-VL-7B-Instruct (NF4, cuda)"), "stands on bundled"),
+        (lambda _, results: _with(results, adapter="you/another"), "of the adapter you/another"),
+        (lambda _, results: _with(results, complete=False), "has not ended"),
+        (lambda _, results: _unmeasured(results), "the accuracy of prompted is None"),
+    ],
+    ids=["no marks", "metadata", "no results", "nested", "pipe", "base", "adapter", "not ended", "unmeasured"],
+)
 def test_a_card_that_cannot_be_filled_stays_and_is_told(
-    harm: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    harm: Callable[[Path, Path], object], reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     adapter, results = shutil.copytree(BUNDLED_ADAPTER, tmp_path / "bundled"), tmp_path / "results.json"
     shutil.copy(RESULTS, results)
-    card = adapter / "README.md"
-    if harm == "no marks":
-        card.write_text("# Mine\n", encoding="utf-8")
-    else:
-        results.write_text("[]", encoding="utf-8")
-    kept = card.read_text(encoding="utf-8")
+    harm(adapter / "README.md", results)
+    kept = contents(adapter)
     assert again.main([str(adapter), str(results)]) == 2
-    assert "stay as they are" in capsys.readouterr().err
-    assert card.read_text(encoding="utf-8") == kept
+    told = capsys.readouterr().err
+    assert "stay as they are" in told and reason in told and told.count("\n") == 1
+    assert contents(adapter) == kept
+
+
+def test_a_disk_that_takes_the_card_but_not_the_contract_leaves_both_as_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    adapter = shutil.copytree(BUNDLED_ADAPTER, tmp_path / "bundled")
+    found = json.loads(RESULTS.read_text(encoding="utf-8"))
+    found["scores"]["canonical"]["adapter"]["all"]["accuracy"] = 0.777
+    (tmp_path / "results.json").write_text(json.dumps(found), encoding="utf-8")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Contract, "save", full)
+    kept = contents(adapter)
+    assert again.main([str(adapter), str(tmp_path / "results.json")]) == 2
+    assert "No space left" in capsys.readouterr().err
+    assert contents(adapter) == kept
+
+
+def test_a_card_keeps_its_line_ends_and_metadata_without_figures(tmp_path: Path) -> None:
+    adapter = shutil.copytree(BUNDLED_ADAPTER, tmp_path / "bundled")
+    card = (adapter / "README.md").read_bytes()
+    metadata, text = card.split(b"model-index:")[0], card.split(b"---\n", 2)[2]
+    for kept in (card.replace(b"\n", b"\r\n"), text, metadata + b"mine: 1 # a remark\n---\n" + text):
+        (adapter / "README.md").write_bytes(kept)
+        assert again.main([str(adapter), str(RESULTS)]) == 0
+        assert (adapter / "README.md").read_bytes() == kept

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from chartqa_demo.arms import ADAPTER
+from chartqa_demo.data.strict import as_row, check
 from chartqa_demo.evaluate.record import GROUPS
 from chartqa_demo.evaluate.statistics import Score
 from chartqa_demo.evaluate.tables import Column, Table, accuracy, as_markdown
@@ -42,7 +43,8 @@ def table(points: list[dict[str, Any]]) -> Table:
     columns = [Column(f"{rule}, {group}", rule, group, interval=True) for rule in RULES_SHOWN for group in GROUPS]
     rows = []
     for one in points:
-        scores = (Score(**one["scores"][column.rule][ADAPTER.key][column.group]) for column in columns)
+        check(one["rows"], int, "rows")
+        scores = (as_row(Score, one["scores"][column.rule][ADAPTER.key][column.group]) for column in columns)
         rows.append((f"{one['rows']:,}", *map(accuracy, scores, columns)))
     return Table(("rows", *(column.head for column in columns)), tuple(rows))
 

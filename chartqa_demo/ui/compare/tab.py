@@ -250,8 +250,8 @@ class CompareTab:
         turn.answered = asked
         run, waits = Run(asked, (), "running"), self.why_wait()
         told = self.show(replace(run, phase="waiting"), waits) if waits else self.show(run, "Answering.")
-        yield {self.notice: notice(waits), **told}
         try:
+            yield {self.notice: notice(waits), **told}
             for answers in stream_answers(self.engine, asked, self.limits):
                 if turn.asked is not asked:
                     return
@@ -261,6 +261,9 @@ class CompareTab:
             failed = self.show(replace(run, phase="stopped"), "The question failed.")
             yield {self.notice: notice(str(error)), **failed}
             return
+        except GeneratorExit:  # a stream that began late may have been meant for an earlier question, and ended with it
+            turn.answered = None if turn.answered is asked else turn.answered
+            raise
         yield self.show(replace(run, phase="done"), announce(self.engine.arms, asked, run.answers, run.hidden))
 
     def stop(self, turn: Turn, run: Run) -> Updates:

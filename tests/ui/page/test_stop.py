@@ -2,12 +2,17 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from page_fixtures import Gate, Tab, expect, replies
 from playwright.sync_api import Page, Route
 
 from chartqa_demo.engines.scripted import ScriptedEngine
+from chartqa_demo.settings import Settings
+from chartqa_demo.ui.compare.question import Question, Turn
+from chartqa_demo.ui.compare.tab import CompareTab
 
 pytest_plugins = ("page_fixtures",)
 
@@ -114,3 +119,13 @@ def test_another_chart_ends_a_question_that_is_on_its_way(tab: Tab, engine: Scri
     expect(tab.card("Adapter")).to_contain_text("Stopped")
     gate.open()
     expect_stopped_for_good(tab, engine)
+
+
+def test_a_stream_that_is_ended_leaves_its_question_to_the_one_behind_it(chart_file: Path) -> None:
+    told = {"show": lambda run, *_: {"run": run}, "engine": ScriptedEngine(), "limits": Settings()}
+    compare, turn = cast(CompareTab, SimpleNamespace(notice="notice", why_wait=str, **told)), Turn()
+    turn.asked = Question(chart_file, "How many bars are there?")
+    late = CompareTab.answer(compare, turn)  # meant for an earlier question, which the visitor's click has cancelled
+    next(late)
+    late.close()  # pyright: ignore[reportAttributeAccessIssue] (a generator)
+    assert "done" in [getattr(step.get("run"), "phase", None) for step in CompareTab.answer(compare, turn)]

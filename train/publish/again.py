@@ -39,10 +39,9 @@ OTHERS = "a file is of another kind, or lacks a part that it has to have"
 ODD = (KeyError, TypeError, AttributeError, IndexError, RecursionError, OverflowError, yaml.YAMLError)
 
 
-def rewritten(card: str, summary: dict[str, Any], blind: dict[str, Any] | None, curve: dict[str, Any] | None) -> str:
-    """The card with the figures of these files. Raises ValueError for a card without the marks, one of `ODD` or
-    ValueError for other files."""
-    figures = figures_of_summary(summary)
+def rewritten(card: str, figures: Figures, blind: dict[str, Any] | None, curve: dict[str, Any] | None) -> str:
+    """The card with these figures. Raises ValueError for a card without the marks, one of `ODD` or ValueError for
+    other files."""
     parts = {"measured": measured(figures)}
     if blind is not None:
         parts["blind"] = _guessed(blind)
@@ -129,12 +128,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         summary, blind, curve = map(_read, (flags.results, flags.blind, flags.curve))
         text = bytes_of(flags.adapter / CARD, MAX_CARD).decode("utf-8-sig")
         card = text.replace("\r\n", "\n")
-        new = rewritten(card, summary, blind, curve)
+        figures = figures_of_summary(summary)
+        new = rewritten(card, figures, blind, curve)
         names = flags.adapter.resolve().name, getattr(ModelCard(card).data, "model_name", None)
         for found in (summary, blind):
             if found is not None:
                 check_subject(found, contract, names)
-        figures = figures_of_summary(summary)
         contract = replace(contract, scores={arm.key: _per_cent(figures, "canonical", arm.key) for arm in ARMS})
         save(flags.adapter, new, contract, "\r\n" if "\r\n" in text else "\n")
     except (OSError, ValueError, *ODD) as error:

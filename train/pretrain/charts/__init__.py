@@ -35,8 +35,8 @@ def make_chart(seed: int, held_out: bool = False, density: float | None = None, 
     most names of a chart that is not held out are coined, it is asked for more reckoning and always to count, and more
     lessons are scatter charts or have more than ten categories; without, it is made as a held-out chart is, but with
     the names that training knows. density: pixels drawn per logical pixel; the content does not depend on it. Left out,
-    it is between 0.7 and 2 for every third chart (in lessons every ninth: these take longer to draw) and SHARP for the
-    rest, so that a reader meets resampled text too.
+    it is that of published pictures in most lessons (`likeness.density`), and otherwise between 0.7 and 2 for every
+    third chart and SHARP for the rest, so that a reader meets resampled text too.
     """
     lesson = lesson and not held_out
     space = f"{'held-out' if held_out else 'training'} {seed}"
@@ -44,7 +44,7 @@ def make_chart(seed: int, held_out: bool = False, density: float | None = None, 
     kind = rng.choices(list(KINDS), list((LESSON_KINDS if lesson else KINDS).values()))[0]
     drawn = (
         rng.choice((0.7, 0.8, 0.9, 1.0, 1.25, 1.43, 1.43, 1.43, 1.5, 1.7, 2.0))
-        if rng.random() < (0.11 if lesson else 0.34)
+        if rng.random() < 0.34
         else SHARP
     )
     if lesson:
@@ -52,6 +52,7 @@ def make_chart(seed: int, held_out: bool = False, density: float | None = None, 
         name, kind = likeness.choose(dressing, kind)
         look = choose_style(rng, kind, name)
         likeness.dress(dressing, look, kind)
+        drawn = likeness.density(random.Random(space + " density"), look.name, SHARP)
     else:
         look = choose_style(rng, kind)
     drawn = max(drawn, 7 / look.size)  # smaller text than 7 px nobody can read

@@ -40,9 +40,13 @@ def darker(colour: Colour) -> Colour:
 
 @cache
 def advances(name: str) -> dict[str, float]:
-    """Width of each character as a fraction of the font size, unhinted."""
-    font = ImageFont.truetype(str(FONT_FOLDER / f"{name}.ttf"), 200, layout_engine=ImageFont.Layout.BASIC)
-    return {chr(code): font.getlength(chr(code)) / 200 for code in (*range(32, 127), *range(160, 256), 0x2013, 0x2019)}
+    """Width of each character as a fraction of the font size, unhinted. After the name of a file may stand how many
+    hundredths of the size lie between two letters: `OpenSans-Regular+6`."""
+    face, _, apart = name.partition("+")
+    font = ImageFont.truetype(str(FONT_FOLDER / f"{face}.ttf"), 200, layout_engine=ImageFont.Layout.BASIC)
+    more = int(apart or 0) / 100
+    known = (*range(32, 127), *range(160, 256), 0x2013, 0x2019)
+    return {chr(code): font.getlength(chr(code)) / 200 + more for code in known}
 
 
 class Font:
@@ -80,7 +84,8 @@ class Raster:
     """The face of a font at a size in real pixels, each character of which is drawn once."""
 
     def __init__(self, name: str, pixels: float) -> None:
-        self.face = ImageFont.truetype(str(FONT_FOLDER / f"{name}.ttf"), pixels, layout_engine=ImageFont.Layout.BASIC)
+        file = FONT_FOLDER / f"{name.partition('+')[0]}.ttf"
+        self.face = ImageFont.truetype(str(file), pixels, layout_engine=ImageFont.Layout.BASIC)
         self.glyphs: dict[str, Glyph] = {}
         self.steps: dict[str, int] = {}
 

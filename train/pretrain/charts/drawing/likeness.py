@@ -18,6 +18,16 @@ KINDS = {
     "oecd": {"line": 48, "bar": 30, "hbar": 8, "grouped": 8, "stacked": 6},
 }
 LEVEL = ("hbar", "grouped_h", "stacked_h")
+# How many times its pixels a published picture is shown with on its canvas: Statista's 800 x 557 at 0.805, Our World in
+# Data's 850 x 600 at 0.757; Pew's are 309 or 420 wide and enlarged by up to 1.5, or 620 and more and made smaller.
+SHOWN = {
+    "statista": (0.805, 0.805, 0.805, 0.805, 0.595, 0.72),
+    "pew": (1.5, 1.5, 1.5, 1.5, 1.3, 1.13, 0.77, 0.77, 0.57),
+    "owid": (0.757, 0.757, 0.757, 0.65),
+    "oecd": (0.757, 0.805, 0.6, 1.1),
+}
+ANYHOW = (0.58, 0.67, 0.8, 0.92, 1.15, 1.28, 1.44, 1.64)
+AS_PUBLISHED = 0.7  # share of the lessons; the rest is drawn as sharp as a canvas shows it
 
 # Rows of surveys: everybody first, then one section a trait.
 SECTIONS = (
@@ -123,6 +133,12 @@ def choose(rng: random.Random, kind: str) -> tuple[str, str]:
     return name, kind
 
 
+def density(rng: random.Random, look: str, sharp: float) -> float:
+    """Pixels per logical pixel of a lesson of `look`: mostly as its model's pictures come, which a canvas then shows
+    smaller or larger; else `sharp`, at which nothing is resampled."""
+    return sharp / rng.choice(SHOWN.get(look, ANYHOW)) if rng.random() < AS_PUBLISHED else sharp
+
+
 def dress(rng: random.Random, look: Style, kind: str) -> None:
     """Makes a lesson's look more like its model's, now and then in any colours, so that each is met in every look."""
     if look.name == "pew":
@@ -152,6 +168,9 @@ def dress(rng: random.Random, look: Style, kind: str) -> None:
         look.dots = kind == "grouped_h" and rng.random() < 0.5
     elif look.name == "statista":
         look.statements = kind in LEVEL and rng.random() < 0.3
+        if rng.random() < 0.6:  # a browser sets these small letters on whole pixels, apart from each other
+            apart = rng.choice((4, 6, 8, 10))
+            look.font, look.bold = f"{look.font}+{apart}", f"{look.bold}+{apart}"
     elif look.name == "oecd":
         look.crowded = kind == "line" and rng.random() < 0.2
         look.spotlight = kind in ("bar", "hbar") and rng.random() < 0.35

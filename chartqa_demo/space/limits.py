@@ -28,6 +28,9 @@ MAX_TOOL = 30 * 2**20  # by MCP, a picture of 20 MB in base64
 MAX_UPLOADED = 220 * 2**20  # files chosen at once, of which Gradio limits each: what Evaluate takes, and their heads
 MAX_MARKS = 200_000  # of lists, objects and what is in them: in Python's memory each takes 30 times its bytes
 MARKS = (b",", b"[", b"{")
+# What Gradio says last of an event that was cancelled. Its page fails on one without values, and where that comes after
+# the answer to the cancelling, an "Error" stays in every output: not to be seen, and read aloud.
+CANCELLED = re.compile(rb'^(data: \{"msg":"process_completed","event_id":"\w+","output":\{)(\},"success":true)')
 VISITORS = 10_000  # whose requests are counted at once
 ASKING = ("/queue/join", "/call/", "/mcp", "/upload", "/login")
 # Ways of Gradio that this page has no use for: `proxy=` fetches, a custom component's name is printed as it comes, a
@@ -72,12 +75,15 @@ class Limits:
                 if message["status"] == 503:  # Gradio's own refusal, where two came at once
                     message["headers"] = [*message["headers"], (b"retry-after", str(self._wait()).encode())]
                 MutableHeaders(scope=message).update(HEADERS)
+            elif events:
+                message["body"] = CANCELLED.sub(rb'\1"data":[]\2', message.get("body", b""))
             await send(message)
 
         # Gradio fails on a span of a file that it does not understand, and sends a caller's own headers back with one;
         # its MCP server has no event to go on from, and then does not answer.
         scope["headers"] = [one for one in scope["headers"] if one[0] not in (b"range", b"last-event-id")]
         posted, uploads = scope["method"] == "POST", scope["path"].rstrip("/").endswith("/upload")
+        events = scope["path"].endswith("/queue/data")
         most = MAX_UPLOADED if uploads else MAX_TOOL if "/mcp" in scope["path"] else MAX_BODY
         length, read = Headers(scope=scope).get("content-length", "0"), 0
         marks = 0

@@ -340,7 +340,8 @@ OpenTab = Callable[..., Tab]
 def page_of(windows: "Windows", engine: ScriptedEngine, settings: Settings) -> Iterator[Tab]:
     """A server of its own for this engine, and a tab on its page."""
     app = build_app(engine, settings, example_split())
-    _, url, _ = app.launch(prevent_thread_lock=True, quiet=True, **launch_options())
+    beside = app_options(app, settings, engine.parallel)
+    _, url, _ = app.launch(prevent_thread_lock=True, quiet=True, app_kwargs=beside, **launch_options())
     tab = Tab(windows(), url)
     tab.page.goto(url)
     expect(tab.card("Adapter")).to_be_visible()

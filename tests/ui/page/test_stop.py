@@ -129,3 +129,28 @@ def test_a_stream_that_is_ended_leaves_its_question_to_the_one_behind_it(chart_f
     next(late)
     late.close()  # pyright: ignore[reportAttributeAccessIssue] (a generator)
     assert "done" in [getattr(step.get("run"), "phase", None) for step in CompareTab.answer(compare, turn)]
+
+
+# The page reads the last word of a cancelled event only after it has heard that the event is cancelled.
+LATE = """() => {
+  const wait = window.setTimeout;
+  const cancelled = (told) => told?.msg === "process_completed" && !told.output.data?.length;
+  const late = (then, told) => wait(() => (then(told), wait(() => (window.late = true), 100)), 500);
+  window.setTimeout = (then, ms, ...told) => (cancelled(told[0]) ? late(then, ...told) : wait(then, ms, ...told));
+}"""
+
+
+def test_a_stream_that_says_late_that_it_was_cancelled_is_no_error(fresh_tab: Tab, engine: ScriptedEngine) -> None:
+    tab = fresh_tab
+    tab.page.evaluate(LATE)
+    engine.script, engine.pace = replies(*["four bars in all"] * 3), (gate := Gate())
+    tab.pick_example()
+    tab.press("Ask")
+    gate.let()
+    expect(tab.answer("Adapter")).to_have_text("four")
+    tab.press("Stop")
+    expect(tab.card("Adapter")).to_contain_text("Stopped")
+    gate.open()
+    tab.page.wait_for_function("window.late")
+    expect(tab.page.get_by_text("Error", exact=True)).to_have_count(0)
+    expect(tab.card("Adapter")).to_contain_text("Stopped")

@@ -35,6 +35,16 @@ def questions_waiting(page: gr.Blocks) -> int:
     return len(page._queue)
 
 
+def cancels_newer(page: gr.Blocks, told: dict[str, Any]) -> bool:
+    """Whether Gradio's `/cancel` would end an event that came after the one it names: it ends all that run for the same
+    visitor and listener, and the page would wait for the newer one for ever."""
+    visitor, listener, event = (told.get(key) for key in ("session_hash", "fn_index", "event_id"))
+    running = [one for job in page._queue.active_jobs for one in job or ()]
+    beside = [one for one in running if (one.session_hash, one.fn._id) == (visitor, listener) and one._id != event]
+    named = page._queue.event_ids_to_events.get(str(event))  # none that has ended
+    return any(named is None or one.enqueue_time > named.enqueue_time for one in beside)
+
+
 def upload_folder() -> Path:
     """Where Gradio keeps the files that visitors upload, and may serve from; it need not exist yet."""
     return Path(get_upload_folder())

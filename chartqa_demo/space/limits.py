@@ -3,6 +3,7 @@
 It comes before all of Gradio: `launch(app_kwargs=app_options(...))`.
 """
 
+import json
 import re
 import time
 from collections import OrderedDict
@@ -15,12 +16,12 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chartqa_demo.settings import Settings
-from chartqa_demo.space.gradio_internals import delete_oldest, forget_call, questions_waiting
+from chartqa_demo.space.gradio_internals import cancels_newer, delete_oldest, forget_call, questions_waiting
 from chartqa_demo.space.operations import failed, routes, usual_seconds
 
 MAX_BODY = 12 * 2**20  # twice what a browser keeps for a page, which comes with a correction
@@ -85,8 +86,7 @@ class Limits:
         posted, uploads = scope["method"] == "POST", scope["path"].rstrip("/").endswith("/upload")
         events = scope["path"].endswith("/queue/data")
         most = MAX_UPLOADED if uploads else MAX_TOOL if "/mcp" in scope["path"] else MAX_BODY
-        length, read = Headers(scope=scope).get("content-length", "0"), 0
-        marks = 0
+        length, read, marks = Headers(scope=scope).get("content-length", "0"), 0, 0
 
         async def no_more_than_allowed() -> Message:
             nonlocal read, marks
@@ -109,6 +109,8 @@ class Limits:
             answer = JSONResponse({"detail": "With a login this page answers no other site."}, 403)
         elif posted and any(way in scope["path"] for way in ASKING):
             answer = self._too_often(scope) or self._full(scope) or self.app
+        elif posted and scope["path"].endswith("/cancel"):
+            answer = self._cancel
         try:
             await answer(scope, no_more_than_allowed, with_headers)
         except ClientDisconnect:  # while it was sent: nobody is left to answer
@@ -120,6 +122,21 @@ class Limits:
             await run_in_threadpool(delete_oldest, self.page, self.settings.uploads_mb * 2**20)
         if scope["method"] == "GET" and "/call/" in scope["path"]:
             forget_call(self.page, scope["path"].rsplit("/", 1)[-1])
+
+    async def _cancel(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Cancel what is named, and nothing that came after it. What is left alone therefore ends at its next step,
+        where it sees that it is not wanted any more."""
+        body = await Request(scope, receive).body()
+        read: list[Message] = [{"type": "http.request", "body": body}]
+
+        async def again() -> Message:
+            return read.pop() if read else await receive()
+
+        answer: ASGIApp = self.app
+        with suppress(ValueError, RecursionError):  # Gradio says what is wrong
+            if isinstance(named := json.loads(body), dict) and cancels_newer(self.page, named):
+                answer = JSONResponse({"success": True})
+        await answer(scope, again, send)
 
     def _too_often(self, scope: Scope) -> JSONResponse | None:
         rate, now = self.settings.requests_per_minute, time.monotonic()

@@ -71,7 +71,8 @@ def eventually(condition: Callable[[], bool], seconds: float = 30) -> None:
 
 class EndpointServer:
     """requests: bodies in the order of arrival; attempts: requests per model; open: streams that run now;
-    most_open: the most at one time; keys: Authorization headers; connections: distinct client ports."""
+    most_open: the most at one time; let: whether "slow" goes on; keys: Authorization headers; connections: distinct
+    client ports."""
 
     def __init__(self) -> None:
         self.requests: list[dict[str, Any]] = []
@@ -80,6 +81,7 @@ class EndpointServer:
         self.connections: set[int] = set()
         self.open = 0
         self.most_open = 0
+        self.let = False
         self.refusals = 0  # how often "busy", "gateway" and "loading" say no before they answer
         self.retry_after: str | None = None
         self.keep_requests = True
@@ -152,9 +154,9 @@ class EndpointServer:
                 )
                 await asyncio.sleep(0)
                 if k == 1:
-                    if model == "slow":
-                        await asyncio.sleep(3600)
-                    elif model == "dying":
+                    while model == "slow" and not self.let:
+                        await asyncio.sleep(0.02)
+                    if model == "dying":
                         raise ConnectionResetError("the server was killed")
                     elif model == "leaving":
                         return

@@ -56,10 +56,16 @@ class Question:
 class Turn:
     """What one visitor waits for. Gradio cannot cancel a stream that is about to begin, and forgets one when another
     begins; so streams ask here before every step. asked: the question asked last, None after Stop; answered: the one
-    whose answers began."""
+    whose answers have ended; stream: the one that began last. It takes a question over that another has begun, which
+    may have been meant for an earlier question, and ends with that."""
 
     asked: Question | None = None
     answered: Question | None = None
+    stream: object = None
+
+    def wants(self, asked: Question, stream: object) -> bool:
+        """Whether what a stream has to say of a question is still to be shown."""
+        return self.asked is asked and self.stream is stream
 
 
 def chart_path(payload: object) -> Path | None:

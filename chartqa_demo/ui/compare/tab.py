@@ -127,7 +127,8 @@ class CompareTab:
         ask_options = {"preprocess": False, "trigger_mode": "multiple", "concurrency_limit": None, **PRIVATE}
         ask_options |= {"js": "(...typed) => asking(...typed)"}
 
-        # Gradio handles the listeners of one event one after the other: ending the old stream comes first.
+        # Gradio handles the listeners of one event one after the other: ending the old stream comes first, and behind
+        # Stop, where a stream that waits would begin in its place.
         self.answering = self.asked.change(
             self.answer,
             self.turn,
@@ -136,6 +137,7 @@ class CompareTab:
             **at_once(self.engine),
             **PRIVATE,
         )
+        self.stop_button.click(self.stop, [self.turn, self.run], self.run_outputs, trigger_mode="multiple", **QUICK)
         asks = [self.ask_button.click, self.question.submit, self.gold.submit]
         charts = [one.select for one in (self.charts.strip, self.history, self.cards.share)]
         charts += [
@@ -157,7 +159,6 @@ class CompareTab:
             ),
         ):
             event.then(None, js="() => window.showAnswers()", **QUICK)
-        self.stop_button.click(self.stop, [self.turn, self.run], self.run_outputs, trigger_mode="multiple", **QUICK)
 
         # A visitor's own picture empties the cards in the browser: an answer of the server could come after a new
         # question. Gradio drops a second event while the first is handled, unless told otherwise.
@@ -247,24 +248,23 @@ class CompareTab:
         if asked is None or asked is turn.answered:
             yield {self.notice: gr.skip()}  # of a stream without any step Gradio empties the outputs
             return
-        turn.answered = asked
+        turn.stream = stream = object()
         run, waits = Run(asked, (), "running"), self.why_wait()
         told = self.show(replace(run, phase="waiting"), waits) if waits else self.show(run, "Answering.")
+        yield {self.notice: notice(waits), **told}
         try:
-            yield {self.notice: notice(waits), **told}
             for answers in stream_answers(self.engine, asked, self.limits):
-                if turn.asked is not asked:
+                if not turn.wants(asked, stream):
                     return
                 run = replace(run, answers=answers)
                 yield {self.notice: "", **self.show(run, "Answering.")}
+            told = self.show(replace(run, phase="done"), announce(self.engine.arms, asked, run.answers, run.hidden))
         except (ChartError, EngineError) as error:
             failed = self.show(replace(run, phase="stopped"), "The question failed.")
-            yield {self.notice: notice(str(error)), **failed}
-            return
-        except GeneratorExit:  # a stream that began late may have been meant for an earlier question, and ended with it
-            turn.answered = None if turn.answered is asked else turn.answered
-            raise
-        yield self.show(replace(run, phase="done"), announce(self.engine.arms, asked, run.answers, run.hidden))
+            told = {self.notice: notice(str(error)), **failed}
+        if turn.wants(asked, stream):
+            turn.answered = asked
+            yield told
 
     def stop(self, turn: Turn, run: Run) -> Updates:
         """Keep what is on the cards; the stream was cancelled by the same click, or ends by itself."""

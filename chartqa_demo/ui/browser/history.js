@@ -24,6 +24,7 @@ async function stored(name, work) {
     const request = work(database.transaction(name, "readwrite").objectStore(name));
     request.onsuccess = () => ready(request.result);
     request.onerror = () => ready(undefined);
+    request.transaction.commit?.(); // at once, also where the page is being left
   }).catch(() => undefined);
 }
 
@@ -45,19 +46,22 @@ function changed() {
   return showHistory();
 }
 
+// The entry comes first and for itself: the page may be left, and its picture may still be on its way.
 async function keepEntry(entry) {
-  await keepPicture(entry.picture);
   await stored("entries", (store) => store.put(entry));
   const all = await entries();
   const used = new Set([find("#chart .image-frame img")?.src, ...all.slice(0, MOST).map((one) => one.picture)]);
   for (const one of all.slice(MOST)) await stored("entries", (store) => store.delete(one.id));
+  const had = await isKept(entry.picture);
+  await changed();
+  if (!had) await keepPicture(entry.picture).then(changed);
   const pictures = (await stored("pictures", (store) => store.getAllKeys())) ?? [];
   for (const one of pictures.slice(0, -MOST)) if (!used.has(one)) await stored("pictures", (store) => store.delete(one));
-  return changed();
 }
 
+const isKept = (source) => stored("pictures", (store) => store.getKey(source));
 async function keepPicture(source) {
-  if (!source || (await stored("pictures", (store) => store.getKey(source)))) return;
+  if (!source || (await isKept(source))) return;
   let picture = await fetch(source).then((answer) => answer.ok && answer.blob()).catch(() => null);
   if (picture?.size > LARGE) {
     const large = await createImageBitmap(picture);
@@ -139,7 +143,7 @@ function make(tag, properties = {}, ...inside) {
   return element;
 }
 
-let list, open, gone = [];
+let list, open, showing, shows = 0, gone = [];
 window.listHistory = (element, trigger) => {
   [list, open] = [element, async (entry) => trigger("select", { kept: await withPicture(reopened(entry)) })];
   showHistory();
@@ -168,8 +172,8 @@ async function bringBack() {
   await changed();
 }
 
-async function showHistory() {
-  if (!list) return;
+const showHistory = () => (showing = list && show(++shows));
+async function show(turn) {
   const all = await entries();
   const part = make("div", { className: "history" }, make("h2", { textContent: "Your questions" }));
   if (all.length)
@@ -184,7 +188,9 @@ async function showHistory() {
     part.querySelector("h2").after(make("p", { className: "done" },
       gone.length === 1 ? "One question deleted. " : `${gone.length} questions deleted. `,
       make("button", { type: "button", className: "undo", textContent: "Undo", onclick: bringBack })));
-  for (const picture of list.querySelectorAll("img")) URL.revokeObjectURL(picture.src);
+  const late = turn < shows; // of two that read at one time the first may end last
+  for (const picture of (late ? part : list).querySelectorAll("img")) URL.revokeObjectURL(picture.src);
+  if (late) return showing;
   list.replaceChildren(part);
 }
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from page_fixtures import Gate, OpenTab, Tab, expect, replies
+from playwright.sync_api import Route
 
 from chartqa_demo.engines.scripted import ScriptedEngine
 
@@ -80,6 +81,25 @@ def test_a_reload_while_answers_stream_keeps_what_had_come(tab: Tab, engine: Scr
     expect(tab.page.locator("#history li")).to_have_count(0)
     tab.press("Ask")
     tab.expect_ready()
+
+
+@pytest.mark.parametrize("leave", ["reload", "another chart"])
+def test_a_question_is_kept_before_its_picture_has_come(fresh_tab: Tab, leave: str) -> None:
+    tab = fresh_tab
+    pictures = list[Route]()
+
+    def hold(route: Route) -> None:
+        pictures.append(route) if route.request.resource_type == "fetch" else route.continue_()
+
+    tab.page.route("**/file=**", hold)
+    ask_about(tab, None)
+    assert pictures, "the picture is kept in another way"
+    tab.page.reload() if leave == "reload" else tab.pick_example(1)
+    expect(tab.page.locator("#history .question")).to_have_text("How many bars are there?")
+    if leave == "another chart":
+        for route in pictures:
+            route.continue_()
+        expect(tab.page.locator("#history li img")).to_have_count(1)
 
 
 def test_back_brings_everything_back(tab: Tab, engine: ScriptedEngine) -> None:

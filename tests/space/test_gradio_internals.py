@@ -6,7 +6,7 @@ import base64
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import gradio as gr
 import httpx
@@ -14,6 +14,7 @@ import pytest
 import uvicorn
 from fastapi import HTTPException
 from gradio import processing_utils
+from gradio.queueing import Event
 from gradio.route_utils import GradioMultiPartParser
 from gradio.state_holder import StateHolder
 from PIL import Image
@@ -22,6 +23,7 @@ from starlette.formparsers import MultiPartException
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from chartqa_demo.space.gradio_internals import (
+    cancels_newer,
     close_doors,
     delete_oldest,
     delete_saved,
@@ -39,6 +41,23 @@ def test_a_new_page_has_nobody_waiting() -> None:
     with gr.Blocks(analytics_enabled=False) as page:
         gr.Button("Ask").click(lambda: None)
     assert questions_waiting(page.queue()) == 0
+
+
+def test_it_is_known_when_a_cancelling_would_end_what_came_later() -> None:
+    with gr.Blocks(analytics_enabled=False) as page:
+        gr.Button("Ask").click(lambda: None)
+    queue, listener = page.queue()._queue, next(iter(page.fns.values()))
+    old, new = (Event("ann", listener, cast(Any, None), None) for _ in range(2))
+    queue.event_ids_to_events = {one._id: one for one in (old, new)}
+    of_ann = {"session_hash": "ann", "fn_index": listener._id}
+    queue.active_jobs = [[old], None, [new]]
+    assert cancels_newer(page, {**of_ann, "event_id": old._id})
+    assert not cancels_newer(page, {**of_ann, "event_id": new._id})
+    assert not cancels_newer(page, {**of_ann, "session_hash": "bob", "event_id": old._id})
+    queue.active_jobs = [[new]]
+    del queue.event_ids_to_events[old._id]  # as Gradio does when one has ended
+    assert cancels_newer(page, {**of_ann, "event_id": old._id})
+    assert not cancels_newer(page, {"event_id": [[]]})
 
 
 def test_a_saved_chart_is_the_same_png_among_the_uploads_however_often_it_is_saved() -> None:

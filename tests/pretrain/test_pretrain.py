@@ -1,6 +1,7 @@
 """Pretraining of the bundled model: the lean forward pass is Qwen2-VL, and what is exported answers alike."""
 
 import json
+from dataclasses import asdict
 from functools import cache
 
 import numpy as np
@@ -12,12 +13,13 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from chartqa_demo.arms import ADAPTER, PRETRAINED, PROMPTED, SYSTEM_MESSAGE, messages, training_row
 from chartqa_demo.images import fit_canvas
+from train.pretrain.__main__ import main
 from train.pretrain.exam import exam, report
 from train.pretrain.layout import CANVASES
 from train.pretrain.legs import rows
 from train.pretrain.legs.grounding import Grounding
 from train.pretrain.legs.rows import ChartRows, Mix
-from train.pretrain.model import export
+from train.pretrain.model import checkpoint, export
 from train.pretrain.model.network import Reader, block_mask, deeper, dense_mask, initial, shapes
 from train.pretrain.model.tokenizer import CONCISE, render
 
@@ -178,6 +180,22 @@ def test_an_exported_model_can_be_trained_on(exported):
     assert tokenizer.encode(" Costa Rica").ids == codec().ids(" Costa Rica")
     for name, value in weights().items():
         assert torch.equal(tensors[name], value.to(torch.bfloat16).float())
+
+
+def test_an_export_can_be_the_mean_of_several_models(exported, tmp_path, capsys):
+    facts = {"charts": 700, "next_seed": 0, "seconds": 1.0, "steps": 5}
+    opposite = {name: -3 * value for name, value in weights().items()}
+    checkpoint.save(tmp_path / "leg", opposite, facts | {"sizes": asdict(TINY)}, codec().tokenizer.to_str())
+    command = ["--resume", str(tmp_path / "leg"), "--export", str(tmp_path / "mean"), "--average", str(exported)]
+    assert main([*command, str(exported)]) == 0
+    _, tensors, progress, _ = export.from_export(tmp_path / "mean")
+    assert progress["charts"] == 700
+    for name, value in weights().items():  # (-3 + 1 + 1) / 3
+        torch.testing.assert_close(tensors[name], -value / 3, rtol=0.02, atol=1e-4)
+    grown, more = deeper(TINY, weights(), TINY.text_layers + 1, TINY.vision_layers)
+    export.export(tmp_path / "grown", grown, more, codec().tokenizer, facts)
+    assert main([*command, str(tmp_path / "grown")]) == 2
+    assert "grown cannot be averaged with" in capsys.readouterr().err
 
 
 def test_a_model_made_deeper_answers_as_before_until_it_is_trained(exported):

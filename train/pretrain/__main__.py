@@ -18,7 +18,7 @@ import math
 import sys
 import time
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,13 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--build-tokenizer", action="store_true", help="build OUT/tokenizer.json and stop")
     parser.add_argument(
         "--export", type=Path, help="write the checkpoint named by --resume as a transformers model here"
+    )
+    parser.add_argument(
+        "--average",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="with --export: exported models that it began with; the mean of their weights and its own is written",
     )
     parser.add_argument(
         "--exam",
@@ -143,7 +150,7 @@ def _run(options: argparse.Namespace, started: float) -> int:
     if options.export:
         if options.resume is None:
             raise ValueError("--export needs --resume: the checkpoint to export, for example runs/pretrain/final.")
-        export_checkpoint(options.resume, options.export)
+        export_checkpoint(options.resume, options.export, options.average)
         return 0
     if options.build_tokenizer:
         from train.pretrain.charts import make_chart
@@ -163,8 +170,9 @@ def _run(options: argparse.Namespace, started: float) -> int:
     return 0
 
 
-def export_checkpoint(source: Path, target: Path) -> None:
-    """A checkpoint as a transformers model folder."""
+def export_checkpoint(source: Path, target: Path, others: Sequence[Path] = ()) -> None:
+    """A checkpoint as a transformers model folder; of its weights and those of the exported models `others` the mean,
+    as in a model soup (Wortsman et al., 2022, arXiv 2203.05482). Raises ValueError for a model of another size."""
     from train.pretrain.legs.training import Progress
     from train.pretrain.model import checkpoint, export
     from train.pretrain.model.network import Sizes
@@ -172,7 +180,13 @@ def export_checkpoint(source: Path, target: Path) -> None:
     tensors, facts = checkpoint.load(source)
     tokenizer = tokenizer_in(source / checkpoint.TOKENIZER)
     progress = {name: facts[name] for name in vars(Progress())}
-    export.export(target, settings_of(Sizes, facts["sizes"]), tensors, tokenizer, progress)
+    sizes = settings_of(Sizes, facts["sizes"])
+    for share, folder in enumerate(others, 2):
+        other, weights, _, _ = export.from_export(folder)
+        if other != sizes:
+            raise ValueError(f"{folder} cannot be averaged with {source}: it has {other}, not {sizes}.")
+        tensors = {name: tensors[name].lerp(weights[name], 1 / share) for name in weights}
+    export.export(target, sizes, tensors, tokenizer, progress)
 
 
 def make_tokenizer(make_chart: Any, settings: Any) -> Any:

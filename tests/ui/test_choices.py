@@ -93,7 +93,7 @@ def test_what_a_list_no_longer_offers_is_told_in_a_sentence(tmp_path: Path) -> N
 
 def test_a_page_that_opens_writes_into_no_tab_that_is_not_open(tmp_path: Path) -> None:
     """Every output that has been used once costs the browser at every later event, and few visitors open them all."""
-    page = build_app(ScriptedEngine(), Settings(results_dir=str(tmp_path)), example_split()).get_config_file()
+    page: Any = build_app(ScriptedEngine(), Settings(results_dir=str(tmp_path)), example_split()).get_config_file()
     kinds = {one["id"]: one for one in page["components"]}
 
     def inside(node: Any) -> set[int]:

@@ -42,11 +42,7 @@ def make_chart(seed: int, held_out: bool = False, density: float | None = None, 
     space = f"{'held-out' if held_out else 'training'} {seed}"
     rng = random.Random(space)
     kind = rng.choices(list(KINDS), list((LESSON_KINDS if lesson else KINDS).values()))[0]
-    drawn = (
-        rng.choice((0.7, 0.8, 0.9, 1.0, 1.25, 1.43, 1.43, 1.43, 1.5, 1.7, 2.0))
-        if rng.random() < 0.34
-        else SHARP
-    )
+    drawn = rng.choice((0.7, 0.8, 0.9, 1.0, 1.25, 1.43, 1.43, 1.43, 1.5, 1.7, 2.0)) if rng.random() < 0.34 else SHARP
     if lesson:
         dressing = random.Random(space + " likeness")
         name, kind = likeness.choose(dressing, kind)

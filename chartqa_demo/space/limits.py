@@ -61,6 +61,7 @@ class Limits:
     def __init__(self, app: ASGIApp, page: gr.Blocks, settings: Settings, parallel: int) -> None:
         self.app, self.page, self.settings, self.parallel = app, page, settings, parallel
         self.left: OrderedDict[str, tuple[float, float]] = OrderedDict()  # address -> requests left, and when
+        self.ending: set[str] = set()  # events that are being cancelled
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse what is too much, and send the headers with everything."""
@@ -125,18 +126,25 @@ class Limits:
 
     async def _cancel(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Cancel what is named, and nothing that came after it. What is left alone therefore ends at its next step,
-        where it sees that it is not wanted any more."""
+        where it sees that it is not wanted any more. Told twice at once, Gradio fails."""
         body = await Request(scope, receive).body()
         read: list[Message] = [{"type": "http.request", "body": body}]
 
         async def again() -> Message:
             return read.pop() if read else await receive()
 
-        answer: ASGIApp = self.app
+        event = ""
         with suppress(ValueError, RecursionError):  # Gradio says what is wrong
-            if isinstance(named := json.loads(body), dict) and cancels_newer(self.page, named):
-                answer = JSONResponse({"success": True})
-        await answer(scope, again, send)
+            if isinstance(named := json.loads(body), dict):
+                event = str(named.get("event_id"))
+                if event in self.ending or cancels_newer(self.page, named):
+                    await JSONResponse({"success": True})(scope, again, send)
+                    return
+        self.ending.add(event)
+        try:
+            await self.app(scope, again, send)
+        finally:
+            self.ending.discard(event)
 
     def _too_often(self, scope: Scope) -> JSONResponse | None:
         rate, now = self.settings.requests_per_minute, time.monotonic()

@@ -3,6 +3,7 @@
 tests/space/test_gradio_internals.py fails when one of them moves.
 """
 
+import re
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -25,6 +26,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 FAILED = "The server could not do what was sent to it. Reload the page and try again."
 NOT_UPLOADED = "This file is not among the uploads, or no longer. Choose it again."
 LONGEST_SESSION = 100  # characters of what a caller names its session; Gradio's own page takes 11
+# Gradio takes the names of all tasks apart at "<gradio-sep>" whenever anybody cancels something, and counts all events
+# in one table, by session: a name with that in it, or with what is no text, ended everybody's cancelling, or counting.
+SESSION = re.compile(rf"[ -;=-~]{{0,{LONGEST_SESSION}}}")
 _payload, _save_base64 = utils.error_payload, processing_utils.save_base64_to_cache
 _push, _state, _parse = queueing.Queue.push, StateHolder.__getitem__, GradioMultiPartParser.parse
 _saved: set[str] = set()  # files of `save_chart`, and pictures that came by MCP
@@ -126,8 +130,9 @@ async def _fetch_nothing(address: str, *_: Any, **__: Any) -> Any:
 
 
 def _check_session(name: object) -> None:
-    if len(str(name)) > LONGEST_SESSION:
-        raise HTTPException(400, f"A session's name has at most {LONGEST_SESSION} characters. Reload the page.")
+    if not SESSION.fullmatch(str(name)):
+        told = f"A session's name has at most {LONGEST_SESSION} characters of ASCII, none of them <. Reload the page."
+        raise HTTPException(400, told)
 
 
 def _check_inputs(self: gr.Blocks, block_fn: Any, inputs: list[Any]) -> None:

@@ -20,6 +20,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from chartqa_demo.errors import whole
 from chartqa_demo.settings import Settings
 from chartqa_demo.space.gradio_internals import cancels_newer, delete_oldest, forget_call, questions_waiting
 from chartqa_demo.space.operations import failed, routes, usual_seconds
@@ -32,6 +33,8 @@ MARKS = (b",", b"[", b"{")
 # What Gradio says last of an event that was cancelled. Its page fails on one without values, and where that comes after
 # the answer to the cancelling, an "Error" stays in every output: not to be seen, and read aloud.
 CANCELLED = re.compile(rb'^(data: \{"msg":"process_completed","event_id":"\w+","output":\{)(\},"success":true)')
+UNREADABLE = "This cannot be read. Send JSON in UTF-8, of numbers as JSON has them, and not nested as deep."
+SPARE = 200  # levels of nesting that are left to who reads it again, from deeper in Python's stack
 VISITORS = 10_000  # whose requests are counted at once
 ASKING = ("/queue/join", "/call/", "/mcp", "/upload", "/login")
 # Ways of Gradio that this page has no use for: `proxy=` fetches, a custom component's name is printed as it comes, a
@@ -61,6 +64,7 @@ class Limits:
     def __init__(self, app: ASGIApp, page: gr.Blocks, settings: Settings, parallel: int) -> None:
         self.app, self.page, self.settings, self.parallel = app, page, settings, parallel
         self.left: OrderedDict[str, tuple[float, float]] = OrderedDict()  # address -> requests left, and when
+        self.ending: set[str] = set()  # events that are being cancelled
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse what is too much, and send the headers with everything."""
@@ -108,9 +112,9 @@ class Limits:
         elif self.settings.login and _from_another_site(scope):
             answer = JSONResponse({"detail": "With a login this page answers no other site."}, 403)
         elif posted and any(way in scope["path"] for way in ASKING):
-            answer = self._too_often(scope) or self._full(scope) or self.app
-        elif posted and scope["path"].endswith("/cancel"):
-            answer = self._cancel
+            answer = self._too_often(scope) or self._full(scope) or (self.app if uploads else self._read)
+        elif posted:
+            answer = self._read
         try:
             await answer(scope, no_more_than_allowed, with_headers)
         except ClientDisconnect:  # while it was sent: nobody is left to answer
@@ -123,20 +127,37 @@ class Limits:
         if scope["method"] == "GET" and "/call/" in scope["path"]:
             forget_call(self.page, scope["path"].rsplit("/", 1)[-1])
 
-    async def _cancel(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Cancel what is named, and nothing that came after it. What is left alone therefore ends at its next step,
-        where it sees that it is not wanted any more."""
-        body = await Request(scope, receive).body()
-        read: list[Message] = [{"type": "http.request", "body": body}]
+    async def _read(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on what was sent, once it is sure that all of it can be sent back: Gradio and its MCP server repeat what
+        they do not understand or are called by, and fail on what no answer can hold, or never answer."""
+        try:
+            body, named = _readable(await Request(scope, receive).body())
+        except HTTPException as refused:
+            await JSONResponse({"detail": refused.detail}, refused.status_code)(scope, receive, send)
+            return
+        rest: list[Message] = [{"type": "http.request", "body": body}]
 
         async def again() -> Message:
-            return read.pop() if read else await receive()
+            return rest.pop() if rest else await receive()
 
-        answer: ASGIApp = self.app
-        with suppress(ValueError, RecursionError):  # Gradio says what is wrong
-            if isinstance(named := json.loads(body), dict) and cancels_newer(self.page, named):
-                answer = JSONResponse({"success": True})
-        await answer(scope, again, send)
+        if scope["path"].endswith("/cancel") and isinstance(named, dict) and isinstance(named.get("event_id"), str):
+            await self._cancel(named, scope, again, send)
+        else:
+            del body, named  # the answer may take minutes
+            await self.app(scope, again, send)
+
+    async def _cancel(self, named: dict[str, Any], scope: Scope, receive: Receive, send: Send) -> None:
+        """Cancel what is named, and nothing that came after it. What is left alone therefore ends at its next step,
+        where it sees that it is not wanted any more. Told twice at once, Gradio fails."""
+        event = named["event_id"]
+        if event in self.ending or cancels_newer(self.page, named):
+            await JSONResponse({"success": True})(scope, receive, send)
+            return
+        self.ending.add(event)
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self.ending.discard(event)
 
     def _too_often(self, scope: Scope) -> JSONResponse | None:
         rate, now = self.settings.requests_per_minute, time.monotonic()
@@ -170,6 +191,29 @@ class Limits:
     def _wait(self) -> int:
         """Seconds until a question that came now would be answered, about."""
         return max(1, round((questions_waiting(self.page) + 1) * usual_seconds() / self.parallel))
+
+
+def _readable(body: bytes) -> tuple[bytes, Any]:
+    """What was sent, with U+FFFD for halves of pairs of surrogates, and the values in it, None where it is no JSON.
+    Raises HTTPException for what cannot be written again: NaN, too deep a nesting, what is not in UTF-8."""
+    try:
+        deep = values = json.loads(body)
+        for _ in range(SPARE):
+            deep = [deep]
+        text = json.dumps(deep, ensure_ascii=False, allow_nan=False)[SPARE:-SPARE]
+    except json.JSONDecodeError:
+        try:
+            body.decode()
+        except UnicodeDecodeError:
+            raise HTTPException(400, UNREADABLE) from None
+        return body, None  # a form, or Gradio says what is wrong
+    except (ValueError, RecursionError):
+        raise HTTPException(400, UNREADABLE) from None
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return (body := whole(text).encode()), json.loads(body)
+    return body, values
 
 
 def _from_another_site(scope: Scope) -> bool:

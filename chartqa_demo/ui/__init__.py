@@ -60,8 +60,8 @@ def build_app(engine: Engine, settings: Settings, examples: Split) -> gr.Blocks:
             with gr.Tab("Compare", id="compare"):
                 compare = CompareTab(page, engine, settings, examples, gallery, corrections)
                 chosen = build_adapter_choice(engine, settings)
-            with gr.Tab("Evaluate", id="evaluate"):
-                EvaluateTab(page, engine, settings, examples, compare, tabs, corrections, visitor)
+            with gr.Tab("Evaluate", id="evaluate") as tab:
+                EvaluateTab(page, tab, engine, settings, examples, compare, tabs, corrections, visitor)
             trained = build_training_tab(engine, settings, corrections)
         for in_use in (chosen, trained):
             if in_use is not None:

@@ -17,6 +17,7 @@ from chartqa_demo.engines.scripted import ScriptedEngine
 from chartqa_demo.errors import ChartError, QuestionError
 from chartqa_demo.settings import Settings
 from chartqa_demo.space.gradio_internals import FAILED
+from chartqa_demo.space.limits import _readable, app_options
 from chartqa_demo.space.operations import failed
 from chartqa_demo.ui import build_app
 from chartqa_demo.ui.compare.charts import picture_to_show
@@ -31,6 +32,15 @@ def caller(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     yield TestClient(app, raise_server_exceptions=False)
 
 
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """Behind what stands before every request."""
+    settings = Settings(results_dir=str(tmp_path_factory.mktemp("results")))
+    page = build_app(ScriptedEngine(delay=0), settings, example_split()).queue()
+    app = gr.routes.App.create_app(page, app_kwargs=app_options(page, settings, 1))
+    yield TestClient(app, raise_server_exceptions=False)
+
+
 @pytest.mark.parametrize("address", ["https://canary.invalid/x.png", "http://huggingface.co/x.png"])
 def test_no_address_that_a_visitor_names_is_fetched_or_looked_up(
     caller: TestClient, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -42,6 +52,41 @@ def test_no_address_that_a_visitor_names_is_fetched_or_looked_up(
     with pytest.raises(PermissionError, match="Nothing is fetched"):
         gr.processing_utils.ssrf_protected_download(address, str(tmp_path))
     assert asked == []
+
+
+HALF = r'"\ud800"'
+UNANSWERABLE = {
+    "half of a pair": f"[{HALF}]".encode(),
+    "half of a pair in a name": f"{{{HALF}: 1}}".encode(),
+    "half of a pair in three bytes": b'["\xed\xa0\x80"]',
+    "half of a pair in UTF-32": '["\ud800"]'.encode("utf-32-le", "surrogatepass"),
+    "no number": b'{"session_hash": NaN}',
+    "no end": b"1e999",
+    "5,000 digits": b"[" + b"9" * 5000 + b"]",
+    "no UTF-8": b'["\xff"]',
+    "deep": b"[" * 99_999 + b"]" * 99_999,
+    "deep in an event": b'{"event_id":' + b"[" * 900 + b"]" * 900 + b"}",
+    "many": b"[" + b"1," * 200_001 + b"1]",
+}
+
+
+@pytest.mark.parametrize("way", ["cancel", "queue/join", "call/ask", "run/predict", "reset"])
+@pytest.mark.parametrize("body", UNANSWERABLE.values(), ids=UNANSWERABLE)
+def test_what_no_answer_can_hold_is_refused_and_no_failure(guarded: TestClient, way: str, body: bytes) -> None:
+    for kind in ({"content-type": "application/json"}, {}):
+        answer = guarded.post(f"/gradio_api/{way}", content=body, headers=kind)
+        assert 400 <= answer.status_code < 500 and answer.json()["detail"]
+
+
+def test_what_is_read_without_an_end_is_refused_as_it_comes(guarded: TestClient) -> None:
+    answer = guarded.post("/gradio_api/cancel", content=iter([b" " * 2**20] * 13))
+    assert (answer.status_code, answer.json()["detail"][:32]) == (413, "More was sent than the 12 MB tha")
+
+
+def test_what_can_be_read_comes_as_it_was_sent() -> None:
+    for sent in (b'{"a": 1.0, "b": "\\ud83d\\ude00 \\\\ud800"}', b"a=b&c=%FF", b"", b"{"):
+        assert _readable(sent)[0] == sent
+    assert _readable(f"[{HALF}, 2]".encode()) == ('["\ufffd", 2]'.encode(), ["\ufffd", 2])
 
 
 def test_a_request_that_nobody_thought_of_is_told_in_a_sentence(caller: TestClient) -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
+from uuid import UUID
 
 import gradio as gr
 import httpx
@@ -134,6 +135,19 @@ def test_nobody_can_give_a_session_a_name_that_fills_the_memory() -> None:
     assert holder["a" * 100] is not None
     with pytest.raises(HTTPException, match="at most 100 characters"):
         holder["a" * 101]
+
+
+@pytest.mark.parametrize("name", ["a<gradio-sep>b", "\ud800", "a\nb"])
+def test_nobody_can_give_a_session_a_name_on_which_gradio_fails_for_all(name: str) -> None:
+    """It takes the names of all tasks apart whenever anybody cancels, and counts all events in one table."""
+    close_doors()
+    with gr.Blocks(analytics_enabled=False) as page:
+        pass
+    holder = StateHolder()
+    holder.set_blocks(page)
+    with pytest.raises(HTTPException, match="at most 100 characters of ASCII"):
+        holder[name]
+    assert holder[str(UUID(int=7))] is not None
 
 
 def test_a_header_without_end_is_not_read_to_its_end() -> None:

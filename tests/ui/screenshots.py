@@ -16,7 +16,7 @@ from chartqa_demo.engines import Engine, Options, load_engine
 from chartqa_demo.evaluate.run import run
 from chartqa_demo.settings import Settings
 from chartqa_demo.ui import build_app, launch_options
-from tests.support.page_fixtures import CHROMIUM, CHROMIUM_FLAGS, STILL
+from tests.support.page.page_visitor import CHROMIUM, CHROMIUM_FLAGS, STILL
 
 FOLDER = Path(__file__).parents[2] / "docs" / "page"
 SIZES = {1280: 800, 768: 1024, 390: 844}

@@ -270,6 +270,19 @@ def test_asking_is_a_tool_with_a_description(app_url: str) -> None:
         assert all(isinstance(choice, str) for one in told.values() for choice in one.get("enum", []))
 
 
+@pytest.mark.skipif(not launch_options()["mcp_server"], reason="no mcp package below 2, which Gradio needs")
+def test_who_calls_a_tool_by_half_of_a_pair_of_surrogates_is_answered(app_url: str) -> None:
+    takes = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
+    for asked in (
+        r'{"jsonrpc": "2.0", "id": "a\ud800", "method": "ping"}',
+        r'{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "\ud800", "arguments": {}}}',
+    ):
+        answer = httpx.post(f"{app_url}gradio_api/mcp/", content=asked, headers=takes, timeout=20)
+        assert answer.status_code == 200 and "\ufffd" in answer.text
+    asked = '{"jsonrpc": "2.0", "id": 1, "method": "ping", "params": {"a": %s}}' % ("[" * 930 + "]" * 930)
+    assert httpx.post(f"{app_url}gradio_api/mcp/", content=asked, headers=takes, timeout=20).status_code == 400
+
+
 def test_compare_returns_answers_verdicts_and_who_is_right_at_once(
     client: Client, engine: ScriptedEngine, chart_file: Path
 ) -> None:

@@ -89,3 +89,26 @@ def test_what_a_list_no_longer_offers_is_told_in_a_sentence(tmp_path: Path) -> N
             break
     else:
         pytest.fail("nothing tells what an evaluation costs")
+
+
+def test_a_page_that_opens_writes_into_no_tab_that_is_not_open(tmp_path: Path) -> None:
+    """Every output that has been used once costs the browser at every later event, and few visitors open them all."""
+    page: Any = build_app(ScriptedEngine(), Settings(results_dir=str(tmp_path)), example_split()).get_config_file()
+    kinds = {one["id"]: one for one in page["components"]}
+
+    def inside(node: Any) -> set[int]:
+        return {node["id"]}.union(*(inside(one) for one in node.get("children") or ()))
+
+    def tabs(node: Any) -> list[Any]:
+        found = [node] if kinds.get(node["id"], {}).get("type") == "tabitem" else []
+        return found + [tab for one in node.get("children") or () for tab in tabs(one)]
+
+    _, *closed = tabs(page["layout"])
+    assert [kinds[tab["id"]]["props"]["label"] for tab in closed] == ["Evaluate", "Training"]
+    shown = {one for tab in closed for one in inside(tab) if kinds[one]["props"].get("visible") is not False}
+    begun = {one["id"] for one in page["dependencies"] if "load" in [event for _, event in one["targets"]]}
+    assert begun
+    while more := {one["id"] for one in page["dependencies"] if one["trigger_after"] in begun} - begun:
+        begun |= more
+    written = {output for one in page["dependencies"] if one["id"] in begun for output in one["outputs"]}
+    assert [kinds[one] for one in written & shown] == []

@@ -112,3 +112,20 @@ class Running:
         finally:
             run.asking, run.ended = (), True
             run.changes += 1
+
+
+def told_of(state: Progress, run: Run) -> str:
+    """How far a run has come, a sentence."""
+    told = f"{state.done:,} of {state.total:,} questions"
+    if failed := sum(bool(item.error or item.failures) for item in state.results.items):
+        told += f", {failed:,} of them failed"
+    if run.stop.is_set():
+        return f"{told}. Stopping."
+    return told + ("." if state.eta_s is None else f", about {duration(state.eta_s)} left.")
+
+
+def duration(seconds: float) -> str:
+    """ "40 s", "12 min", "3.5 h"."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -27,7 +27,7 @@ from chartqa_demo.ui.corrections import Corrections
 from chartqa_demo.ui.evaluate.choices import SIZES, UPLOAD, Choices
 from chartqa_demo.ui.evaluate.disagreements import Disagreements
 from chartqa_demo.ui.evaluate.files import ResultsFolder
-from chartqa_demo.ui.evaluate.running import Run, Running
+from chartqa_demo.ui.evaluate.running import Run, Running, duration, told_of
 from chartqa_demo.ui.evaluate.scores import scores_section, under_way
 from chartqa_demo.ui.evaluate.uploads import VISITOR, Uploads, is_visitor
 from chartqa_demo.ui.events import PRIVATE, QUICK, READ_AT, Updates, told_once
@@ -49,7 +49,7 @@ OWN_NOTE = (
 
 
 class EvaluateTab:
-    """The tab's components, and what happens when a visitor uses them. Built inside the context of `page`.
+    """The tab's components, and what happens when a visitor uses them. Built inside the context of `tab`, on `page`.
 
     `compare` and `tabs` are where "Open in Compare" leads; `corrections` keeps what is said to be right here;
     `visitor` tells one browser from another.
@@ -58,6 +58,7 @@ class EvaluateTab:
     def __init__(
         self,
         page: gr.Blocks,
+        tab: gr.Tab,
         engine: Engine,
         settings: Settings,
         examples: Split,
@@ -75,12 +76,13 @@ class EvaluateTab:
         self.uploads = Uploads(page, lambda visitor: self.running.of(visitor) is not None, settings.max_question)
         self.folder = ResultsFolder(Path(settings.results_dir), self.uploads.root)
         self.visitor = visitor
+        self.opened = gr.Checkbox(visible=False)  # the tab, on this page
         self.newest: dict[str, float] = {}  # session -> when the values of its newest estimate were read
 
         self.lay_out_settings()
         self.lay_out_scores()
         self.disagreements = Disagreements(self.folder, compare, tabs, self.example_of, corrections)
-        self.connect(page)
+        self.connect(page, tab)
 
     # What the visitor sees, in the order of reading.
 
@@ -162,7 +164,7 @@ class EvaluateTab:
                 "Download JSON", interactive=False, elem_id="evaluation-json", size="sm", min_width=140
             )
 
-    def connect(self, page: gr.Blocks) -> None:
+    def connect(self, page: gr.Blocks, tab: gr.Tab) -> None:
         """The events. What belongs to one visitor is in states; what all share is on disk."""
         chosen = [self.charts, self.size, self.kind, self.seed, self.arms, self.visitor]  # read by `Choices`
         browser = self.disagreements
@@ -187,10 +189,13 @@ class EvaluateTab:
             [self.scores, *browser.list_outputs, browser.detail],
             **QUICK,
         )
-        greeted = [self.visitor, self.charts, self.forget_button, self.own_note, *shown]
-        opening = page.load(self.greet, [self.visitor, self.rule], greeted, **QUICK)
-        looked = opening.then(self.look_again, [self.visitor, self.rule], moving, **queued)
-        for before in (opening, started, looked):
+        # Every output, of whatever tab, costs the browser at each later event: those of a tab that nobody opens do not.
+        page.load(self.greet, self.visitor, [self.visitor, self.opened], **QUICK)
+        tab.select(None, None, self.opened, js="() => true", **QUICK)
+        filled = [self.visitor, self.charts, self.forget_button, self.own_note, *shown]
+        filling = self.opened.change(self.fill, [self.visitor, self.rule], filled, **QUICK)
+        looked = filling.then(self.look_again, [self.visitor, self.rule], moving, **queued)
+        for before in (filling, started, looked):
             before.then(self.estimate_newest, asked, self.cost, **now)  # of what is chosen by then
         page.unload(self.leave)
 
@@ -251,7 +256,7 @@ class EvaluateTab:
             if state is None:
                 continue
             done = state.done
-            told = progress_bar(_told(state, now), done, total) + under_way(now.asking, state, rule, self.when_left)
+            told = progress_bar(told_of(state, now), done, total) + under_way(now.asking, state, rule, self.when_left)
             yield {
                 self.progress: told,
                 **({self.scores: scores_section(figures_of(state.results, ()), rule)} if state is not before else {}),
@@ -343,7 +348,7 @@ class EvaluateTab:
         elif each is None:
             told += ". How long it takes shows after the first batch."
         else:
-            told += f": about {_duration((count - done) * each)}, as this model took {each:.2g} s per question before."
+            told += f": about {duration((count - done) * each)}, as this model took {each:.2g} s per question before."
         if self.lent:
             told += (
                 f" The GPU is lent for about {LENT_S:.0f} s at a time, which counts against your daily quota; when "
@@ -351,10 +356,15 @@ class EvaluateTab:
             )
         return f'<p class="cost">{escape(told)}</p>'
 
-    def greet(self, visitor: str, rule: str, request: gr.Request) -> Updates:
-        """The newest results on this machine, and the visitor's own upload, when the page opens."""
+    def greet(self, visitor: str, request: gr.Request) -> Updates:
+        """Know the visitor when the page opens. Their run is looked at at once: what nobody looks at may be ended."""
         visitor = visitor if is_visitor(visitor) and len(visitor) == VISITOR else secrets.token_hex(VISITOR // 2)
         self.uploads.arrive(visitor, str(request.session_hash))
+        return {self.visitor: visitor, self.opened: True if self.running.of(visitor) else gr.skip()}
+
+    def fill(self, visitor: str, rule: str, request: gr.Request) -> Updates:
+        """The newest results on this machine, and the visitor's own upload, when the tab is opened first."""
+        visitor = self.greet(visitor, request)[self.visitor]  # the page may be too new to have been told
         upload = self.uploads.of(visitor)
         names = self.folder.names(upload.secret if upload else "")
         return {
@@ -382,18 +392,3 @@ class EvaluateTab:
             self.scores: scores_section(self.folder.figures(name, rule), rule),
             **self.disagreements.rescore(picked, name, rule, *filtered),
         }
-
-
-def _told(state: Progress, now: Run) -> str:
-    told = f"{state.done:,} of {state.total:,} questions"
-    if failed := sum(bool(item.error or item.failures) for item in state.results.items):
-        told += f", {failed:,} of them failed"
-    if now.stop.is_set():
-        return f"{told}. Stopping."
-    return told + ("." if state.eta_s is None else f", about {_duration(state.eta_s)} left.")
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -25,6 +25,7 @@ from chartqa_demo.settings import Settings
 from chartqa_demo.ui import build_app, launch_options
 from chartqa_demo.ui.evaluate import uploads
 from chartqa_demo.ui.evaluate.files import ResultsFolder
+from chartqa_demo.ui.evaluate.running import Run
 
 pytest_plugins = ("page_fixtures",)
 
@@ -214,9 +215,11 @@ def test_who_never_says_that_a_tab_is_closed_holds_no_place_for_good(monkeypatch
 
 
 def test_a_reload_finds_the_run_again_and_a_closed_tab_does_not_end_it(
-    app: tuple[BatchEngine, str], visit: Callable[..., Page]
+    app: tuple[BatchEngine, str], visit: Callable[..., Page], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine, url = app
+    looks, watch = [], Run.watch
+    monkeypatch.setattr(Run, "watch", lambda now: (looks.append(now), watch(now))[1])
     page = visit()
     page.locator("#evaluation-start").click()
     progress = page.locator("#evaluation-progress")
@@ -226,6 +229,7 @@ def test_a_reload_finds_the_run_again_and_a_closed_tab_does_not_end_it(
     expect(status(page)).to_contain_text("of 6 questions, about")
     assert engine.batches[0] == 2
     page.reload()
+    wait_until(lambda: len(looks) == 2, "a page on which Evaluate is not open yet to look at the visitor's run")
     page.get_by_role("tab", name="Evaluate").click()
     expect(status(page)).to_contain_text("of 6 questions, about")
     expect(page.locator("#evaluation-start")).to_be_disabled()

@@ -109,6 +109,25 @@ def test_asked_twice_is_answered_once_and_stopped_at_once(tab: Tab, engine: Scri
     expect_stopped_for_good(tab, engine)
 
 
+def test_asked_again_twice_ends_the_first_once(tab: Tab, engine: ScriptedEngine, line: SlowLine) -> None:
+    engine.script, engine.pace = replies(*["four bars in all"] * 3), (gate := Gate())
+    ended: list[str] = []
+    tab.page.on("request", lambda request: ended.append(request.url) if request.url.endswith("/cancel") else None)
+    tab.press("Ask")
+    line.let()
+    line.let()
+    gate.let()
+    expect(tab.answer("Adapter")).to_have_text("four")
+    for number in (1, 2):
+        tab.press("Ask")
+        line.expect(number)
+    assert len(ended) == 2
+    tab.page.wait_for_timeout(300)  # both are told while the engine is at its next word
+    gate.open()
+    line.open()
+    tab.expect_ready()
+
+
 def test_another_chart_ends_a_question_that_is_on_its_way(tab: Tab, engine: ScriptedEngine, line: SlowLine) -> None:
     engine.pace = gate = Gate()
     tab.press("Ask")

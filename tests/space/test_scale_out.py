@@ -90,7 +90,7 @@ class Missing:
         if name.split(".")[0] in {blocked!r}:
             raise ImportError(f"{{name}} is not in the image")
 sys.meta_path.insert(0, Missing())
-sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests" / "support")!r}]
+sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests" / "support" / "page")!r}]
 import app
 from page_fixtures import example_split
 from chartqa_demo.engines import load_engine

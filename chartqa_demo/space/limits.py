@@ -87,7 +87,7 @@ class Limits:
         # Gradio fails on a span of a file that it does not understand, and sends a caller's own headers back with one;
         # its MCP server has no event to go on from, and then does not answer.
         scope["headers"] = [one for one in scope["headers"] if one[0] not in (b"range", b"last-event-id")]
-        posted, uploads = scope["method"] == "POST", scope["path"].rstrip("/").endswith("/upload")
+        posted, uploads = scope["method"] == "POST", scope["path"].rstrip("/").endswith("/gradio_api/upload")
         events = scope["path"].endswith("/queue/data")
         most = MAX_UPLOADED if uploads else MAX_TOOL if "/mcp" in scope["path"] else MAX_BODY
         length, read, marks = Headers(scope=scope).get("content-length", "0"), 0, 0

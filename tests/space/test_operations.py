@@ -282,7 +282,7 @@ def test_no_more_of_a_request_is_read_than_a_browser_keeps_or_a_picture_needs(
 def test_a_body_of_many_small_things_is_not_made_into_as_many_objects(
     limited: Callable[..., httpx.Response], mark: bytes
 ) -> None:
-    for way in ("queue/join", "call/ask", "mcp/"):
+    for way in ("queue/join", "call/ask", "mcp/", "run/upload", "call/upload/"):
         body = b'{"data": [' + mark * 200_001 + b"0]}"
         reply = limited("POST", f"/gradio_api/{way}", address="127.0.0.1", content=body)
         assert (reply.status_code, reply.json()["detail"][:37]) == (413, "More than 200,000 values were sent. S")

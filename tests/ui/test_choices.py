@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import gradio as gr
 import pytest
@@ -17,6 +17,7 @@ from chartqa_demo.ui import build_app
 from chartqa_demo.ui.evaluate.choices import Choice, Choices, how_many
 from chartqa_demo.ui.evaluate.running import WATCHERS, Run, Running
 from chartqa_demo.ui.evaluate.tab import EvaluateTab
+from chartqa_demo.ui.evaluate.uploads import Uploads
 
 
 def test_other_splits_are_opened_by_the_columns_chosen_by_hand(tmp_path: Path) -> None:
@@ -63,6 +64,17 @@ def test_of_two_estimates_of_one_visitor_at_once_the_older_says_nothing() -> Non
     told[10] = tab.estimate_newest(0, 10, "any", 0, [], "", 1400.0, session)  # read before, and late on its way
     told[0] = tab.estimate_newest(0, 0, "any", 0, [], "", "soon", session)
     assert told == {80: "80 questions", 50: gr.skip(), 10: gr.skip(), 0: gr.skip()}
+
+
+def test_a_page_that_asks_twice_who_its_visitor_is_hears_one_name(tmp_path: Path) -> None:
+    """The tab can be opened before the page's greeting is answered: a run under the first name would be nobody's."""
+    tab = EvaluateTab.__new__(EvaluateTab)
+    page, tab.secret, tab.running = gr.Blocks(analytics_enabled=False), b"of this process", Running(None)
+    tab.uploads, tab.visitor, tab.opened = Uploads(page, lambda visitor: False), "visitor", "opened"  # pyright: ignore
+    one, two, nameless = (cast(Any, SimpleNamespace(session_hash=name)) for name in ("one", "two", None))
+    first = tab.greet("", one)[tab.visitor]
+    assert len(first) == 32 and tab.greet("", one)[tab.visitor] == first == tab.greet(first, two)[tab.visitor]
+    assert len({first, *(tab.greet("x", asks)[tab.visitor] for asks in (two, nameless, nameless))}) == 4
 
 
 def test_more_tabs_than_enough_do_not_hold_the_pages_threads_on_one_run() -> None:

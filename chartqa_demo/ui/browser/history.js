@@ -8,6 +8,7 @@ const find = (selector) => document.querySelector(selector);
 const textOf = (selector) => find(selector)?.value ?? "";
 
 const opened = new Promise((ready) => {
+  setTimeout(ready, 5000, null); // some browsers never answer, and the page waits with what it shows first
   const asked = indexedDB.open("chartqa-side-by-side", 1);
   asked.onupgradeneeded = () => {
     asked.result.createObjectStore("entries", { keyPath: "id" });

@@ -7,6 +7,7 @@ scorer asks the model nothing.
 
 import secrets
 from collections.abc import Callable, Iterator, Sequence
+from hashlib import blake2b
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,7 @@ class EvaluateTab:
         self.folder = ResultsFolder(Path(settings.results_dir), self.uploads.root)
         self.visitor = visitor
         self.opened = gr.Checkbox(visible=False)  # the tab, on this page
+        self.secret = secrets.token_bytes(16)  # by which visitors are named
         self.newest: dict[str, float] = {}  # session -> when the values of its newest estimate were read
 
         self.lay_out_settings()
@@ -358,7 +360,11 @@ class EvaluateTab:
 
     def greet(self, visitor: str, request: gr.Request) -> Updates:
         """Know the visitor when the page opens. Their run is looked at at once: what nobody looks at may be ended."""
-        visitor = visitor if is_visitor(visitor) and len(visitor) == VISITOR else secrets.token_hex(VISITOR // 2)
+        if (
+            not is_visitor(visitor) or len(visitor) != VISITOR
+        ):  # one name, however often this page asks before it has one
+            page = str(request.session_hash or secrets.token_hex())
+            visitor = blake2b(page.encode(), key=self.secret, digest_size=VISITOR // 2).hexdigest()
         self.uploads.arrive(visitor, str(request.session_hash))
         return {self.visitor: visitor, self.opened: True if self.running.of(visitor) else gr.skip()}
 

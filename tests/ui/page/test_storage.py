@@ -33,3 +33,19 @@ def test_the_page_opens_and_answers_where_the_browser_keeps_nothing(
             True,
         ]
         assert failed == []
+
+
+NO_ANSWER = """IDBFactory.prototype.open = () => ({});
+const later = setTimeout;
+window.setTimeout = (then, ms, ...told) => later(then, ms === 5000 ? 500 : ms, ...told);"""
+
+
+def test_the_page_opens_where_the_browsers_store_never_answers(browser: Browser, app_url: str) -> None:
+    with browser.new_context() as context:
+        context.add_init_script(NO_ANSWER)
+        page = context.new_page()
+        page.goto(app_url)
+        page.get_by_role("button", name="Example chart 1:").click(timeout=10_000)
+        expect(page.locator("#chart .image-frame img")).to_be_visible()
+        page.locator("#ask").click()
+        expect(page.get_by_role("status").filter(has_text="3 answers ready")).to_be_visible()

@@ -360,9 +360,8 @@ class EvaluateTab:
 
     def greet(self, visitor: str, request: gr.Request) -> Updates:
         """Know the visitor when the page opens. Their run is looked at at once: what nobody looks at may be ended."""
-        if (
-            not is_visitor(visitor) or len(visitor) != VISITOR
-        ):  # one name, however often this page asks before it has one
+        if not is_visitor(visitor) or len(visitor) != VISITOR:
+            # One name, however often this page asks before it has one.
             page = str(request.session_hash or secrets.token_hex())
             visitor = blake2b(page.encode(), key=self.secret, digest_size=VISITOR // 2).hexdigest()
         self.uploads.arrive(visitor, str(request.session_hash))

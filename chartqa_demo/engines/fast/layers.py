@@ -254,8 +254,8 @@ class Layers:
         if packed is not None and len(x) <= self._unpacked and (product := self._few(x, "nf4_product")):
             outs = list(product(x, packed).split(packed.sizes, dim=-1))
         elif joint is None:
-            product = self._product if len(modules) == 1 else _few_rows  # parts of a sum are for what is added only
-            outs = [product(_base_layer(module), x) for module in modules]
+            parts = [_base_layer(module) for module in modules]
+            outs = [part(x) for part in parts] if len(parts) > 1 else [self._product(parts[0], x)]  # parts of a sum
         else:
             up = self._riding(joint, loras, name) if loras else None  # before the product
             whole = linear(x, joint.weight, joint.bias)
@@ -295,7 +295,7 @@ class Layers:
         (B, parts, outputs), which are to be added."""
         if type(part) is Linear and part.bias is None and (product := self._few(x, "product")):
             return product(x, part.weight)
-        return _few_rows(part, x)
+        return part(x)
 
     def _few(self, x: torch.Tensor, name: str) -> Callable[..., torch.Tensor] | None:
         """The kernel of that name, where there is one and x (B, S, inputs) are few rows of a decode step."""
@@ -379,12 +379,3 @@ def _joined(parts: Sequence[Any]) -> Joint:
     biases = [part.bias for part in parts if part.bias is not None]
     bias = torch.cat([*biases, weight.new_zeros(TUNING)]) if len(biases) == len(parts) else None
     return Joint(weight, bias, sizes)
-
-
-def _few_rows(module: Any, x: torch.Tensor) -> torch.Tensor:
-    """`module(x)`. On a CPU, one token each of two to four rows goes through a tall matrix in less than half the time
-    when the matrix comes first in the product: the other way it is read once a row."""
-    tall = type(module) is Linear and module.out_features > module.in_features and module.bias is None
-    if tall and x.device.type == "cpu" and x.shape[1] == 1 and 1 < len(x) <= 4:
-        return (module.weight @ x[:, 0].t()).t()[:, None]
-    return module(x)

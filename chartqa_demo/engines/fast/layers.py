@@ -197,9 +197,11 @@ class Layers:
         adapted: Adapted,
         attend: Attend,
         lengths: torch.Tensor | None = None,
+        alone: bool = False,
     ) -> torch.Tensor:
         """All layers and the last norm on x (B, S, hidden size), positions (3, B, S); the last position of every row,
-        (B, hidden size). lengths (B,): of rows padded on the right. x may be overwritten.
+        (B, hidden size). lengths (B,): of rows padded on the right. alone: whether the last layer's `attend` is
+        asked for that position alone, (B, 1, heads, width) with all keys. x may be overwritten.
 
         What the layers add up is in float32, whatever the model's own dtype, for a page's answer and for an
         evaluation's batch alike: most of what bfloat16 loses it loses there.
@@ -215,11 +217,14 @@ class Layers:
             x, normed = self._add_norm(x, delta, layer.input_layernorm, self._epsilon)
             heads = self._linears((attention.q_proj, attention.k_proj, attention.v_proj), normed, adapted)
             q, k, v = (one.unflatten(-1, (-1, self.width)) for one in heads)
-            attended = attend(*self._rotated(q, k, v, cos, sin), number)
-            if number == self.count - 1:  # what follows is needed of one position only
+            q, k, v = self._rotated(q, k, v, cos, sin)
+            if number < self.count - 1 or length == 1:
+                attended = attend(q, k, v, number)
+            else:  # what follows is needed of one position only
                 ends = torch.full((rows,), length - 1, device=x.device) if lengths is None else lengths - 1
-                every = torch.arange(rows, device=x.device)
-                x, attended = x[every, ends][:, None], attended[every, ends][:, None]
+                end = torch.arange(rows, device=x.device), ends
+                attended = attend(q[end][:, None], k, v, number) if alone else attend(q, k, v, number)[end][:, None]
+                x = x[end][:, None]
             (delta,) = self._linears((attention.o_proj,), attended, adapted)
             x, normed = self._add_norm(x, delta, layer.post_attention_layernorm, self._epsilon)
             (delta,) = self._linears((mlp.down_proj,), self._gated_product(mlp, normed, adapted), adapted)
@@ -231,9 +236,14 @@ class Layers:
         attended = scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=self.heads != self.kv_heads)
         return attended.transpose(1, 2).flatten(2)
 
-    def masked(self, q: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def masked(
+        self, q: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor, filled: int | None = None
+    ) -> torch.Tensor:
         """Attention of q (B, S, heads, width) to all slots of a cache, keys and values (B, key heads, slots, width);
-        mask (B, 1, S, slots) as scaled_dot_product_attention takes it. The result is that of `Attend`."""
+        mask (B, 1, S, slots) as scaled_dot_product_attention takes it; filled: slots that a CPU need not read beyond, a
+        GPU's kernels are fastest on all. The result is that of `Attend`."""
+        if filled is not None and q.device.type == "cpu":
+            keys, values, mask = keys[:, :, :filled], values[:, :, :filled], mask[..., :filled]
         rows, length, group = len(q), q.shape[1], self.heads // self.kv_heads
         # The heads that share keys become queries of one head: nothing is repeated
         q = q.view(rows, length, self.kv_heads, group, self.width).transpose(1, 2).flatten(2, 3)
@@ -339,9 +349,8 @@ def rotated(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """q (..., heads, width), k and v (..., key heads, width), the first two rotated to their places. cos, sin
     (..., width): of the places, the first half of sin negative."""
-    both = rotate(torch.cat([q, k], dim=-2), cos.unsqueeze(-2), sin.unsqueeze(-2))
-    q, k = both.split([q.shape[-2], k.shape[-2]], dim=-2)
-    return q, k, v
+    cos, sin = cos.unsqueeze(-2), sin.unsqueeze(-2)
+    return rotate(q, cos, sin), rotate(k, cos, sin), v
 
 
 def gated(gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:

@@ -39,7 +39,7 @@ class Step:
 
     tokens (B, 1): the token to read; positions (B,): its place in the text, image tokens counted as M-RoPE counts them;
     slots (B,): its place in the cache; mask (B, 1, 1, L): 0 where a slot may be seen, minus infinity elsewhere;
-    logits (B, vocabulary), float32: what the step found.
+    logits (B, vocabulary), float32: what the step found; filled: slots that any row has by now, told on the host.
     """
 
     adapted: Adapted
@@ -50,6 +50,7 @@ class Step:
     slots: torch.Tensor
     mask: torch.Tensor
     logits: torch.Tensor
+    filled: int = 0
     graph: Any = None
 
 
@@ -109,24 +110,29 @@ class Decoder:
         laid = self._layers.laid_out(prompts, looks)
         step.slots.copy_(laid.lengths)
         step.positions.copy_(laid.following)
+        step.filled = length
         slots = torch.arange(step.mask.shape[-1], device=laid.ids.device)
         step.mask.zero_().masked_fill_(slots >= laid.lengths[:, None, None, None], float("-inf"))
 
         def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layer: int) -> torch.Tensor:
             step.keys[layer, :, :, :length] = k.transpose(1, 2)
             step.values[layer, :, :, :length] = v.transpose(1, 2)
-            return self._layers.causal(q, k, v)
+            if q.shape[1] == length:
+                return self._layers.causal(q, k, v)
+            return self._layers.masked(q, step.keys[layer], step.values[layer], step.mask, step.filled)
 
-        embedded = self._layers.embedded(laid.ids, prompts, looks)
-        return step, self._layers.logits(self._layers(embedded, laid.positions, step.adapted, attend, laid.lengths))
+        x = self._layers.embedded(laid.ids, prompts, looks)
+        x = self._layers(x, laid.positions, step.adapted, attend, laid.lengths, x.device.type == "cpu")
+        return step, self._layers.logits(x)
 
     @torch.inference_mode()
     def only(self, step: Step, stay: Sequence[int]) -> Step:
-        """The step of the rows `stay` alone, with copies of what they hold; of one that is not replayed."""
-        rows, adapted = torch.tensor(stay, device=step.tokens.device), step.adapted
-        names = [adapted.name if adapted.first <= row < adapted.last else "" for row in stay]
-        held = (step.tokens, step.positions, step.slots, step.mask, step.logits)
-        return Step(Adapted.of(names), step.keys[:, rows], step.values[:, rows], *(one[rows] for one in held))
+        """The step of the rows `stay` alone, in order, of one that is not replayed and not used any more: its own
+        buffers where they lie side by side, else copies."""
+        rows: Any = slice(stay[0], stay[-1] + 1) if stay[-1] - stay[0] < len(stay) else torch.tensor(stay)
+        names = [step.adapted.name if step.adapted.first <= row < step.adapted.last else "" for row in stay]
+        held = (one[rows] for one in (step.tokens, step.positions, step.slots, step.mask, step.logits))
+        return Step(Adapted.of(names), step.keys[:, rows], step.values[:, rows], *held, filled=step.filled)
 
     @torch.inference_mode()
     def next(self, step: Step, tokens: torch.Tensor) -> torch.Tensor:
@@ -142,12 +148,13 @@ class Decoder:
         """What the graph holds: one token of every row through all layers, then everything moves on by one."""
         layers = self._layers
         step.mask.scatter_(3, step.slots[:, None, None, None], 0.0)
+        step.filled += 1
 
         def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layer: int) -> torch.Tensor:
             keys, values = step.keys[layer], step.values[layer]
             layers.store(keys, values, k, v, step.slots)
             if not self.replays:
-                return layers.masked(q, keys, values, step.mask)
+                return layers.masked(q, keys, values, step.mask, step.filled)
             shared = layers.heads != layers.kv_heads
             attended = scaled_dot_product_attention(
                 q.transpose(1, 2), keys, values, attn_mask=step.mask, enable_gqa=shared
@@ -359,13 +366,8 @@ def _read(
         read.append((k.transpose(1, 2), v.transpose(1, 2)))
         return layers.causal(q, k, v)
 
-    layers(
-        layers.embedded(laid.ids, begun, begun_looks),
-        laid.positions,
-        Adapted.of([adapters[i] for i in shared]),
-        first,
-        laid.lengths,
-    )
+    adapted = Adapted.of([adapters[i] for i in shared])
+    layers(layers.embedded(laid.ids, begun, begun_looks), laid.positions, adapted, first, laid.lengths)
 
     # 2. every question behind its beginning; what lies between the two is masked
     device = laid.ids.device
@@ -388,12 +390,7 @@ def _read(
         cache.held.append((held[0], held[1]))
         return layers.masked(q, held[0], held[1], mask[:, None])
 
-    positions = laid.following[of, None] + steps
-    x = layers(
-        layers.text.embed_tokens(ids),
-        positions.expand(3, -1, -1),
-        Adapted.of([adapters[i] for i in rows]),
-        second,
-        lengths,
-    )
+    positions = (laid.following[of, None] + steps).expand(3, -1, -1)
+    adapted = Adapted.of([adapters[i] for i in rows])
+    x = layers(layers.text.embed_tokens(ids), positions, adapted, second, lengths)
     return layers.logits(x), laid.following[of] + lengths, cache

@@ -12,6 +12,7 @@ from tiny import build_tiny, build_tiny_adapter, chart, last
 from chartqa_demo.arms import ADAPTER, ARMS, PRETRAINED, PROMPTED, Arm
 from chartqa_demo.data.splits import open_split
 from chartqa_demo.engines import Answers, Options
+from chartqa_demo.engines.fast import tower
 from chartqa_demo.engines.fast.choosing import NextTokens
 from chartqa_demo.engines.fast.layers import Adapted
 from chartqa_demo.engines.fast.qwen2_vl import NOT_CAPTURED, STATIC
@@ -113,6 +114,74 @@ def test_reading_a_step_behind_changes_no_token(static: LocalEngine) -> None:
 
     assert tokens(0) == tokens(1) == tokens(3)
     assert len(tokens(0, 1)) == len(tokens(1, 1)) == 1
+
+
+def test_a_cpu_reads_no_slot_beyond_those_that_are_filled_and_a_last_layer_one_position_of_a_prompt(
+    static: LocalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoder, look = static.fast.decoder, static.looks.of([chart()])[0]
+    assert decoder is not None
+    layers, asked = decoder._layers, []
+    prompts = [static._token_ids(static.prompt_text(arm, QUESTION, SHORT), look) for arm in ARMS]
+    own = layers.causal
+    monkeypatch.setattr(layers, "causal", lambda *qkv: asked.append(qkv[0].shape[1]) or own(*qkv))
+
+    @torch.inference_mode()
+    def logits(beyond: float) -> list[torch.Tensor]:
+        step, first = decoder.start(prompts, [look] * 3, Adapted.of(["", "", static._name]), 8)
+        longest = max(map(len, prompts))
+        step.keys[..., longest + 4 :, :] = step.values[..., longest + 4 :, :] = beyond
+        found = [first.clone()]
+        for _ in range(4):
+            found.append(decoder.next(step, found[-1].argmax(-1)).clone())
+        return found
+
+    expected = logits(0.0)
+    assert asked == [max(map(len, prompts))] * (layers.count - 1)
+    assert all(torch.equal(*pair) for pair in zip(logits(float("nan")), expected, strict=True))
+    whole = layers.__class__.__call__
+    monkeypatch.setattr(layers.__class__, "__call__", lambda self, *inputs: whole(self, *inputs[:5]))
+    for found, wanted in zip(logits(0.0), expected, strict=True):
+        torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
+    assert len(asked) == 3 * layers.count - 2
+
+
+def test_rows_side_by_side_go_on_in_their_own_buffers_and_others_in_copies(static: LocalEngine) -> None:
+    decoder, look = static.fast.decoder, static.looks.of([chart()])[0]
+    assert decoder is not None
+    prompts = [static._token_ids(static.prompt_text(arm, QUESTION, SHORT), look) for arm in ARMS]
+
+    def after(*stays: Sequence[int]) -> tuple[Any, Any, list[torch.Tensor]]:
+        began, logits = decoder.start(prompts, [look] * 3, Adapted.of(["", "", static._name]), 8)
+        step, tokens, found = began, logits.argmax(-1), []
+        for stay in stays:
+            step, tokens = decoder.only(step, stay), tokens[list(stay)]
+            logits = decoder.next(step, tokens).clone()
+            tokens = logits.argmax(-1)
+            found.append(logits)
+        return began, step, found
+
+    _, _, (one, two, three) = after([0, 1, 2], [0, 1, 2], [0, 1, 2])
+    for stays, shared in (([[0, 1], [0, 1], [1]], True), ([[1, 2], [0, 1], [1]], True), ([[0, 2], [0, 1], [1]], False)):
+        began, step, found = after(*stays)
+        rows = torch.arange(3)
+        for logits, stay, whole in zip(found, stays, (one, two, three), strict=True):
+            rows = rows[stay]
+            torch.testing.assert_close(logits, whole[rows], atol=1e-4, rtol=1e-4)
+        assert step.adapted.name == (static._name if 2 in rows else "")
+        assert (step.keys.untyped_storage().data_ptr() == began.keys.untyped_storage().data_ptr()) == shared
+
+
+def test_a_tower_whose_sums_are_made_in_place_finds_the_same(
+    static: LocalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks, found = static.looks, {}
+    for in_place in (tower.in_place, lambda *_: False):
+        monkeypatch.setattr(tower, "in_place", in_place)
+        found[in_place] = looks._look(looks._read([chart()]))[0].pooled[0]
+    mine, plain = found.values()
+    assert not torch.equal(mine, plain)
+    torch.testing.assert_close(mine, plain, atol=1e-5, rtol=1e-4)
 
 
 def test_an_answer_that_has_ended_is_computed_no_further_and_the_others_are_the_same(

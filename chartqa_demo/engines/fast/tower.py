@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch.nn import Linear
 from torch.nn.functional import linear, scaled_dot_product_attention, silu
 
 from chartqa_demo.engines.fast.graphs import captured, on
@@ -17,12 +18,27 @@ from chartqa_demo.engines.internals import patch_places
 
 HOST_BOUND = 4096  # patches; up to here the host takes longer to launch a pass than the device to compute it
 BUCKET = 256  # patches; a replayed pass has a multiple of them, so that a new chart size needs no new capture
+STEEPER = 1.702  # than a sigmoid: quick_gelu's
 PROVEN = ("qwen2_vl",)  # model types whose features and tokens the tests compare with transformers' own
 
 
 def quick_gelu(x: torch.Tensor) -> torch.Tensor:
     """x * sigmoid(1.702 x) in place: torch has one kernel for silu, and a slow sigmoid on a CPU."""
-    return silu(x.mul_(1.702), inplace=True).div_(1.702)
+    return silu(x.mul_(STEEPER), inplace=True).div_(STEEPER)
+
+
+def in_place(x: torch.Tensor, part: Any) -> bool:
+    """Whether a product of this layer can be added to x in place: on a CPU, where passes over memory cost more than
+    their kernels, and of weights as they are."""
+    return x.device.type == "cpu" and type(part) is Linear and part.bias is not None and part.weight.dtype == x.dtype
+
+
+def added(x: torch.Tensor, part: Any, inputs: torch.Tensor, scale: float = 1.0) -> torch.Tensor:
+    """x (P, outputs), which may be overwritten, plus what the layer makes of inputs (P, inputs) times scale, which
+    is 1 unless they are added in place."""
+    if in_place(x, part):
+        return x.addmm_(inputs, part.weight.t(), alpha=scale).add_(part.bias)
+    return x + part(inputs)
 
 
 def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
@@ -124,9 +140,14 @@ class Tower:
         activated = kernels.get("quick_gelu", quick_gelu)
         for block in self._visual.blocks:
             qkv = block.attn.qkv(block.norm1(x)).view(len(x), 3, self._heads, self._width)
-            x = x + block.attn.proj(self._attend(*self._rotated(qkv, cos, sin, kernels), counts, mask))
-            hidden = block.mlp.fc1(block.norm2(x))
-            x = x + block.mlp.fc2(activated(hidden) if self._quick else block.mlp.act(hidden))
+            x = added(x, block.attn.proj, self._attend(*self._rotated(qkv, cos, sin, kernels), counts, mask))
+            first, last, normed = block.mlp.fc1, block.mlp.fc2, block.norm2(x)
+            if self._quick and in_place(x, first) and in_place(x, last):  # quick_gelu, its factors in the products
+                hidden = torch.addmm(first.bias, normed, first.weight.t(), beta=STEEPER, alpha=STEEPER)
+                x = added(x, last, silu(hidden, inplace=True), 1 / STEEPER)
+            else:
+                hidden = first(normed)
+                x = added(x, last, activated(hidden) if self._quick else block.mlp.act(hidden))
         return self._visual.merger(x)
 
     def _rotated(

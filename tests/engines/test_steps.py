@@ -12,7 +12,7 @@ from tiny import build_tiny, build_tiny_adapter, chart, last
 from chartqa_demo.arms import ADAPTER, ARMS, PRETRAINED, PROMPTED, Arm
 from chartqa_demo.data.splits import open_split
 from chartqa_demo.engines import Answers, Options
-from chartqa_demo.engines.fast import tower
+from chartqa_demo.engines.fast import layers, tower
 from chartqa_demo.engines.fast.choosing import NextTokens
 from chartqa_demo.engines.fast.layers import Adapted
 from chartqa_demo.engines.fast.qwen2_vl import NOT_CAPTURED, STATIC
@@ -121,10 +121,10 @@ def test_a_cpu_reads_no_slot_beyond_those_that_are_filled_and_a_last_layer_one_p
 ) -> None:
     decoder, look = static.fast.decoder, static.looks.of([chart()])[0]
     assert decoder is not None
-    layers, asked = decoder._layers, []
+    own_layers, asked = decoder._layers, []
     prompts = [static._token_ids(static.prompt_text(arm, QUESTION, SHORT), look) for arm in ARMS]
-    own = layers.causal
-    monkeypatch.setattr(layers, "causal", lambda *qkv: asked.append(qkv[0].shape[1]) or own(*qkv))
+    own = own_layers.causal
+    monkeypatch.setattr(own_layers, "causal", lambda *qkv: asked.append(qkv[0].shape[1]) or own(*qkv))
 
     @torch.inference_mode()
     def logits(beyond: float) -> list[torch.Tensor]:
@@ -137,13 +137,13 @@ def test_a_cpu_reads_no_slot_beyond_those_that_are_filled_and_a_last_layer_one_p
         return found
 
     expected = logits(0.0)
-    assert asked == [max(map(len, prompts))] * (layers.count - 1)
+    assert asked == [max(map(len, prompts))] * (own_layers.count - 1)
     assert all(torch.equal(*pair) for pair in zip(logits(float("nan")), expected, strict=True))
-    whole = layers.__class__.__call__
-    monkeypatch.setattr(layers.__class__, "__call__", lambda self, *inputs: whole(self, *inputs[:5]))
+    whole = layers.Layers.__call__
+    monkeypatch.setattr(layers.Layers, "__call__", lambda self, *inputs: whole(self, *inputs[:5]))
     for found, wanted in zip(logits(0.0), expected, strict=True):
         torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
-    assert len(asked) == 3 * layers.count - 2
+    assert len(asked) == 3 * own_layers.count - 2
 
 
 def test_rows_side_by_side_go_on_in_their_own_buffers_and_others_in_copies(static: LocalEngine) -> None:
@@ -170,6 +170,19 @@ def test_rows_side_by_side_go_on_in_their_own_buffers_and_others_in_copies(stati
             torch.testing.assert_close(logits, whole[rows], atol=1e-4, rtol=1e-4)
         assert step.adapted.name == (static._name if 2 in rows else "")
         assert (step.keys.untyped_storage().data_ptr() == began.keys.untyped_storage().data_ptr()) == shared
+
+
+def test_a_norm_on_a_cpu_is_torchs_own_and_hides_no_number_that_is_not_finite() -> None:
+    norm, epsilon = torch.nn.RMSNorm(48), 1e-5
+    torch.nn.init.uniform_(norm.weight)
+    x = torch.randn(4, 3, 48) * torch.tensor([1e-6, 1.0, 1e4, 1.0])[:, None, None]
+    x[3, 0, 5], x[3, 1, 7] = float("inf"), float("nan")
+    with torch.inference_mode():
+        same, normed = layers.add_norm(x, None, norm, epsilon)
+        expected = torch.nn.functional.rms_norm(x, (48,), norm.weight, epsilon)
+    assert same is x
+    torch.testing.assert_close(normed, expected, atol=1e-6, rtol=1e-5, equal_nan=True)
+    assert not normed[3, :2].isfinite().all(-1).any() and normed[3, 2].isfinite().all()
 
 
 def test_a_tower_whose_sums_are_made_in_place_finds_the_same(

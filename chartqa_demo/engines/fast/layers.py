@@ -341,6 +341,9 @@ def add_norm(
     parts (B, parts, width) for x (B, 1, width), as `kernels.product` makes them."""
     if delta is not None:
         x = x + (delta if delta.shape == x.shape else delta.sum(1, keepdim=True))
+    if x.device.type == "cpu" and x.dtype == norm.weight.dtype:  # where torch has no kernel of its own for it
+        squares = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_()
+        return x, (x * squares.div_(x.shape[-1]).add_(epsilon).rsqrt_()).mul_(norm.weight)
     return x, rms_norm(x.to(norm.weight.dtype), (x.shape[-1],), norm.weight, epsilon)
 
 

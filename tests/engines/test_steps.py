@@ -9,6 +9,7 @@ import pytest
 import torch
 from tiny import build_tiny, build_tiny_adapter, chart, last
 
+from bench.cpu.__main__ import compared
 from chartqa_demo.arms import ADAPTER, ARMS, PRETRAINED, PROMPTED, Arm
 from chartqa_demo.data.splits import open_split
 from chartqa_demo.engines import Answers, Options
@@ -470,3 +471,15 @@ def test_a_worker_on_zerogpu_captures_one_step_for_usual_questions(
     prompt = engine._token_ids(engine.prompt_text(PRETRAINED, QUESTION, SHORT), look)
     engine.fast.decoder.start([prompt] * 3, [look] * 3, Adapted(), 4)
     assert captured == [(3, 1, 1, 3 * BUCKET)]
+
+
+def test_a_cpus_times_are_the_least_of_their_repeats_and_every_answer_is_compared() -> None:
+    said, other = [["12", 3], ["a", 2]], [["12", 3], ["b", 2]]
+    told = {
+        "older": [[[3.0, 9.0, said], [2.0, 4.0, said]], [[2.0, 2.0, said]]],
+        "this": [[[1.0, 2.0, said], [1.5, 3.0, said]], [[1.0, 4.0, other]]],
+    }
+    found = compared(told)
+    assert found["cpu_s"] == {"older": 2.0, "this": 1.0, "times_faster": 2.0, "of_single_questions": [2.0, 2.0]}
+    assert found["wall_s"]["times_faster"] == 1.0 and found["wall_s"]["of_single_questions"] == [0.5, 2.0]
+    assert (found["answers"], found["different"]) == (4, [[["a", 2], ["b", 2]]])

@@ -6,8 +6,9 @@ tests/space/test_gradio_internals.py fails when one of them moves.
 import re
 from collections.abc import Iterable
 from contextlib import suppress
+from inspect import CORO_CREATED, getcoroutinestate
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import gradio as gr
 import uvicorn.protocols.http.auto as http
@@ -16,6 +17,7 @@ from gradio import networking, processing_utils, queueing, utils
 from gradio.exceptions import InvalidPathError
 from gradio.processing_utils import save_pil_to_cache
 from gradio.route_utils import GradioMultiPartParser
+from gradio.server_messages import ProcessCompletedMessage
 from gradio.state_holder import StateHolder
 from gradio.utils import get_upload_folder
 from gradio_client.utils import strip_invalid_filename_characters
@@ -39,14 +41,41 @@ def questions_waiting(page: gr.Blocks) -> int:
     return len(page._queue)
 
 
-def cancels_newer(page: gr.Blocks, told: dict[str, Any]) -> bool:
-    """Whether Gradio's `/cancel` would end an event that came after the one it names: it ends all that run for the same
-    visitor and listener, and the page would wait for the newer one for ever."""
-    visitor, listener, event = (told.get(key) for key in ("session_hash", "fn_index", "event_id"))
-    running = [one for job in page._queue.active_jobs for one in job or ()]
-    beside = [one for one in running if (one.session_hash, one.fn._id) == (visitor, listener) and one._id != event]
-    named = page._queue.event_ids_to_events.get(str(event))  # none that has ended
-    return any(named is None or one.enqueue_time > named.enqueue_time for one in beside)
+async def cancel(page: gr.Blocks, visitor: str, event: str) -> None:
+    """End an event, and what the page began by the same listener for the same visitor before it: its browser knows the
+    newest alone. Nothing that came later, of an API caller nothing else, and nothing where it has ended.
+
+    Gradio's own `/cancel` ends all that run for this visitor and listener, whatever is named, and tells the browser of
+    the named one only, so that it waits for the others for ever. One that begins in that moment it begins anew when it
+    has already sent something. And a task that is ended before its first step keeps its place among those that run."""
+    queue = page._queue
+    named = queue.event_ids_to_events.get(event)  # none that has ended
+    if named is None or named.session_hash != visitor:
+        return
+    ended = [named]
+    if named.fn.api_visibility == "private":
+        beside = [
+            one for one in queue.event_ids_to_events.values() if (one.session_hash, one.fn) == (visitor, named.fn)
+        ]
+        ended = [one for one in beside if one.enqueue_time <= named.enqueue_time]
+    for one in ended:
+        await _end(queue, one)
+
+
+async def _end(queue: queueing.Queue, event: queueing.Event) -> None:
+    if not event.alive:  # it is ending
+        return
+    event.alive = False  # no step of it is begun or sent any more
+    if event._id in queue.pending_event_ids_session.get(event.session_hash, ()):
+        # Gradio's own last word has no values, on which its page fails.
+        told = ProcessCompletedMessage(output={"data": []}, success=True, event_id=event._id)
+        queue.pending_messages_per_session[event.session_hash].put_nowait(told)
+    await queue.clean_events(event_id=event._id)
+    if [event] in queue.active_jobs:  # else it only clears away behind itself
+        for task in list(queue._asyncio_tasks):
+            begun = getcoroutinestate(cast(Any, task.get_coro())) != CORO_CREATED
+            if begun and task.get_name().endswith(event._id):  # else it ends at once by itself: nobody wants it
+                task.cancel()
 
 
 def upload_folder() -> Path:

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chartqa_demo.errors import whole
 from chartqa_demo.settings import Settings
-from chartqa_demo.space.gradio_internals import cancels_newer, delete_oldest, forget_call, questions_waiting
+from chartqa_demo.space.gradio_internals import cancel, delete_oldest, forget_call, questions_waiting
 from chartqa_demo.space.operations import failed, routes, usual_seconds
 
 MAX_BODY = 12 * 2**20  # twice what a browser keeps for a page, which comes with a correction
@@ -30,9 +30,6 @@ MAX_TOOL = 30 * 2**20  # by MCP, a picture of 20 MB in base64
 MAX_UPLOADED = 220 * 2**20  # files chosen at once, of which Gradio limits each: what Evaluate takes, and their heads
 MAX_MARKS = 200_000  # of lists, objects and what is in them: in Python's memory each takes 30 times its bytes
 MARKS = (b",", b"[", b"{")
-# What Gradio says last of an event that was cancelled. Its page fails on one without values, and where that comes after
-# the answer to the cancelling, an "Error" stays in every output: not to be seen, and read aloud.
-CANCELLED = re.compile(rb'^(data: \{"msg":"process_completed","event_id":"\w+","output":\{)(\},"success":true)')
 UNREADABLE = "This cannot be read. Send JSON in UTF-8, of numbers as JSON has them, and not nested as deep."
 SPARE = 200  # levels of nesting that are left to who reads it again, from deeper in Python's stack
 VISITORS = 10_000  # whose requests are counted at once
@@ -64,7 +61,6 @@ class Limits:
     def __init__(self, app: ASGIApp, page: gr.Blocks, settings: Settings, parallel: int) -> None:
         self.app, self.page, self.settings, self.parallel = app, page, settings, parallel
         self.left: OrderedDict[str, tuple[float, float]] = OrderedDict()  # address -> requests left, and when
-        self.ending: set[str] = set()  # events that are being cancelled
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse what is too much, and send the headers with everything."""
@@ -80,15 +76,12 @@ class Limits:
                 if message["status"] == 503:  # Gradio's own refusal, where two came at once
                     message["headers"] = [*message["headers"], (b"retry-after", str(self._wait()).encode())]
                 MutableHeaders(scope=message).update(HEADERS)
-            elif events:
-                message["body"] = CANCELLED.sub(rb'\1"data":[]\2', message.get("body", b""))
             await send(message)
 
         # Gradio fails on a span of a file that it does not understand, and sends a caller's own headers back with one;
         # its MCP server has no event to go on from, and then does not answer.
         scope["headers"] = [one for one in scope["headers"] if one[0] not in (b"range", b"last-event-id")]
         posted, uploads = scope["method"] == "POST", scope["path"].rstrip("/").endswith("/gradio_api/upload")
-        events = scope["path"].endswith("/queue/data")
         most = MAX_UPLOADED if uploads else MAX_TOOL if "/mcp" in scope["path"] else MAX_BODY
         length, read, marks = Headers(scope=scope).get("content-length", "0"), 0, 0
 
@@ -140,24 +133,13 @@ class Limits:
         async def again() -> Message:
             return rest.pop() if rest else await receive()
 
-        if scope["path"].endswith("/cancel") and isinstance(named, dict) and isinstance(named.get("event_id"), str):
-            await self._cancel(named, scope, again, send)
-        else:
-            del body, named  # the answer may take minutes
-            await self.app(scope, again, send)
-
-    async def _cancel(self, named: dict[str, Any], scope: Scope, receive: Receive, send: Send) -> None:
-        """Cancel what is named, and nothing that came after it. What is left alone therefore ends at its next step,
-        where it sees that it is not wanted any more. Told twice at once, Gradio fails."""
-        event = named["event_id"]
-        if event in self.ending or cancels_newer(self.page, named):
-            await JSONResponse({"success": True})(scope, receive, send)
-            return
-        self.ending.add(event)
-        try:
-            await self.app(scope, receive, send)
-        finally:
-            self.ending.discard(event)
+        match named:
+            case {"session_hash": str(visitor), "event_id": str(event)} if scope["path"].endswith("/cancel"):
+                await cancel(self.page, visitor, event)
+                await JSONResponse({"success": True})(scope, again, send)
+                return
+        del body, named  # the answer may take minutes
+        await self.app(scope, again, send)
 
     def _too_often(self, scope: Scope) -> JSONResponse | None:
         rate, now = self.settings.requests_per_minute, time.monotonic()

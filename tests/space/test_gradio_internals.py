@@ -24,7 +24,7 @@ from starlette.formparsers import MultiPartException
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from chartqa_demo.space.gradio_internals import (
-    cancels_newer,
+    cancel,
     close_doors,
     delete_oldest,
     delete_saved,
@@ -44,21 +44,29 @@ def test_a_new_page_has_nobody_waiting() -> None:
     assert questions_waiting(page.queue()) == 0
 
 
-def test_it_is_known_when_a_cancelling_would_end_what_came_later() -> None:
+def test_a_task_that_has_not_begun_is_left_to_end_by_itself() -> None:
+    """Ended before its first step, it would keep its place among those that run, for good."""
     with gr.Blocks(analytics_enabled=False) as page:
         gr.Button("Ask").click(lambda: None)
     queue, listener = page.queue()._queue, next(iter(page.fns.values()))
-    old, new = (Event("ann", listener, cast(Any, None), None) for _ in range(2))
-    queue.event_ids_to_events = {one._id: one for one in (old, new)}
-    of_ann = {"session_hash": "ann", "fn_index": listener._id}
-    queue.active_jobs = [[old], None, [new]]
-    assert cancels_newer(page, {**of_ann, "event_id": old._id})
-    assert not cancels_newer(page, {**of_ann, "event_id": new._id})
-    assert not cancels_newer(page, {**of_ann, "session_hash": "bob", "event_id": old._id})
-    queue.active_jobs = [[new]]
-    del queue.event_ids_to_events[old._id]  # as Gradio does when one has ended
-    assert cancels_newer(page, {**of_ann, "event_id": old._id})
-    assert not cancels_newer(page, {"event_id": [[]]})
+
+    async def begin_and_cancel() -> list[bool]:
+        ended = []
+        for first in ("cancelled", "begun"):
+            event = Event("ann", listener, cast(Any, None), None)
+            queue.event_ids_to_events[event._id], queue.active_jobs = event, [[event]]
+            task = asyncio.create_task(asyncio.sleep(0.01), name=f"ann_0<gradio-sep>{event._id}")
+            queue._asyncio_tasks = {task}
+            if first == "begun":
+                await asyncio.sleep(0)
+            await cancel(page, "ann", event._id)
+            assert not event.alive
+            await asyncio.wait({task})
+            ended.append(task.cancelled())
+        return ended
+
+    with ThreadPoolExecutor(1) as beside:  # a browser's own loop may run in this thread
+        assert beside.submit(lambda: asyncio.run(begin_and_cancel())).result() == [False, True]
 
 
 def test_a_saved_chart_is_the_same_png_among_the_uploads_however_often_it_is_saved() -> None:

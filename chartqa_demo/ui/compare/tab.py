@@ -263,8 +263,8 @@ class CompareTab:
             failed = self.show(replace(run, phase="stopped"), "The question failed.")
             told = {self.notice: notice(str(error)), **failed}
         if turn.wants(asked, stream):
-            turn.answered = asked
             yield told
+            turn.answered = asked  # it is sent: from one that is ended before, the next takes the question over
 
     def stop(self, turn: Turn, run: Run) -> Updates:
         """Keep what is on the cards; the stream was cancelled by the same click, or ends by itself."""

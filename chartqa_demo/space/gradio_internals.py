@@ -13,10 +13,10 @@ from typing import Any, cast
 import gradio as gr
 import uvicorn.protocols.http.auto as http
 from fastapi import HTTPException
-from gradio import networking, processing_utils, queueing, utils
+from gradio import networking, processing_utils, queueing, route_utils, utils
 from gradio.exceptions import InvalidPathError
 from gradio.processing_utils import save_pil_to_cache
-from gradio.route_utils import GradioMultiPartParser
+from gradio.route_utils import FnIndexInferError, GradioMultiPartParser
 from gradio.server_messages import ProcessCompletedMessage
 from gradio.state_holder import StateHolder
 from gradio.utils import get_upload_folder
@@ -25,13 +25,17 @@ from PIL import Image
 from starlette.datastructures import UploadFile
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from chartqa_demo.errors import shown
+
 FAILED = "The server could not do what was sent to it. Reload the page and try again."
 NOT_UPLOADED = "This file is not among the uploads, or no longer. Choose it again."
 LONGEST_SESSION = 100  # characters of what a caller names its session; Gradio's own page takes 11
 # Gradio takes the names of all tasks apart at "<gradio-sep>" whenever anybody cancels something, and counts all events
 # in one table, by session: a name with that in it, or with what is no text, ended everybody's cancelling, or counting.
 SESSION = re.compile(rf"[ -;=-~]{{0,{LONGEST_SESSION}}}")
+CALLED = re.compile(r"/call/v2/([^/]+)/?$")
 _payload, _save_base64 = utils.error_payload, processing_utils.save_base64_to_cache
+_find = route_utils.get_fn
 _push, _state, _parse = queueing.Queue.push, StateHolder.__getitem__, GradioMultiPartParser.parse
 _saved: set[str] = set()  # files of `save_chart`, and pictures that came by MCP
 
@@ -76,6 +80,22 @@ async def _end(queue: queueing.Queue, event: queueing.Event) -> None:
             begun = getcoroutinestate(cast(Any, task.get_coro())) != CORO_CREATED
             if begun and task.get_name().endswith(event._id):  # else it ends at once by itself: nobody wants it
                 task.cancel()
+
+
+def misnamed(page: gr.Blocks, way: str, told: Any) -> tuple[int, str] | None:
+    """Status and sentence for a request to this path that names what is not there, on which Gradio fails; None else."""
+    if not isinstance(told, dict):
+        return None
+    if "component_server" in way and isinstance(one := told.get("component_id"), int) and one not in page.blocks:
+        return 404, "This page has no such component."
+    if not (called := CALLED.search(way)):
+        return None
+    if not (endpoint := page.get_api_info()["named_endpoints"].get(f"/{called[1]}")):
+        return 404, f"There is no endpoint “{shown(called[1])}”."
+    needed = {one["parameter_name"]: not one.get("parameter_has_default") for one in endpoint["parameters"]}
+    wrong = [f"not “{shown(name)}”" for name in told if name not in needed and name != "oauth_token"][:1]
+    wrong += [f"“{name}” in any case" for name, must in needed.items() if must and name not in told]
+    return (422, f"“{called[1]}” takes {', '.join(needed)}; {' and '.join(wrong)}.") if wrong else None
 
 
 def upload_folder() -> Path:
@@ -148,6 +168,7 @@ def close_doors() -> None:
     networking.url_ok = lambda url: True
     gr.Blocks.validate_inputs = _check_inputs
     queueing.Queue.push, StateHolder.__getitem__ = _push_named, _state_named
+    route_utils.get_fn = _find_named
     GradioMultiPartParser.parse, processing_utils.save_base64_to_cache = _parse_files, _save_noted
     http.AutoHTTPProtocol = H11Protocol
     processing_utils.sh.get = processing_utils.sh.async_validate_url = _fetch_nothing
@@ -173,6 +194,13 @@ def _check_inputs(self: gr.Blocks, block_fn: Any, inputs: list[Any]) -> None:
 async def _push_named(self: queueing.Queue, body: Any, request: Any, username: str | None) -> Any:
     _check_session(body.session_hash)
     return await _push(self, body, request, username)
+
+
+def _find_named(*given: Any, **named: Any) -> Any:
+    try:
+        return _find(*given, **named)
+    except (KeyError, FnIndexInferError):
+        raise HTTPException(404, "This page has no such endpoint.") from None
 
 
 def _state_named(self: StateHolder, session_id: str) -> Any:

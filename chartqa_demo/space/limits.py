@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chartqa_demo.errors import whole
 from chartqa_demo.settings import Settings
-from chartqa_demo.space.gradio_internals import cancel, delete_oldest, forget_call, questions_waiting
+from chartqa_demo.space.gradio_internals import cancel, delete_oldest, forget_call, misnamed, questions_waiting
 from chartqa_demo.space.operations import failed, routes, usual_seconds
 
 MAX_BODY = 12 * 2**20  # twice what a browser keeps for a page, which comes with a correction
@@ -133,6 +133,9 @@ class Limits:
         async def again() -> Message:
             return rest.pop() if rest else await receive()
 
+        if wrong := misnamed(self.page, scope["path"], named):
+            await JSONResponse({"detail": wrong[1]}, wrong[0])(scope, again, send)
+            return
         match named:
             case {"session_hash": str(visitor), "event_id": str(event)} if scope["path"].endswith("/cancel"):
                 await cancel(self.page, visitor, event)

@@ -89,8 +89,31 @@ def test_what_can_be_read_comes_as_it_was_sent() -> None:
     assert _readable(f"[{HALF}, 2]".encode()) == ('["\ufffd", 2]'.encode(), ["\ufffd", 2])
 
 
+ASK = "“ask” takes image, question, gold, max_new_tokens, temperature, max_pixels, system, seed; "
+
+
+@pytest.mark.parametrize(
+    ("way", "body", "status", "told"),
+    [
+        ("call/v2/ask", {"image": None, "question": "How many?", "arm": 1}, 422, f"{ASK}not “arm”."),
+        ("call/v2/ask/", {"a" * 999: 1, "b": 1}, 422, f"{ASK}not “{'a' * 299}…” and “image” in any case and "),
+        ("call/v2/ask", {"question": "How many?", "oauth_token": ""}, 422, f"{ASK}“image” in any case."),
+        ("call/v2/answer", {}, 404, "There is no endpoint “answer”."),
+        *((way, {"data": []}, 404, "This page has no such endpoint.") for way in ("call/none", "run/none")),
+        ("run/predict", {"data": [], "fn_index": -1}, 404, "This page has no such endpoint."),
+        ("queue/join", {"data": [], "fn_index": "999", "session_hash": "ann"}, 404, "This page has no such endpoint."),
+        ("component_server/", {"component_id": 999, "fn_name": "a"}, 404, "This page has no such component."),
+    ],
+)
+def test_what_is_called_by_a_name_that_is_not_there_is_told_so(
+    guarded: TestClient, way: str, body: dict[str, Any], status: int, told: str
+) -> None:
+    answer = guarded.post(f"/gradio_api/{way}", json=body)
+    assert (answer.status_code, answer.json()["detail"][: len(told)]) == (status, told)
+
+
 def test_a_request_that_nobody_thought_of_is_told_in_a_sentence(caller: TestClient) -> None:
-    answer = caller.post("/gradio_api/call/v2/nothing", json={})
+    answer = caller.post("/gradio_api/call/v2/nothing", json={})  # past what stands before every request
     assert (answer.status_code, answer.json()) == (500, {"detail": FAILED})
     for told in (utils.error_payload, queueing.error_payload):
         assert told(KeyError("/home/someone"), True)["error"] == FAILED

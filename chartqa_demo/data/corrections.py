@@ -107,10 +107,22 @@ def zipped(rows: Sequence[Correction], pictures: Mapping[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
+def difference(before: object, after: object) -> dict[str, Any]:
+    """What a browser that has stored `before` changes to have `after`: rows that come or change, rows that go, and the
+    pictures that are new. Rows that it has stored meanwhile stay."""
+    had, has = ({_key(row): row for row in _from_browser(stored)} for stored in (before, after))
+    held = _pictures(before)
+    return {
+        "put": [_line(row) for key, row in reversed(has.items()) if had.get(key) != row],
+        "gone": [_line(row) for key, row in had.items() if key not in has],
+        "pictures": {name: text for name, text in _pictures(after).items() if held.get(name) != text},
+    }
+
+
 @dataclass
 class Kept:
     """Where corrections are kept: in a folder of this machine or, folder None, in the visitor's browser, whose stored
-    value then goes in and out of every call."""
+    value then goes in and out of every call; what comes out is to replace it, see `difference`."""
 
     folder: Path | None
     lock: threading.Lock = field(default_factory=threading.Lock)

@@ -15,7 +15,7 @@ import gradio as gr
 from PIL import Image
 
 from chartqa_demo.arms import Arm
-from chartqa_demo.data.corrections import Correction, Kept, pixels_id, trainable
+from chartqa_demo.data.corrections import Correction, Kept, difference, pixels_id, trainable
 from chartqa_demo.errors import ChartError, DatasetError
 from chartqa_demo.evaluate.rules import best_verdict
 from chartqa_demo.images import load_chart
@@ -45,7 +45,25 @@ class Corrections:
         in_browser = settings.corrections == "browser" or (settings.corrections == "auto" and serves_others(settings))
         folder = "corrections" if settings.corrections == "auto" else settings.corrections
         self.kept = Kept(None if in_browser else Path(folder).expanduser())
-        self.stored = gr.BrowserState(None, storage_key="chartqa-corrections", secret="in the visitor's browser only")
+        self.stored = gr.JSON(visible=False)  # a browser's on the way to the server, and back what changes of it
+        if in_browser:
+            secret = "in the visitor's browser only"
+            before = gr.BrowserState(None, storage_key="chartqa-corrections", secret=secret)
+            before.change(None, before, None, js="(old) => moveCorrections(old)", **QUICK)
+
+    def sent(self, place: int) -> dict[str, Any]:
+        """Options of a listener whose input at this place is `stored`."""
+        js = f"(...values) => withCorrections(values, {place})"
+        return QUICK if self.kept.folder else {"js": js, **QUICK}
+
+    def store(self, event: Any) -> None:
+        """Have a browser keep what a listener with `stored` among its outputs has changed."""
+        if self.kept.folder is None:
+            event.then(None, self.stored, self.stored, js="(change) => keepCorrections(change)", **QUICK)
+
+    def changed(self, before: object, after: object) -> Updates:
+        """What a browser with `before` is told, to have `after`."""
+        return {} if self.kept.folder else {self.stored: difference(before, after)}
 
     @property
     def where(self) -> str:
@@ -104,9 +122,12 @@ class CorrectionRow:
                 return {self.told: notice("No gold answer is known for this question.")}
             return self.write(subject, before, text, VISITOR, gold_is_wrong=True)
 
-        self.accept.select(accepted, given, outputs, **QUICK)
-        gr.on([self.keep.click, self.answer.submit], typed, given, outputs, **QUICK)
-        self.wrong.click(gold_wrong, given, outputs, **QUICK)
+        for events, listener in (
+            ([self.accept.select], accepted),
+            ([self.keep.click, self.answer.submit], typed),
+            ([self.wrong.click], gold_wrong),
+        ):
+            self.corrections.store(gr.on(events, listener, given, outputs, **self.corrections.sent(1)))
         if renewed:
             gr.on(list(renewed), self.fresh, None, [self.told, self.answer], **QUICK)
 
@@ -131,13 +152,13 @@ class CorrectionRow:
             gold_is_wrong |= bool(subject.gold and answer and best_verdict(answer, subject.gold).standing == "wrong")
             now = datetime.now(timezone.utc).isoformat(timespec="seconds")
             new = Correction(pixels_id(picture), subject.question, answer, said_by, now, subject.gold, gold_is_wrong)
-            stored = kept.add(stored, new, picture)
-            count = len(trainable(kept.rows(stored)))
+            after = kept.add(stored, new, picture)
+            count = len(trainable(kept.rows(after)))
         except (ChartError, DatasetError, OSError) as error:
             return {self.told: notice(str(error))}
         rows = f"{count} {'row' if count == 1 else 'rows'} to train on in {self.corrections.where}; see Training."
         told = f"Kept: the right answer is “{answer}”." if answer else "Noted: the gold answer is wrong."
-        return {self.told: done(f"{told} {rows}"), self.answer: "", self.corrections.stored: stored}
+        return {self.told: done(f"{told} {rows}"), self.answer: "", **self.corrections.changed(stored, after)}
 
 
 def accept_buttons(titles: Sequence[str]) -> str:

@@ -44,16 +44,14 @@ class Rows:
             self.delete = gr.Button("Delete this row", elem_id="row-delete", size="sm", min_width=120)
         self.told = gr.HTML(elem_id="row-told", apply_default_css=False)
         stored = corrections.stored
-        self.outputs = [self.list, self.picked, self.editor, self.answer, self.told, stored]
-        self.list.select(self.pick, stored, self.outputs, **QUICK)
-        gr.on(
-            [self.save.click, self.answer.submit],
-            self.change,
-            [stored, self.picked, self.answer],
-            self.outputs,
-            **QUICK,
-        )
-        self.delete.click(self.remove, [stored, self.picked], self.outputs, **QUICK)
+        self.shown = gr.State(())
+        self.outputs = [self.list, self.shown, self.picked, self.editor, self.answer, self.told, stored]
+        self.list.select(self.pick, self.shown, self.outputs, **QUICK)
+        saves = [self.save.click, self.answer.submit]
+        changed = gr.on(saves, self.change, [stored, self.picked, self.answer], self.outputs, **corrections.sent(0))
+        removed = self.delete.click(self.remove, [stored, self.picked], self.outputs, **corrections.sent(0))
+        for event in (changed, removed):
+            corrections.store(event)
 
     def show(self, stored: object) -> Updates:
         """All rows as they are now, none of them chosen."""
@@ -64,18 +62,18 @@ class Rows:
             archive = None if self.corrections.kept.folder else self.archive(stored)
         except (DatasetError, OSError) as error:
             return {**closed, self.list: notice(str(error))}
-        return {**closed, self.list: rows_list(rows, pictures, self.corrections.where, archive)}
+        return {**closed, self.list: rows_list(rows, pictures, self.corrections.where, archive), self.shown: rows}
 
     def archive(self, stored: object) -> bytes:
         """The rows to train on as a ZIP. Raises DatasetError."""
         rows = trainable(self.corrections.kept.rows(stored))
         return zipped(rows, self.corrections.kept.pictures(stored, rows))
 
-    def pick(self, stored: object, event: gr.EventData) -> Updates:
-        """Open one row for editing."""
-        row = dict(enumerate(self.corrections.kept.rows(stored))).get(event.index)
+    def pick(self, rows: Sequence[Correction], event: gr.EventData) -> Updates:
+        """Open one of the rows that are shown for editing; another tab may have kept or deleted some since."""
+        row = dict(enumerate(rows)).get(event.index)
         if row is None:
-            return self.show(stored)
+            return {self.told: notice("There is no such row any more. Open this tab again.")}
         return {self.picked: row, self.editor: gr.Row(visible=True), self.answer: row.answer, self.told: ""}
 
     def change(self, stored: object, row: Correction | None, text: str) -> Updates:
@@ -95,10 +93,10 @@ class Rows:
 
     def _write(self, stored: object, write: Any) -> Updates:
         try:
-            stored = write()
+            after = write()
         except DatasetError as error:
             return {self.told: notice(str(error))}
-        return {**self.show(stored), self.corrections.stored: stored}
+        return {**self.show(after), **self.corrections.changed(stored, after)}
 
 
 def rows_list(rows: Sequence[Correction], pictures: Mapping[str, bytes], where: str, archive: bytes | None) -> str:

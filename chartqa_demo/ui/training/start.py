@@ -40,11 +40,12 @@ class Start:
         self.in_use = in_use
         stored = self.rows.corrections.stored
         following = [self.state, self.start, self.stop, in_use, self.told]
+        # A browser's rows are not trained on here, so they are not sent.
         self.start.click(self.begin, stored, following, concurrency_limit=1, **PRIVATE)
         self.stop.click(self.halt, None, self.stop, **QUICK)
         for event in (tab.select, timer.tick):
             event(self.follow, self.told, following, **QUICK)
-        tab.select(self.rows.show, stored, self.rows.outputs, **QUICK)
+        tab.select(self.rows.show, stored, self.rows.outputs, **self.rows.corrections.sent(0))
 
     def begin(self, stored: object) -> Updates:
         """Train on the rows that there are now."""

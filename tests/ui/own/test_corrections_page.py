@@ -3,10 +3,11 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import gradio as gr
 import pytest
 from page_fixtures import Tab, Windows, bar_chart, example_split, expect
 
-from chartqa_demo.data.corrections import Kept
+from chartqa_demo.data.corrections import Correction, Kept, pixels_id
 from chartqa_demo.data.splits import open_split
 from chartqa_demo.engines.scripted import ScriptedEngine
 from chartqa_demo.settings import Settings
@@ -14,19 +15,24 @@ from chartqa_demo.ui import build_app, launch_options
 
 pytest_plugins = ("page_fixtures",)
 
-Serve = Callable[[str], str]
+Serve = Callable[..., str]
 
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Serve]:
-    """`serve(corrections)`: the address of a page that keeps corrections there."""
+    """`serve(corrections)`: the address of a page that keeps corrections there. before: what the button "As before"
+    stores in the browser as earlier versions did."""
     apps = []
 
-    def serve(corrections: str) -> str:
+    def serve(corrections: str, before: object = None) -> str:
         engine = ScriptedEngine(delay=0)
         engine.script = lambda arm, question: {"pretrained": "It is 7.", "prompted": "1,400", "adapter": "Q1"}[arm.key]
         settings = Settings(corrections=corrections, results_dir=str(tmp_path / "results"), training="off")
         app = build_app(engine, settings, example_split())
+        with app:
+            secret = "in the visitor's browser only"
+            old = gr.BrowserState(None, storage_key="chartqa-corrections", secret=secret)
+            gr.Button("As before", visible=before is not None).click(lambda: before, None, old)
         _, url, _ = app.queue().launch(prevent_thread_lock=True, quiet=True, **launch_options())
         apps.append(app)
         return url
@@ -111,6 +117,44 @@ def test_where_others_can_open_the_page_corrections_stay_in_the_browser(
     other.press("Accept Adapter")
     told(other, "1 row to train on in your browser")
     assert not list(tmp_path.rglob("metadata.jsonl"))
+
+
+def test_two_tabs_of_one_browser_keep_what_either_keeps(
+    serve: Serve, visit: Callable[..., Tab], tmp_path: Path
+) -> None:
+    picture = bar_chart()
+    old = Correction(pixels_id(picture), "What is old?", "1", "visitor", "2026-01-01T00:00:00+00:00")
+    tab = visit(serve("browser", before=Kept(None).add(None, old, picture)))
+    tab.press("As before")
+    tab.page.wait_for_function("localStorage.getItem('chartqa-corrections')")
+    second = Tab(tab.page.context.new_page(), tab.url)
+    second.page.goto(tab.url)
+    expect(second.card("Adapter")).to_be_visible()
+    second.page.wait_for_function("!localStorage.getItem('chartqa-corrections')")
+    for number, (one, row) in enumerate([(tab, "2 rows"), (second, "3 rows")], start=1):
+        one.pick_example(number)
+        one.press("Ask")
+        one.expect_ready()
+        one.unfold("Which answer is right?")
+        one.press("Accept Adapter")
+        told(one, f"{row} to train on in your browser")
+    tab.page.get_by_label("The right answer is").fill("301")
+    tab.press("Keep it")
+    told(tab, "the right answer is “301”. 3 rows to train on in your browser")
+    rows = tab.page.locator("#training-rows li")
+    tab.page.get_by_role("tab", name="Training").click()
+    expect(rows).to_have_count(3)
+    expect(rows.locator("img")).to_have_count(3)
+    second.page.get_by_role("tab", name="Training").click()
+    second.page.locator("#training-rows button").first.click()
+    second.press("Delete this row")
+    expect(second.page.locator("#training-rows li")).to_have_count(2)
+    rows.last.get_by_role("button").click()  # the row that is last where three are still shown
+    tab.page.locator("#row-answer").get_by_role("textbox").fill("7")
+    tab.press("Save")
+    expect(rows).to_have_count(2)
+    expect(rows.last).to_contain_text("What is old? 7 typed")
+    second.leave()
 
 
 def test_thumbnails_show_the_charts_at_hand(visit: Callable[..., Tab], tmp_path: Path) -> None:

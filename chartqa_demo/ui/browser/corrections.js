@@ -1,0 +1,47 @@
+// Corrections that this browser keeps: an item of its store for each row and for each picture, so that what one tab
+// keeps never overwrites what another has kept meanwhile. The server is sent all of them and answers with what changes.
+const ROW = "chartqa-correction ";
+const PICTURE = "chartqa-corrected ";
+const named = (start) =>
+  Array.from({ length: localStorage.length }, (_, at) => localStorage.key(at)).filter((name) => name.startsWith(start));
+const nameOf = (row) => `${ROW}${row.file_name} ${String(row.query).trim().split(/\s+/).join(" ")}`;
+
+function rowIn(name) {
+  try {
+    return JSON.parse(localStorage.getItem(name));
+  } catch {
+    return null; // anything can be stored there
+  }
+}
+
+function allKept() {
+  const rows = named(ROW).map(rowIn).filter((row) => row && typeof row === "object");
+  rows.sort((one, other) => (one.said_at === other.said_at ? other.put_at - one.put_at : one.said_at < other.said_at ? 1 : -1));
+  const pictures = named(PICTURE).map((name) => [name.slice(PICTURE.length), localStorage.getItem(name)]);
+  return { rows, pictures: Object.fromEntries(pictures) };
+}
+
+// The values of a listener, with all that is kept in the place of one.
+window.withCorrections = (values, place) => values.map((value, at) => (at === place ? allKept() : value));
+
+// What the server has changed; returns null, so that nothing is changed twice.
+window.keepCorrections = (change) => {
+  if (!change) return null;
+  for (const [name, picture] of Object.entries(change.pictures)) localStorage.setItem(PICTURE + name, picture);
+  for (const row of change.put) {
+    const before = rowIn(nameOf(row));
+    const put_at = before?.said_at === row.said_at ? before.put_at : Date.now();
+    localStorage.setItem(nameOf(row), JSON.stringify({ ...row, put_at }));
+  }
+  for (const row of change.gone) localStorage.removeItem(nameOf(row));
+  const used = new Set(named(ROW).map((name) => PICTURE + rowIn(name)?.file_name));
+  for (const name of named(PICTURE)) if (!used.has(name)) localStorage.removeItem(name);
+  return null;
+};
+
+// Earlier versions kept everything in one item, which Gradio alone can read.
+window.moveCorrections = (old) => {
+  const put = (old?.rows ?? []).filter((row) => !localStorage.getItem(nameOf(row))).reverse();
+  window.keepCorrections({ put, gone: [], pictures: old?.pictures ?? {} });
+  localStorage.removeItem("chartqa-corrections");
+};

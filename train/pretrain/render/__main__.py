@@ -18,6 +18,7 @@ import sys
 import zlib
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from chartqa_demo.errors import print_anything
@@ -131,11 +132,14 @@ def tasks_of(
 
 
 def draw_all(tasks: list[Task], processes: int) -> list[Made]:
-    """What came of every task, in their order. Raises OSError."""
+    """What came of every task, in their order. Raises OSError and RenderError."""
     if processes == 1:
         return [make(task) for task in tasks]
-    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return list(pool.map(make, tasks, chunksize=8))
+    try:
+        with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+            return list(pool.map(make, tasks, chunksize=8))
+    except BrokenProcessPool as error:
+        raise RenderError("A process that draws was ended, for want of memory perhaps: fewer --processes.") from error
 
 
 if __name__ == "__main__":

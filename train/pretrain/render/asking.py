@@ -1,11 +1,13 @@
 """Which questions the drawn chart answers as they were asked about another picture of its table."""
 
 import re
+import statistics
+from collections.abc import Iterator
+from itertools import combinations
 
 from train.pretrain.render.given import Asked, LeftOut
 from train.pretrain.render.kinds import said
-from train.pretrain.render.numbers import derivable
-from train.pretrain.render.parsing import Given, as_number, squeeze, tidy
+from train.pretrain.render.parsing import Given, Values, as_number, known_of, squeeze, tidy, when
 
 COLOURS = re.compile(
     r"\b(light(?:est)? blue|dark(?:est)? blue|navy blue|navy|sky blue|blue|black|light gr[ae]y|dark gr[ae]y|gr[ea]y"
@@ -44,14 +46,14 @@ def question(one: Asked, table: Given, kind: str) -> tuple[str, str, bool]:
     """Question, label and whether colours matter, where the drawn chart answers it. Raises LeftOut."""
     query, label = tidy(one.query), one.label.strip()
     if not query or not label:
-        raise LeftOut("of questions without words or answer")
+        raise LeftOut("without words or answer")
     low, value = query.lower(), as_number(label)
     tints, asks, bare = colours(low, label, table, kind)
     coloured = bool(tints) or asks or bool(COLOURS.fullmatch(label.lower()))
     if LOOKS_WORDS.search(bare):
-        raise LeftOut("of questions about how the other picture looked")
+        raise LeftOut("about how the other picture looked")
     if NTH.search(bare) and not RANKED.search(bare):
-        raise LeftOut("of questions that count along the other picture")
+        raise LeftOut("that count along the other picture")
     check_place(bare, label, value, table, kind)
     check_marks(query, value, table, kind)
     if value is not None:
@@ -60,11 +62,11 @@ def question(one: Asked, table: Given, kind: str) -> tuple[str, str, bool]:
         label = label.capitalize()
         digits = [found for found in re.findall(r"\d+(?:\.\d+)?", bare) if coloured and len(found) > 1]
         if not all(derivable(table, table.values, float(found), query) for found in digits):
-            raise LeftOut("of questions with a number that the table does not give")
+            raise LeftOut("with a number that the table does not give")
     else:
         check_words(label, table, coloured, query)
     if len(label) > 60:
-        raise LeftOut("of questions with long answers")
+        raise LeftOut("with long answers")
     return query, label, coloured
 
 
@@ -86,7 +88,7 @@ def colours(low: str, label: str, table: Given, kind: str) -> tuple[list[str], b
     named = [*tints, *([label.lower()] if answer else [])]
     known = table.publisher == "Statista" and 2 <= many <= 6 and kind not in ("bar", "hbar")
     if not known or not named or any(STATISTA.get(word, 99) >= many for word in named):
-        raise LeftOut("of questions about colours that are not drawn")
+        raise LeftOut("about colours that are not drawn")
     return tints, asks, re.sub(r"colou?r\w*", " ", COLOURS.sub(" ", bare))
 
 
@@ -99,7 +101,7 @@ def check_place(bare: str, label: str, value: float | None, table: Given, kind: 
     answers = squeeze(label) == squeeze(table.categories[first])
     answers = answers or (value is not None and value == table.values[0][first])
     if len(table.names) > 1 or not fits or table.publisher != "Statista" or not answers:
-        raise LeftOut("of questions about places of the other picture")
+        raise LeftOut("about places of the other picture")
 
 
 def check_marks(query: str, value: float | None, table: Given, kind: str) -> None:
@@ -109,11 +111,11 @@ def check_marks(query: str, value: float | None, table: Given, kind: str) -> Non
     other = any(mark in says and mark != drawn for mark in ("pie", "line", "bar"))
     other = other or ("segment" in says and kind not in ("pie", *STACKED))
     if other or (kind in STACKED and "segment" not in says and WHOLE_BAR.search(low)):
-        raise LeftOut("of questions about marks that are not drawn")
+        raise LeftOut("about marks that are not drawn")
     if COUNTED.search(low):
         marks = {"line": len(table.names)} | dict.fromkeys(STACKED, len(table.categories))
         if value != marks.get(kind, len(table.cells)):
-            raise LeftOut("of questions that count marks of the other picture")
+            raise LeftOut("that count marks of the other picture")
 
 
 def number_label(low: str, label: str, value: float, table: Given, kind: str, tints: list[str] | None) -> str:
@@ -129,24 +131,24 @@ def number_label(low: str, label: str, value: float, table: Given, kind: str, ti
         return derivable(table, table.values, wanted, low)
 
     if re.fullmatch(r"4[0-4]\d{3}", label) and not among(value, 1) and not worked_out(value):
-        raise LeftOut("of questions whose answer became a date's number")
+        raise LeftOut("whose answer became a date's number")
     if 0 < abs(value) < 1:
         parted = "ratio" in low or "divide" in low or "times" in low
         hundredth = among(100 * value, 1e-6) and not among(value, 1e-6) and not parted
         if hundredth or (not worked_out(value) and worked_out(100 * value)):
-            raise LeftOut("of questions whose answer is a fraction of what is printed")
+            raise LeftOut("whose answer is a fraction of what is printed")
     if tints is not None:
         rows = table.values
         if kind != "pie":
             rows = [rows[index] for index in sorted({STATISTA[word] for word in tints})] or rows
         if not derivable(table, rows, value, low):
-            raise LeftOut("of questions about colours that are not drawn")
+            raise LeftOut("about colours that are not drawn")
     rest = label.replace(",", "").partition(".")[2]
     if len(rest) > 3 or (len(rest) == 3 and abs(value) >= 1 and not among(value, 1e-9)):
         label = f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.3g}"
         label = label.rstrip("0").rstrip(".") if "." in label else label
         if "e" in label or label in ("0", "-0", ""):
-            raise LeftOut("of questions with many decimals")
+            raise LeftOut("with many decimals")
     return label
 
 
@@ -160,11 +162,50 @@ def check_words(label: str, table: Given, coloured: bool, query: str) -> None:
         known = known or (digits is not None and derivable(table, table.values, digits, query))
         known = known or part.lower() in DIRECTIONS or (coloured and part.lower() in STATISTA)
         if not known or not short:
-            raise LeftOut("of questions whose answer the table does not have")
+            raise LeftOut("whose answer the table does not have")
     if ":" in label and not any(label in name for name in names):
-        raise LeftOut("of questions whose answer the table does not have")
+        raise LeftOut("whose answer the table does not have")
 
 
 def same(short: str, name: str) -> bool:
     """Whether an answer is a name, or one is in the other."""
     return short == name or (len(short) > 2 and (short in name or (len(name) > 2 and name in short)))
+
+
+def of_group(group: list[float]) -> Iterator[float]:
+    """What people work out of a whole row, column or table, and of its few largest or smallest."""
+    yield from (sum(group), statistics.fmean(group), statistics.median(group))
+    yield from (max(group) - min(group), max(group) + min(group))
+    ordered = sorted(group)
+    for few in (2, 3, 4):
+        if len(group) > few:
+            smallest, largest = sum(ordered[:few]), sum(ordered[-few:])
+            yield from (smallest, largest, smallest / few, largest / few)
+
+
+def derivable(table: Given, rows: Values, value: float, query: str) -> bool:
+    """Whether a number can come of the figures in `rows`: one, two, three, a whole row or column, a count or a year.
+
+    At most 110 figures, so some 6,000 pairs; triples only of 16 or fewer.
+    """
+    cells = known_of(rows)
+
+    def near(made: float) -> bool:
+        return abs(made - value) <= max(0.011 * abs(value), 0.0051)
+
+    if "how many" in query.lower() and value % 1 == 0 and 0 <= value <= len(cells):
+        return True
+    times = [when(name) for name in (*table.categories, *table.names)]
+    if any(time is not None and int(time) == value for time in times):
+        return True
+    columns = [[row[index] for row in rows] for index in range(len(rows[0]))]
+    groups = [cells, *(known_of([line]) for line in (*rows, *columns))]
+    if any(near(made) or near(100 - made) for group in groups if group for made in of_group(group)):
+        return True
+    if any(near(cell) or near(100 - cell) for cell in cells):
+        return True
+    for a, b in combinations(cells, 2):
+        if near(a + b) or near(abs(a - b)) or near((a + b) / 2) or (a and b and (near(a / b) or near(b / a))):
+            return True
+    triples = combinations(cells, 3) if len(cells) <= 16 else ()
+    return any(near(sum(three)) or near(sum(three) / 3) for three in triples)

@@ -28,16 +28,22 @@ def kinds(rng: random.Random, table: Given, words: set[str]) -> list[str]:
 
 
 def single(rng: random.Random, table: Given, words: set[str]) -> list[str]:
-    """The kinds for one series."""
+    """The kinds for one series: a pie of shares, a line over years, else bars."""
     publisher, time, count = table.publisher, table.time, len(table.categories)
     total = sum(cell or 0.0 for cell in table.values[0])
     pie = table.whole and not time and 2 <= count <= 9 and 97 <= total <= 103 and min(table.cells) > 0
     if pie and "bar" not in words and (words & {"pie", "segment"} or rng.random() < 0.45):
         return ["pie", "pie", "pie"] + (["hbar"] if "pie" not in words else [])
-    if time and count > 2 and "bar" not in words:
-        if "line" in words or publisher != "Statista" or rng.random() < (0.35 if count > 3 else 0):
-            return ["line"] * 3 + (["bar"] if "line" not in words and publisher == "Statista" else [])
-    if time:
+    line = time and count > 2 and "bar" not in words
+    if line and ("line" in words or publisher != "Statista" or rng.random() < (0.35 if count > 3 else 0)):
+        return ["line"] * 3 + (["bar"] if "line" not in words and publisher == "Statista" else [])
+    return bars(rng, table, words)
+
+
+def bars(rng: random.Random, table: Given, words: set[str]) -> list[str]:
+    """The kinds of bars for one series: years stand, and long names lie."""
+    publisher, count = table.publisher, len(table.categories)
+    if table.time:
         return ["bar", "bar", "hbar"]
     if "upright" in words:
         return ["bar"]
@@ -55,9 +61,9 @@ def several(rng: random.Random, table: Given, words: set[str]) -> list[str]:
     longest = max(map(len, table.categories))
     sums = [sum(cell or 0 for cell in column) for column in zip(*table.values, strict=True)]
     parts = table.whole and table.percent and min(sums) > 84 and max(sums) < 101.6
-    if time and count > 2 and not words & {"bar", "segment"}:
-        if "line" in words or not statista or (count > 4 and rng.random() < 0.5):
-            return ["line"] * 3
+    line = time and count > 2 and not words & {"bar", "segment"}
+    if line and ("line" in words or not statista or (count > 4 and rng.random() < 0.5)):
+        return ["line"] * 3
     if "line" in words and "bar" not in words:
         return []
     if "segment" in words and table.whole:
@@ -66,7 +72,7 @@ def several(rng: random.Random, table: Given, words: set[str]) -> list[str]:
     if parts and rng.random() < 0.5:
         lying = longest > 12 and not time
         return ["stacked_h", "stacked", "grouped"] if lying else ["stacked", "stacked_h", "grouped"]
-    if statista and "upright" not in words:
-        if "level" in words or (not time and (longest > 14 or rng.random() < 0.3)):
-            return ["grouped_h", "grouped", "grouped_h"]
+    lies = statista and "upright" not in words
+    if lies and ("level" in words or (not time and (longest > 14 or rng.random() < 0.3))):
+        return ["grouped_h", "grouped", "grouped_h"]
     return ["grouped", "grouped_h", "grouped", "grouped_h"]

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from train.pretrain.render.given import Asked, LeftOut
 
-MONTHS = "jan feb mar apr may jun jul aug sep oct nov dec".split()
+MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 YEAR = re.compile(r"(?:.*[ ,'])?((?:1[6-9]|20)\d{2})(?:/\d{2,4}|-\d{2,4})?\*{0,3}|'(\d{2})(?:[/ ]'?\d{2})?\*{0,3}")
 SHARE = re.compile(r"\b(share|percent\w*)\b|%")
 MOST_CATEGORIES, MOST_SERIES, MOST_KNOWN = {"Statista": 24, "OWID": 40, "OECD": 24}, 8, 110

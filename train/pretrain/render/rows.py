@@ -64,7 +64,7 @@ def rows_of(task: Task) -> tuple[list[dict[str, str]], Plot | None, Counter[str]
             name = file_name(task.asked[0])
             rows.append({"file_name": name, "query": query, "label": label, "human_or_machine": "0"})
         else:
-            why["of questions whose answer is not printed"] += 1
+            why["whose answer is not printed"] += 1
     return rows, plot, why
 
 
@@ -72,7 +72,7 @@ def plot_of(task: Task, given: Given) -> tuple[Plot | None, Kept, Counter[str]]:
     """The first drawing that can be read and answers a question, with these questions."""
     words = said([one.query for one in task.asked])
     stem = file_name(task.asked[0]).removesuffix("_v0.webp")
-    why, kept, reason = Counter[str](), [], "of questions about marks that are not drawn"
+    why, kept, reason = Counter[str](), [], "about marks that are not drawn"
     for attempt in range(ATTEMPTS):
         rng = random.Random(f"{task.seed} {stem} 0 {attempt}")
         options = kinds(rng, given, words)

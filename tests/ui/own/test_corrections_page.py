@@ -92,69 +92,58 @@ def test_three_ways_to_say_what_is_right_become_rows(
     assert [one.gold for one in opened] == [(), ("<b>301</b>",)]
 
 
-def test_where_others_can_open_the_page_corrections_stay_in_the_browser(
+def test_where_others_can_open_the_page_corrections_stay_in_the_browser_and_two_tabs_keep_what_either_keeps(
     serve: Serve, visit: Callable[..., Tab], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("SPACE_ID", "ann/charts")
     monkeypatch.chdir(tmp_path)
-    url = serve("auto")
-    tab = visit(url)
+    picture = bar_chart()
+    old = Correction(pixels_id(picture), "What is old?", "1", "visitor", "2026-01-01T00:00:00+00:00")
+    tab = visit(url := serve("auto", before=Kept(None).add(None, old, picture)))
+    tab.press("As before")
     tab.pick_example()
     tab.press("Ask")
     tab.expect_ready()
-    for time in ("asked", "reloaded"):
-        if time == "reloaded":  # which brings the answers back
+    for time, rows in (("asked", "1 row"), ("reloaded", "2 rows")):
+        if time == "reloaded":  # which brings the answers back, and moves what was kept as before
             tab.page.reload()
             tab.expect_ready()
+            tab.page.wait_for_function("!localStorage.getItem('chartqa-corrections')")
         tab.unfold("Which answer is right?")
         tab.press("Accept Adapter")
-        told(tab, "1 row to train on in your browser")
-    other = visit(url)
-    other.unfold("Which answer is right?")
-    other.pick_example(2)
-    other.press("Ask")
-    other.expect_ready()
-    other.press("Accept Adapter")
-    told(other, "1 row to train on in your browser")
-    assert not list(tmp_path.rglob("metadata.jsonl"))
+        told(tab, f"{rows} to train on in your browser")
 
-
-def test_two_tabs_of_one_browser_keep_what_either_keeps(
-    serve: Serve, visit: Callable[..., Tab], tmp_path: Path
-) -> None:
-    picture = bar_chart()
-    old = Correction(pixels_id(picture), "What is old?", "1", "visitor", "2026-01-01T00:00:00+00:00")
-    tab = visit(serve("browser", before=Kept(None).add(None, old, picture)))
-    tab.press("As before")
-    tab.page.wait_for_function("localStorage.getItem('chartqa-corrections')")
-    second = Tab(tab.page.context.new_page(), tab.url)
-    second.page.goto(tab.url)
-    expect(second.card("Adapter")).to_be_visible()
-    second.page.wait_for_function("!localStorage.getItem('chartqa-corrections')")
-    for number, (one, row) in enumerate([(tab, "2 rows"), (second, "3 rows")], start=1):
-        one.pick_example(number)
-        one.press("Ask")
-        one.expect_ready()
-        one.unfold("Which answer is right?")
-        one.press("Accept Adapter")
-        told(one, f"{row} to train on in your browser")
+    second = Tab(tab.page.context.new_page(), url)
+    second.page.goto(url)
+    second.pick_example(2)
+    second.press("Ask")
+    second.expect_ready()
+    second.unfold("Which answer is right?")
+    second.press("Accept Adapter")
+    told(second, "3 rows to train on in your browser")
     tab.page.get_by_label("The right answer is").fill("301")
     tab.press("Keep it")
     told(tab, "the right answer is “301”. 3 rows to train on in your browser")
-    rows = tab.page.locator("#training-rows li")
+
+    first_rows, second_rows = (one.page.locator("#training-rows li") for one in (tab, second))
     tab.page.get_by_role("tab", name="Training").click()
-    expect(rows).to_have_count(3)
-    expect(rows.locator("img")).to_have_count(3)
+    expect(first_rows).to_have_count(3)
+    expect(first_rows.locator("img")).to_have_count(3)
     second.page.get_by_role("tab", name="Training").click()
-    second.page.locator("#training-rows button").first.click()
+    second_rows.first.get_by_role("button").click()
     second.press("Delete this row")
-    expect(second.page.locator("#training-rows li")).to_have_count(2)
-    rows.last.get_by_role("button").click()  # the row that is last where three are still shown
+    expect(second_rows).to_have_count(2)
+    first_rows.last.get_by_role("button").click()  # the last of the three that are still shown here
     tab.page.locator("#row-answer").get_by_role("textbox").fill("7")
     tab.press("Save")
-    expect(rows).to_have_count(2)
-    expect(rows.last).to_contain_text("What is old? 7 typed")
+    expect(first_rows).to_have_count(2)
+    expect(first_rows.last).to_contain_text("What is old? 7 typed")
     second.leave()
+
+    other = visit(url)
+    other.page.get_by_role("tab", name="Training").click()
+    expect(other.page.locator("#training-rows")).to_contain_text("No answer is corrected yet")
+    assert not list(tmp_path.rglob("metadata.jsonl"))
 
 
 def test_thumbnails_show_the_charts_at_hand(visit: Callable[..., Tab], tmp_path: Path) -> None:

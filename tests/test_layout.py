@@ -3,13 +3,13 @@
 import ast
 import math
 import re
-import subprocess
-import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from children import PATHS, child
+from hub import client_environment, hub_address
 from safetensors import safe_open
 
 ROOT = Path(__file__).parents[1]
@@ -129,16 +129,12 @@ def in_room(*rooms: str) -> list[str]:
 
 LOADED = """
 import gc, importlib, sys
+import watched
 gc.disable()
-happened = []
-def notice(event, details):
-    if event in ("socket.bind", "socket.connect") or event == "open" and str(details[0]).endswith(".safetensors"):
-        happened.append(f"{event} {details}")
-sys.addaudithook(notice)
 for names in sys.argv[1:]:
     for name in names.split():
         importlib.import_module(name)
-    print([name for name in ("torch", "gradio") if name in sys.modules], happened)
+    print([name for name in ("torch", "gradio") if name in sys.modules], watched.happened)
 """
 # What may be imported without either library comes first: each is imported beside those before it.
 ROOMS = {
@@ -151,12 +147,16 @@ ROOMS = {
 
 
 @pytest.fixture(scope="module")
-def loaded() -> dict[str, str]:
-    """Which of torch and gradio are loaded after the imports of ROOMS, and what ports and weights were opened."""
-    command = [sys.executable, "-c", LOADED, *(" ".join(names) for names, _ in ROOMS.values())]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=180, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return dict(zip(ROOMS, done.stdout.splitlines()[-len(ROOMS) :], strict=True))
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Which of torch and gradio are loaded after the imports of ROOMS, and what ports and weights were opened. All
+    there is is imported in a fork that has torch already, and has watched how it came."""
+    *light, heavy = [" ".join(names) for names, _ in ROOMS.values()]
+    from_nothing = child(LOADED, *light, PYTHONPATH=PATHS, HF_HUB_OFFLINE="1")
+    environ = client_environment(hub_address(), tmp_path_factory.mktemp("home"), token=None)
+    told = [from_nothing, child(LOADED, heavy, **environ)]
+    assert [done.returncode for done in told] == [0, 0], [done.stderr[-2000:] for done in told]
+    lines = from_nothing.stdout.splitlines()[-len(light) :] + told[1].stdout.splitlines()[-1:]
+    return dict(zip(ROOMS, lines, strict=True))
 
 
 @pytest.mark.parametrize("which", ROOMS)

@@ -23,7 +23,8 @@ from unittest.mock import patch
 from hub import client_environment, hub_address
 
 ROOT = Path(__file__).parents[2]
-SLOW = ["chartqa_demo.engines.local", "train.__main__", "chartqa_demo.space.deploy"]
+SLOW = ["watched", "chartqa_demo.engines.local", "train.__main__", "chartqa_demo.space.deploy"]
+PATHS = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
 SECONDS = 300
 STARTING = threading.Lock()
 
@@ -68,7 +69,7 @@ def _server() -> tuple[Any, Path]:
     home = Path(tempfile.mkdtemp(prefix="home"), "hf")
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "CHARTQA_"))}
     known = client_environment(hub_address(), home, token=None)
-    with patch.dict(os.environ, {**kept, **known, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}, clear=True):
+    with patch.dict(os.environ, {**kept, **known, "OMP_NUM_THREADS": "1", "PYTHONPATH": PATHS}, clear=True):
         forkserver.ensure_running()
     return processes, home
 

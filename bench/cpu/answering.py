@@ -4,6 +4,7 @@ Reads one JSON line a question, [picture file, question], and writes one: CPU an
 their texts and tokens. Only names that every checkout has since November 2026 are used.
 """
 
+import argparse
 import io
 import json
 import sys
@@ -19,10 +20,14 @@ from chartqa_demo.settings import Settings
 
 
 def main() -> None:
-    """Arguments: base folder, adapter folder, threads."""
-    base, adapter, threads = sys.argv[1:]
-    torch.set_num_threads(int(threads))
-    engine = load_engine(Settings(base=base, adapter=adapter, device="cpu"))
+    """Command line: base folder, adapter folder, threads."""
+    parser = argparse.ArgumentParser(description="Answers questions that come as JSON lines, with what each cost.")
+    parser.add_argument("base")
+    parser.add_argument("adapter")
+    parser.add_argument("threads", type=int)
+    flags = parser.parse_args()
+    torch.set_num_threads(flags.threads)
+    engine = load_engine(Settings(base=flags.base, adapter=flags.adapter, device="cpu"))
     arms = getattr(engine, "arms", ARMS)
     print(json.dumps("ready"), flush=True)
     for number, line in enumerate(sys.stdin):

@@ -26,7 +26,7 @@ from chartqa_demo.settings import DEFAULT_MAX_PIXELS
 ROWS_FILE = "metadata.jsonl"
 MOST_ROWS = 2_000
 LOSSLESS_BYTES = 400_000  # a photograph of a chart is much larger without loss, and no clearer
-BROWSER_BYTES = 2_500_000  # of pictures: a browser keeps about 5 MB for a page, in base64, twice encoded
+BROWSER_BYTES = 2_500_000  # of pictures in base64: a browser keeps about 5 MB for a page, the history among it
 
 
 @dataclass(frozen=True)

@@ -39,9 +39,17 @@ window.keepCorrections = (change) => {
   return null;
 };
 
-// Earlier versions kept everything in one item, which Gradio alone can read.
+// Earlier versions kept everything in one item, which Gradio alone can read. It goes first, since a browser may have no
+// room for both, and comes back where its rows cannot be kept.
 window.moveCorrections = (old) => {
+  const before = localStorage.getItem("chartqa-corrections");
   const put = (old?.rows ?? []).filter((row) => !localStorage.getItem(nameOf(row))).reverse();
-  window.keepCorrections({ put, gone: [], pictures: old?.pictures ?? {} });
   localStorage.removeItem("chartqa-corrections");
+  try {
+    window.keepCorrections({ put, gone: [], pictures: old?.pictures ?? {} });
+  } catch (error) {
+    window.keepCorrections({ put: [], gone: put, pictures: {} });
+    if (before !== null) localStorage.setItem("chartqa-corrections", before);
+    throw error;
+  }
 };

@@ -62,7 +62,8 @@ class Rows:
             archive = None if self.corrections.kept.folder else self.archive(stored)
         except (DatasetError, OSError) as error:
             return {**closed, self.list: notice(str(error))}
-        return {**closed, self.list: rows_list(rows, pictures, self.corrections.where, archive), self.shown: rows}
+        listed = rows_list(rows, pictures, self.corrections.where, archive)
+        return {**closed, self.list: listed, self.shown: rows[:SHOWN]}  # the server holds no more than can be picked
 
     def archive(self, stored: object) -> bytes:
         """The rows to train on as a ZIP. Raises DatasetError."""

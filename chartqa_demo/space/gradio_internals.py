@@ -14,6 +14,7 @@ import gradio as gr
 import uvicorn.protocols.http.auto as http
 from fastapi import HTTPException
 from gradio import networking, processing_utils, queueing, route_utils, utils
+from gradio.data_classes import PredictBodyInternal
 from gradio.exceptions import InvalidPathError
 from gradio.processing_utils import save_pil_to_cache
 from gradio.route_utils import FnIndexInferError, GradioMultiPartParser
@@ -34,6 +35,10 @@ LONGEST_SESSION = 100  # characters of what a caller names its session; Gradio's
 # in one table, by session: a name with that in it, or with what is no text, ended everybody's cancelling, or counting.
 SESSION = re.compile(rf"[ -;=-~]{{0,{LONGEST_SESSION}}}")
 CALLED = re.compile(r"/call/v2/([^/]+)/?$")
+# By which the app cancels: of Gradio's queue, and of an event in it.
+OF_QUEUE = ("event_ids_to_events", "pending_event_ids_session", "pending_messages_per_session", "active_jobs")
+OF_QUEUE += ("clean_events", "_asyncio_tasks")
+OF_EVENT = ("session_hash", "fn", "enqueue_time", "alive")
 _payload, _save_base64 = utils.error_payload, processing_utils.save_base64_to_cache
 _find = route_utils.get_fn
 _push, _state, _parse = queueing.Queue.push, StateHolder.__getitem__, GradioMultiPartParser.parse
@@ -45,17 +50,26 @@ def questions_waiting(page: gr.Blocks) -> int:
     return len(page._queue)
 
 
-async def cancel(page: gr.Blocks, visitor: str, event: str) -> None:
+async def cancel(page: gr.Blocks, visitor: str, event: str) -> bool:
     """End an event, and what the page began by the same listener for the same visitor before it: its browser knows the
     newest alone. Nothing that came later, of an API caller nothing else, and nothing where it has ended.
 
     Gradio's own `/cancel` ends all that run for this visitor and listener, whatever is named, and tells the browser of
     the named one only, so that it waits for the others for ever. One that begins in that moment it begins anew when it
-    has already sent something. And a task that is ended before its first step keeps its place among those that run."""
+    has already sent something. And a task that is ended before its first step keeps its place among those that run.
+
+    False, and nothing is done, where this Gradio's queue has not what that takes: its own `/cancel` is left to do it.
+    """
     queue = page._queue
+    if not all(hasattr(queue, name) for name in OF_QUEUE):
+        return False
     named = queue.event_ids_to_events.get(event)  # none that has ended
-    if named is None or named.session_hash != visitor:
-        return
+    if named is None:
+        return True
+    if not all(hasattr(named, name) for name in OF_EVENT):
+        return False
+    if named.session_hash != visitor:
+        return True
     ended = [named]
     if named.fn.api_visibility == "private":
         beside = [
@@ -64,16 +78,17 @@ async def cancel(page: gr.Blocks, visitor: str, event: str) -> None:
         ended = [one for one in beside if one.enqueue_time <= named.enqueue_time]
     for one in ended:
         await _end(queue, one)
+    return True
 
 
 async def _end(queue: queueing.Queue, event: queueing.Event) -> None:
     if not event.alive:  # it is ending
         return
     event.alive = False  # no step of it is begun or sent any more
-    if event._id in queue.pending_event_ids_session.get(event.session_hash, ()):
+    messages = queue.pending_messages_per_session.get(event.session_hash)  # none of a visitor of long ago
+    if messages is not None and event._id in queue.pending_event_ids_session.get(event.session_hash, ()):
         # Gradio's own last word has no values, on which its page fails.
-        told = ProcessCompletedMessage(output={"data": []}, success=True, event_id=event._id)
-        queue.pending_messages_per_session[event.session_hash].put_nowait(told)
+        messages.put_nowait(ProcessCompletedMessage(output={"data": []}, success=True, event_id=event._id))
     await queue.clean_events(event_id=event._id)
     if [event] in queue.active_jobs:  # else it only clears away behind itself
         for task in list(queue._asyncio_tasks):
@@ -196,11 +211,18 @@ async def _push_named(self: queueing.Queue, body: Any, request: Any, username: s
     return await _push(self, body, request, username)
 
 
-def _find_named(*given: Any, **named: Any) -> Any:
+def _find_named(blocks: gr.Blocks, api_name: str | None, body: Any) -> Any:
+    """As Gradio's own; what is not there, or comes with too few values, is refused before anything is begun."""
     try:
-        return _find(*given, **named)
+        found = _find(blocks, api_name, body)
     except (KeyError, FnIndexInferError):
         raise HTTPException(404, "This page has no such endpoint.") from None
+    sent, needed = len(body.data), len(found.inputs)
+    if not isinstance(body, PredictBodyInternal) and sent == sum(not one.skip_api for one in found.inputs):
+        return found  # by /call/, where Gradio adds what a visitor's session holds, and looks here again
+    if sent < needed and not found.cancels:
+        raise HTTPException(422, f"This endpoint takes {needed} values; {sent} came.")
+    return found
 
 
 def _state_named(self: StateHolder, session_id: str) -> Any:

@@ -138,9 +138,9 @@ class Limits:
             return
         match named:
             case {"session_hash": str(visitor), "event_id": str(event)} if scope["path"].endswith("/cancel"):
-                await cancel(self.page, visitor, event)
-                await JSONResponse({"success": True})(scope, again, send)
-                return
+                if await cancel(self.page, visitor, event):
+                    await JSONResponse({"success": True})(scope, again, send)
+                    return
         del body, named  # the answer may take minutes
         await self.app(scope, again, send)
 

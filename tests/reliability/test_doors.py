@@ -112,6 +112,24 @@ def test_what_is_called_by_a_name_that_is_not_there_is_told_so(
     assert (answer.status_code, answer.json()["detail"][: len(told)]) == (status, told)
 
 
+@pytest.mark.parametrize("way", ["run/predict", "queue/join", "call/ask", "run/ask"])
+@pytest.mark.parametrize("more", [{}, {"simple_format": True}], ids=["", "simple"])
+def test_what_comes_with_too_few_values_is_refused_and_begins_nothing(
+    guarded: TestClient, way: str, more: dict[str, Any]
+) -> None:
+    page: Any = vars(guarded.app)["blocks"]
+    asking = next(one for one in page.fns.values() if one.api_name == "ask")
+    other = next(one for one in page.fns.values() if not one.queue and len(one.inputs) > 1)
+    called = {"fn_index": other._id, "session_hash": "ann"} if way in ("run/predict", "queue/join") else {}
+    needed = len((other if called else asking).inputs)
+    for sent in range(needed):
+        answer = guarded.post(f"/gradio_api/{way}", json={"data": [None] * sent, **called, **more})
+        if way == "call/ask" and sent == sum(not one.skip_api for one in asking.inputs):
+            continue  # all that a caller can send
+        told = f"This endpoint takes {needed} values; {sent} came."
+        assert (answer.status_code, answer.json()["detail"]) == (422, told)
+
+
 def test_a_request_that_nobody_thought_of_is_told_in_a_sentence(caller: TestClient) -> None:
     answer = caller.post("/gradio_api/call/v2/nothing", json={})  # past what stands before every request
     assert (answer.status_code, answer.json()) == (500, {"detail": FAILED})

@@ -3,9 +3,10 @@
 import ast
 import asyncio
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 from uuid import UUID
 
@@ -24,6 +25,8 @@ from starlette.formparsers import MultiPartException
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from chartqa_demo.space.gradio_internals import (
+    OF_EVENT,
+    OF_QUEUE,
     cancel,
     close_doors,
     delete_oldest,
@@ -42,6 +45,23 @@ def test_a_new_page_has_nobody_waiting() -> None:
     with gr.Blocks(analytics_enabled=False) as page:
         gr.Button("Ask").click(lambda: None)
     assert questions_waiting(page.queue()) == 0
+
+
+def in_a_thread(begin: Callable[[], Coroutine[Any, Any, bool]]) -> bool:
+    with ThreadPoolExecutor(1) as beside:  # a browser's own loop may run in this thread
+        return beside.submit(lambda: asyncio.run(begin())).result()
+
+
+class Without:
+    """Another thing with all it has, but for one name."""
+
+    def __init__(self, whole: Any, name: str) -> None:
+        self._whole, self._name = whole, name
+
+    def __getattr__(self, name: str) -> Any:
+        if name == self._name:
+            raise AttributeError(name)
+        return getattr(self._whole, name)
 
 
 def test_a_task_that_has_not_begun_is_left_to_end_by_itself() -> None:
@@ -67,6 +87,31 @@ def test_a_task_that_has_not_begun_is_left_to_end_by_itself() -> None:
 
     with ThreadPoolExecutor(1) as beside:  # a browser's own loop may run in this thread
         assert beside.submit(lambda: asyncio.run(begin_and_cancel())).result() == [False, True]
+
+
+def test_a_visitor_whom_gradio_has_forgotten_ends_what_is_theirs_and_is_told_nothing() -> None:
+    with gr.Blocks(analytics_enabled=False) as page:
+        gr.Button("Ask").click(lambda: None)
+    queue, event = page.queue()._queue, Event("ann", next(iter(page.fns.values())), cast(Any, None), None)
+    queue.event_ids_to_events[event._id] = event
+    queue.pending_event_ids_session["ann"] = {event._id}
+    queue.create_event_queue_for_fn(event.fn)
+    queue.event_queue_per_concurrency_id[event.concurrency_id].queue.append(event)
+    assert in_a_thread(lambda: cancel(page, "ann", event._id))
+    assert not event.alive and questions_waiting(page) == 0
+
+
+@pytest.mark.parametrize("name", [*OF_QUEUE, *OF_EVENT])
+def test_what_another_gradio_has_not_is_left_to_its_own_cancelling(name: str) -> None:
+    with gr.Blocks(analytics_enabled=False) as page:
+        gr.Button("Ask").click(lambda: None)
+    queue, event = page.queue()._queue, Event("ann", next(iter(page.fns.values())), cast(Any, None), None)
+    queue.event_ids_to_events[event._id] = event
+    other = Without(queue, name) if name in OF_QUEUE else queue
+    if name in OF_EVENT:
+        queue.event_ids_to_events[event._id] = cast(Any, Without(event, name))
+    assert not in_a_thread(lambda: cancel(cast(Any, SimpleNamespace(_queue=other)), "ann", event._id))
+    assert event.alive
 
 
 def test_a_saved_chart_is_the_same_png_among_the_uploads_however_often_it_is_saved() -> None:

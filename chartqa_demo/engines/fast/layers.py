@@ -22,6 +22,7 @@ from chartqa_demo.engines.internals import before_ampere, has_adapters, token_pl
 from chartqa_demo.engines.looks import Look
 from chartqa_demo.errors import EngineError
 
+BLOCK = 64  # positions of a prompt that attend at once on a CPU
 TUNING = 64  # ranks of an adapter, of all joined layers together, that ride along with the product of their weights
 
 # q (B, S, heads, width), new keys and values (B, S, key heads, width), layer -> attended to (B, S, heads * width)
@@ -233,8 +234,21 @@ class Layers:
     def causal(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """Attention of prompts to themselves; arguments and result as in `Attend`, the layer aside."""
         q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
-        attended = scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=self.heads != self.kv_heads)
-        return attended.transpose(1, 2).flatten(2)
+        shared = self.heads != self.kv_heads
+        if q.device.type != "cpu":
+            attended = scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=shared)
+            return attended.transpose(1, 2).flatten(2)
+        # A CPU's computes what the mask hides, too: a block of positions is given the keys up to its own only
+        last = (q.shape[2] - 1) // BLOCK * BLOCK
+        mask = torch.full((BLOCK, last + BLOCK), float("-inf"), dtype=q.dtype).triu(last + 1)
+        parts: list[torch.Tensor] = []
+        for first, part in zip(range(0, last + 1, BLOCK), q.split(BLOCK, dim=2), strict=True):
+            end = first + part.shape[2]
+            hidden = mask[: part.shape[2], last - first : last - first + end]
+            keys, values = k[:, :, :end], v[:, :, :end]
+            attended = scaled_dot_product_attention(part, keys, values, attn_mask=hidden, enable_gqa=shared)
+            parts.append(attended.transpose(1, 2))
+        return torch.cat(parts, dim=1).flatten(2)
 
     def masked(
         self, q: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor, filled: int | None = None

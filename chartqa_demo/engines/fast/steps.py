@@ -111,6 +111,8 @@ class Decoder:
         step.slots.copy_(laid.lengths)
         step.positions.copy_(laid.following)
         step.filled = length
+        for held in (step.keys, step.values):  # one that is not finite would come back through a weight of zero
+            held[..., length:, :].zero_()
         slots = torch.arange(step.mask.shape[-1], device=laid.ids.device)
         step.mask.zero_().masked_fill_(slots >= laid.lengths[:, None, None, None], float("-inf"))
 
@@ -168,7 +170,7 @@ class Decoder:
         step.slots += 1
 
     def _step(self, rows: int, length: int, adapted: Adapted) -> Step:
-        """The step of this shape, its cache emptied; captured first where that is possible and not yet done."""
+        """The step of this shape; captured first where that is possible and not yet done."""
         cache = self._cache
         if cache is None or cache.shape[2] < rows or cache.shape[4] < length:
             held = (1, 1) if cache is None else (cache.shape[2], cache.shape[4])
@@ -198,7 +200,6 @@ class Decoder:
                     if isinstance(error, torch.OutOfMemoryError):
                         raise
                     raise CaptureError(first_line(error)) from error
-        cache.zero_()  # a value that is not finite would come back through a weight of zero
         return self._steps[key]
 
     def _captured(self, step: Step) -> Any:

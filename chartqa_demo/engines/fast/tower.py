@@ -18,6 +18,7 @@ from chartqa_demo.engines.internals import patch_places
 
 HOST_BOUND = 4096  # patches; up to here the host takes longer to launch a pass than the device to compute it
 BUCKET = 256  # patches; a replayed pass has a multiple of them, so that a new chart size needs no new capture
+MANY = 2**15  # numbers, from which on a CPU's passes over memory cost more than calls of its kernels
 STEEPER = 1.702  # than a sigmoid: quick_gelu's
 PROVEN = ("qwen2_vl",)  # model types whose features and tokens the tests compare with transformers' own
 
@@ -43,7 +44,13 @@ def added(x: torch.Tensor, part: Any, inputs: torch.Tensor, scale: float = 1.0) 
 
 def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
     """Queries or keys x (..., width) rotated to their places: rotate_half, its sign in the first half of sin."""
-    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
+    half = x.shape[-1] // 2
+    if x.device.type != "cpu" or x.numel() < MANY:
+        return torch.addcmul(x * cos, x.roll(half, -1), sin)
+    out = torch.mul(x, cos, out=x.new_empty(x.shape))
+    out[..., :half].addcmul_(x[..., half:], sin[..., :half])
+    out[..., half:].addcmul_(x[..., :half], sin[..., half:])
+    return out
 
 
 @dataclass(eq=False)
@@ -132,8 +139,10 @@ class Tower:
         mask: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """(patches / 4, hidden size). counts: the patches of each chart; pixels, places, mask: see `Pass`."""
-        # patch_embed is a convolution whose patches do not overlap
-        x = linear(pixels, self._visual.patch_embed.proj.weight.flatten(1))
+        weight = self._visual.patch_embed.proj.weight  # of a convolution whose patches do not overlap
+        if pixels.device.type == "cpu":  # a picture's two frames are the same, so that one times both weights is enough
+            pixels, weight = pixels.unflatten(1, (*weight.shape[1:3], -1))[:, :, 0].flatten(1), weight.sum(2)
+        x = linear(pixels, weight.flatten(1))
         cos, sin = self._visual.rotary_pos_emb(x, places)
         cos, sin = (one.to(x.dtype, copy=True) for one in (cos, sin))
         sin[..., : self._width // 2].neg_()
@@ -156,6 +165,10 @@ class Tower:
         """q, k, v (patches, heads, width) of qkv (patches, 3, heads, width), the first two rotated to their places."""
         if "rotated" in kernels:
             return kernels["rotated"](*qkv.unbind(1), cos, sin)
+        if qkv.device.type == "cpu":  # whose attention reads fastest where a head's patches lie side by side
+            heads = qkv.permute(1, 2, 0, 3)
+            q, k = rotate(heads[:2], cos, sin)
+            return tuple(one.transpose(0, 1) for one in (q, k, heads[2].contiguous()))
         qk = rotate(qkv[:, :2], cos[:, None, None], sin[:, None, None])
         return qk[:, 0], qk[:, 1], qkv[:, 2]
 

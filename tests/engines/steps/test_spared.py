@@ -75,6 +75,50 @@ def test_rows_side_by_side_go_on_in_their_own_buffers_and_others_in_copies(stati
         assert (step.keys.untyped_storage().data_ptr() == began.keys.untyped_storage().data_ptr()) == shared
 
 
+@pytest.mark.parametrize("length", [1, layers.BLOCK, layers.BLOCK + 1, 3 * layers.BLOCK - 2])
+def test_positions_that_attend_in_blocks_see_all_before_them_and_nothing_behind(
+    static: LocalEngine, length: int
+) -> None:
+    own = static.fast.layers
+    q, k, v = (torch.randn(2, length, heads, own.width) for heads in (own.heads, own.kv_heads, own.kv_heads))
+    expected = torch.nn.functional.scaled_dot_product_attention(
+        *(one.transpose(1, 2) for one in (q, k, v)), is_causal=True, enable_gqa=True
+    )
+    torch.testing.assert_close(own.causal(q, k, v), expected.transpose(1, 2).flatten(2), atol=1e-5, rtol=1e-5)
+
+
+def test_a_new_question_finds_nothing_in_the_cache_that_a_broken_one_left(static: LocalEngine) -> None:
+    decoder, look = static.fast.decoder, static.looks.of([chart()])[0]
+    assert decoder is not None
+    prompts = [static._token_ids(static.prompt_text(arm, QUESTION, SHORT), look) for arm in ARMS]
+
+    @torch.inference_mode()
+    def logits() -> list[torch.Tensor]:
+        step, first = decoder.start(prompts, [look] * 3, Adapted.of(["", "", static._name]), 8)
+        found = [first.clone()]
+        for _ in range(3):
+            found.append(decoder.next(step, found[-1].argmax(-1)).clone())
+        return found
+
+    expected = logits()
+    assert decoder._cache is not None
+    with torch.inference_mode():
+        decoder._cache.fill_(float("nan"))
+    assert all(torch.equal(*pair) for pair in zip(logits(), expected, strict=True))
+
+
+@pytest.mark.parametrize("patches", [3, 1000])
+def test_heads_rotated_side_by_side_on_a_cpu_are_those_of_a_patch_each(static: LocalEngine, patches: int) -> None:
+    eyes = static.fast.tower
+    qkv = torch.randn(patches, 3, eyes._heads, eyes._width)
+    cos, sin = torch.randn(2, patches, eyes._width)
+    q, k, v = eyes._rotated(qkv, cos, sin, {})
+    for found, own in ((q, qkv[:, 0]), (k, qkv[:, 1])):
+        turned = torch.cat([own[..., eyes._width // 2 :], own[..., : eyes._width // 2]], -1)
+        torch.testing.assert_close(found, own * cos[:, None] + turned * sin[:, None])
+    assert torch.equal(v, qkv[:, 2])
+
+
 def test_a_norm_on_a_cpu_is_torchs_own_and_hides_no_number_that_is_not_finite() -> None:
     norm, epsilon = torch.nn.RMSNorm(48), 1e-5
     torch.nn.init.uniform_(norm.weight)

@@ -177,8 +177,12 @@ class Tab:
         expect(self.page.locator("#chart img")).to_be_visible()
 
     def pick_example(self, number: int = 1) -> None:
-        self.page.get_by_role("button", name=f"Example chart {number}:").click()
-        expect(self.page.locator("#chart img")).to_be_visible()
+        """One of the thumbnails, and its question: that comes with the chart, over what is typed until then."""
+        thumbnail = self.page.get_by_role("button", name=f"Example chart {number}:")
+        thumbnail.click()
+        expect(self.page.locator("#chart img")).to_be_visible()  # it may be that of the chart before
+        question = str(thumbnail.locator("img").get_attribute("alt")).partition(": ")[2]
+        expect(self.page.get_by_label("Question", exact=True)).to_have_value(question)
 
     def type_question(self, text: str) -> None:
         self.page.get_by_label("Question", exact=True).fill(text)

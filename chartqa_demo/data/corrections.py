@@ -28,6 +28,11 @@ MOST_ROWS = 2_000
 LOSSLESS_BYTES = 400_000  # a photograph of a chart is much larger without loss, and no clearer
 BROWSER_BYTES = 2_500_000  # of pictures in base64: a browser keeps about 5 MB for a page, the history among it
 
+NO_ROOM = "This browser has no room for more corrections. Download them, delete them here, and go on."
+# As a browser's script has it, which names what it keeps by the question: `nameOf` in ui/browser/corrections.js. To
+# Python alone U+001C to U+001F and U+0085 are white space, to a browser alone U+FEFF.
+SPACES = re.compile("[\t-\r \xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff]+")
+
 
 @dataclass(frozen=True)
 class Correction:
@@ -62,6 +67,11 @@ def encoded(image: Image.Image) -> bytes:
         if buffer.tell() <= LOSSLESS_BYTES:
             break
     return buffer.getvalue()
+
+
+def one_line(question: str) -> str:
+    """By which a question is known: without the white space around it, and one space for what is inside."""
+    return SPACES.sub(" ", question).strip(" ")
 
 
 def with_correction(rows: Sequence[Correction], new: Correction) -> tuple[Correction, ...]:
@@ -178,9 +188,7 @@ class Kept:
             pictures = {name: text for name, text in _pictures(stored).items() if name in named}
             pictures |= {name: base64.b64encode(data).decode() for name, data in new.items()}
             if sum(map(len, pictures.values())) > BROWSER_BYTES:
-                raise DatasetError(
-                    "This browser has no room for more corrections. Download them, delete them here, and go on."
-                )
+                raise DatasetError(NO_ROOM)
             return {"rows": [_line(row) for row in rows], "pictures": pictures}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -198,7 +206,7 @@ class Kept:
 
 
 def _key(row: Correction) -> tuple[str, str]:
-    return row.chart, " ".join(row.question.split())
+    return row.chart, one_line(row.question)
 
 
 def _line(row: Correction) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Kept in the operator's folder, or in the visitor's own browser where the page is
 lists the rows.
 """
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -15,7 +16,7 @@ import gradio as gr
 from PIL import Image
 
 from chartqa_demo.arms import Arm
-from chartqa_demo.data.corrections import Correction, Kept, difference, pixels_id, trainable
+from chartqa_demo.data.corrections import NO_ROOM, Correction, Kept, difference, pixels_id, trainable
 from chartqa_demo.errors import ChartError, DatasetError
 from chartqa_demo.evaluate.rules import best_verdict
 from chartqa_demo.images import load_chart
@@ -26,6 +27,10 @@ from chartqa_demo.ui.events import QUICK, Updates
 from chartqa_demo.ui.markup import PICK_JS, done, notice
 
 VISITOR = "visitor"
+NOT_MOVED = (
+    "This browser has no room for corrections that an earlier version kept. Delete some in Training, and open this "
+    "page again."
+)
 
 
 @dataclass(frozen=True)
@@ -49,17 +54,20 @@ class Corrections:
         if in_browser:
             secret = "in the visitor's browser only"
             before = gr.BrowserState(None, storage_key="chartqa-corrections", secret=secret)
-            before.change(None, before, None, js="(old) => moveCorrections(old)", **QUICK)
+            told = gr.HTML(elem_id="corrections-moved", apply_default_css=False)
+            before.change(None, before, told, js=f"(old) => moveCorrections(old, {_quoted(NOT_MOVED)})", **QUICK)
 
     def sent(self, place: int) -> dict[str, Any]:
         """Options of a listener whose input at this place is `stored`."""
         js = f"(...values) => withCorrections(values, {place})"
         return QUICK if self.kept.folder else {"js": js, **QUICK}
 
-    def store(self, event: Any) -> None:
-        """Have a browser keep what a listener with `stored` among its outputs has changed."""
+    def store(self, event: Any, told: gr.HTML) -> None:
+        """Have a browser keep what a listener with `stored` among its outputs has changed. told: where the listener
+        says that it is kept, and the browser that it has no room."""
         if self.kept.folder is None:
-            event.then(None, self.stored, self.stored, js="(change) => keepCorrections(change)", **QUICK)
+            js = f"(...change) => keepCorrections(...change, {_quoted(NO_ROOM)})"
+            event.then(None, [self.stored, told], [self.stored, told], js=js, **QUICK)
 
     def changed(self, before: object, after: object) -> Updates:
         """What a browser with `before` is told, to have `after`."""
@@ -127,7 +135,7 @@ class CorrectionRow:
             ([self.keep.click, self.answer.submit], typed),
             ([self.wrong.click], gold_wrong),
         ):
-            self.corrections.store(gr.on(events, listener, given, outputs, **self.corrections.sent(1)))
+            self.corrections.store(gr.on(events, listener, given, outputs, **self.corrections.sent(1)), self.told)
         if renewed:
             gr.on(list(renewed), self.fresh, None, [self.told, self.answer], **QUICK)
 
@@ -159,6 +167,11 @@ class CorrectionRow:
         rows = f"{count} {'row' if count == 1 else 'rows'} to train on in {self.corrections.where}; see Training."
         told = f"Kept: the right answer is “{answer}”." if answer else "Noted: the gold answer is wrong."
         return {self.told: done(f"{told} {rows}"), self.answer: "", **self.corrections.changed(stored, after)}
+
+
+def _quoted(sentence: str) -> str:
+    """A notice as a script writes it."""
+    return json.dumps(notice(sentence))
 
 
 def accept_buttons(titles: Sequence[str]) -> str:

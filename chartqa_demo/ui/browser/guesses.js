@@ -3,12 +3,15 @@
 const FIRST = "chartqa-guess-first";
 const GUESSES = "chartqa-guesses";
 const MOST = 1000; // guesses
+const NO_ROOM = "This browser has no room for more guesses: the last one is not kept. Download them, delete them here, and go on.";
 const RULES = [["As ChartQA scores", ["right", "only-canonical"]], ["With format forgiven", ["right", "other-form"]]];
 const part = (selector) => document.querySelector(selector);
 
 window.guessFirst = () => localStorage.getItem(FIRST) === "yes";
 window.guessing = (on) => {
-  localStorage.setItem(FIRST, on ? "yes" : "no");
+  try {
+    localStorage.setItem(FIRST, on ? "yes" : "no");
+  } catch {} // full: it lasts as long as the page
   document.documentElement.classList.toggle("guess-first", on);
 };
 
@@ -67,10 +70,14 @@ function guesses() {
   }
 }
 
+let full = false;
 function keepAll(all) {
   try {
     localStorage.setItem(GUESSES, JSON.stringify(all.slice(-MOST)));
-  } catch {} // the browser keeps nothing, or no more
+    full = false;
+  } catch {
+    full = true;
+  }
   showScore();
 }
 
@@ -122,5 +129,6 @@ function showScore() {
   } else if (gone)
     box.append("Guesses deleted. ", make("button", { type: "button", textContent: "Undo", onclick: () => keepAll(gone) }));
   else box.append("No guesses yet. They are kept in this browser.");
+  if (full) box.prepend(make("p", { className: "notice", role: "alert", textContent: NO_ROOM }));
   place.replaceChildren(box);
 }

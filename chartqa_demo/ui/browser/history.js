@@ -4,6 +4,7 @@
 const MOST = 50; // entries
 const LARGE = 3e6; // bytes of a picture that is kept smaller
 const SHOWN = "chartqa-shown";
+const NO_ROOM = "This browser has no room for more questions: the last one is not kept. Delete some here, and go on.";
 const find = (selector) => document.querySelector(selector);
 const textOf = (selector) => find(selector)?.value ?? "";
 
@@ -18,13 +19,20 @@ const opened = new Promise((ready) => {
   asked.onerror = () => ready(null);
 }).catch(() => null);
 
-// One request to a store, undefined where the browser keeps nothing, or not in this form.
+// One request to a store, undefined where the browser keeps nothing, or not in this form. That there is no room may be
+// known only after the request was granted.
+let full = false;
 async function stored(name, work) {
   const database = await opened;
   return database && new Promise((ready) => {
     const request = work(database.transaction(name, "readwrite").objectStore(name));
     request.onsuccess = () => ready(request.result);
     request.onerror = () => ready(undefined);
+    request.transaction.onabort = () => {
+      if (request.transaction.error?.name !== "QuotaExceededError") return;
+      full = true;
+      showHistory();
+    };
     request.transaction.commit?.(); // at once, also where the page is being left
   }).catch(() => undefined);
 }
@@ -161,7 +169,7 @@ document.addEventListener("click", (event) => {
 });
 
 async function remove(some) {
-  gone = some;
+  [gone, full] = [some, false];
   for (const one of some) await stored("entries", (store) => store.delete(one.id));
   await changed();
   list.querySelector(".undo").focus();
@@ -189,6 +197,7 @@ async function show(turn) {
     part.querySelector("h2").after(make("p", { className: "done" },
       gone.length === 1 ? "One question deleted. " : `${gone.length} questions deleted. `,
       make("button", { type: "button", className: "undo", textContent: "Undo", onclick: bringBack })));
+  if (full) part.querySelector("h2").after(make("p", { className: "notice", role: "alert", textContent: NO_ROOM }));
   const late = turn < shows; // of two that read at one time the first may end last
   for (const picture of (late ? part : list).querySelectorAll("img")) URL.revokeObjectURL(picture.src);
   if (late) return showing;

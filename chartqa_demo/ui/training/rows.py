@@ -51,7 +51,7 @@ class Rows:
         changed = gr.on(saves, self.change, [stored, self.picked, self.answer], self.outputs, **corrections.sent(0))
         removed = self.delete.click(self.remove, [stored, self.picked], self.outputs, **corrections.sent(0))
         for event in (changed, removed):
-            corrections.store(event)
+            corrections.store(event, self.told)
 
     def show(self, stored: object) -> Updates:
         """All rows as they are now, none of them chosen."""

@@ -7,7 +7,7 @@ import gradio as gr
 import pytest
 from page_fixtures import Tab, Windows, bar_chart, example_split, expect
 
-from chartqa_demo.data.corrections import Correction, Kept, pixels_id
+from chartqa_demo.data.corrections import NO_ROOM, Correction, Kept, pixels_id
 from chartqa_demo.data.splits import open_split
 from chartqa_demo.engines.scripted import ScriptedEngine
 from chartqa_demo.settings import Settings
@@ -144,6 +144,61 @@ def test_where_others_can_open_the_page_corrections_stay_in_the_browser_and_two_
     other.page.get_by_role("tab", name="Training").click()
     expect(other.page.locator("#training-rows")).to_contain_text("No answer is corrected yet")
     assert not list(tmp_path.rglob("metadata.jsonl"))
+
+
+FILL = """() => {
+  for (let size = 2 ** 22; size >= 1; size >>= 1)
+    for (let number = 0; number < 99; number++)
+      try { localStorage.setItem(`${size} ${number}`, "x".repeat(size)); } catch { break; }
+}"""
+
+
+# As where the disk is full, which is known when what was granted is to be written.
+FULL_DATABASE = """() => {
+  const put = IDBObjectStore.prototype.put;
+  IDBObjectStore.prototype.put = function (...values) {
+    const request = put.apply(this, values);
+    const error = new DOMException("", "QuotaExceededError");
+    Object.defineProperty(this.transaction, "error", { value: error });
+    this.transaction.abort();
+    return request;
+  };
+}"""
+
+
+def test_what_a_full_browser_does_not_keep_is_told_where_it_was_to_be(serve: Serve, visit: Callable[..., Tab]) -> None:
+    tab = visit(serve("browser", before={"rows": [], "pictures": {}}))
+    page = tab.page
+    tab.pick_example()
+    page.get_by_label("Guess first").check()
+    tab.press("Ask")
+    expect(page.get_by_role("status").filter(has_text="3 answers ready")).to_be_visible()
+    page.evaluate(FILL)
+    page.get_by_label("Your answer").fill("7")
+    tab.press("Guess")
+    tab.expect_ready()
+    expect(page.locator("#score [role=alert]")).to_have_text(
+        "This browser has no room for more guesses: the last one is not kept. Download them, delete them here, and go "
+        "on."
+    )
+    tab.unfold("Which answer is right?")
+    tab.press("Accept Adapter")
+    expect(page.locator("#compare-corrected [role=alert]")).to_have_text(NO_ROOM)
+    expect(page.locator("#compare-corrected")).not_to_contain_text("Kept")
+    page.get_by_role("tab", name="Training").click()
+    expect(page.locator("#training-rows")).to_contain_text("No answer is corrected yet")
+    page.get_by_role("tab", name="Compare").click()
+    page.evaluate("localStorage.clear()")
+    tab.press("Accept Adapter")
+    told(tab, "Kept: the right answer is “Q1”. 1 row to train on in your browser")
+
+    page.evaluate(FULL_DATABASE)
+    page.get_by_label("Guess first").uncheck()
+    tab.press("Ask")
+    tab.expect_ready()
+    expect(page.locator("#history [role=alert]")).to_have_text(
+        "This browser has no room for more questions: the last one is not kept. Delete some here, and go on."
+    )
 
 
 def test_thumbnails_show_the_charts_at_hand(visit: Callable[..., Tab], tmp_path: Path) -> None:

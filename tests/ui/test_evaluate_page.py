@@ -240,9 +240,14 @@ def test_questions_are_filtered_paged_and_opened_in_compare(results: OpenTab) ->
 
 
 @pytest.mark.parametrize("size", ["wide", pytest.param("phone", marks=pytest.mark.campaign)])
-def test_disagreements_are_followed_in_compare(results: OpenTab, size: str) -> None:
+def test_results_are_there_again_on_a_new_page_and_disagreements_are_followed_in_compare(
+    results: OpenTab, size: str
+) -> None:
     tab = results(size)
     page, question = tab.page, tab.page.get_by_label("Question", exact=True)
+    choose(page, "Questions", "All")
+    expect(page.locator("#evaluation-items")).to_contain_text("1 to 10 of 70 questions")  # where the arms differ
+    expect(page.locator("#evaluation-cost")).to_contain_text("80 questions to 3 arms, 80 of them asked already.")
     page.locator("#evaluation-items").get_by_role("button").nth(1).click()
     tab.press("Open in Compare")
     followed = page.locator("#followed")
@@ -311,21 +316,28 @@ def test_a_closed_tab_loses_nothing_and_a_new_one_goes_on(open_tab: OpenTab, eng
     assert len(engine.asked) == len(set(engine.asked)) == 70
 
 
-def test_two_evaluations_at_once_are_refused_in_a_sentence(open_tab: OpenTab, engine: BatchEngine) -> None:
-    first, second = open_tab().page, open_tab().page
+def test_two_evaluations_at_once_are_refused_and_a_question_meanwhile_says_that_it_waits_and_for_what(
+    open_tab: OpenTab, engine: BatchEngine
+) -> None:
+    tab, second = open_tab(), open_tab().page
+    first = tab.page
     press(first, "start")
     expect(status(first)).to_have_text("0 of 80 questions.")
     press(second, "start")
     expect(second.locator("#evaluation-notice")).to_contain_text("Another evaluation is running.")
+
+    first.get_by_role("tab", name="Compare").click()
+    tab.pick_example()
+    gate = engine.pace = Gate()
+    tab.press("Ask")
+    tab.expect_notice("An evaluation is running. Your question passes before its next batch")
+    expect(tab.card("Adapter")).to_contain_text("Waiting")
+    gate.open()
+    tab.expect_ready()
+    expect(first.locator("#notice [role=alert]")).to_have_count(0)
     engine.open()
+    first.get_by_role("tab", name="Evaluate").click()
     expect(status(first)).to_have_text("Done: 80 questions.")
-
-
-def test_results_are_there_again_when_the_page_is_opened(results: OpenTab) -> None:
-    page = results().page
-    choose(page, "Questions", "All")
-    expect(page.locator("#evaluation-items")).to_contain_text("1 to 10 of 70 questions")  # where the arms differ
-    expect(page.locator("#evaluation-cost")).to_contain_text("80 questions to 3 arms, 80 of them asked already.")
 
 
 def test_what_cannot_be_measured_is_said(measured: tuple[Tab, BatchEngine]) -> None:
@@ -372,19 +384,3 @@ def test_the_tab_is_accessible_at_every_size(open_tab: OpenTab, engine: BatchEng
         if shots := os.environ.get("SHOTS"):
             page.screenshot(path=Path(shots) / f"evaluate-{look}.png", full_page=True)
         assert violations(page) == [], look
-
-
-def test_a_question_asked_meanwhile_says_that_it_waits_and_for_what(open_tab: OpenTab, engine: BatchEngine) -> None:
-    tab = open_tab()
-    press(tab.page, "start")
-    expect(status(tab.page)).to_have_text("0 of 80 questions.")
-    tab.page.get_by_role("tab", name="Compare").click()
-    tab.pick_example()
-    gate = engine.pace = Gate()
-    tab.press("Ask")
-    tab.expect_notice("An evaluation is running. Your question passes before its next batch")
-    expect(tab.card("Adapter")).to_contain_text("Waiting")
-    gate.open()
-    tab.expect_ready()
-    expect(tab.page.locator("#notice [role=alert]")).to_have_count(0)
-    engine.open()

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageOps
 
-from bench.reliability.pictures import chunk, overlapping, runs, scans, tiff, with_chunks
+from bench.reliability.pictures import avif_grid, chunk, overlapping, runs, scans, tiff, with_chunks
 from chartqa_demo.errors import ChartError
-from chartqa_demo.images import MAX_BYTES, MAX_UPLOAD_PIXELS, fit_canvas, load_chart, shrink
+from chartqa_demo.images import MAX_BYTES, MAX_UPLOAD_PIXELS, apart, fit_canvas, load_chart, shrink
 
 CANVASES = [(560, 420), (420, 560)]
 
@@ -114,12 +114,19 @@ EXIF = overlapping(20_000, 200_000, 300_000)
         (lambda: GIF[:BODY] + b"!\xfe" + b"\x01a" * 300_000 + b"\0" + GIF[BODY:], "more than 20,000 pieces"),
         (lambda: GIF[:BODY] + bytes(2**23) + GIF[BODY:], ""),
         (lambda: tiff(*GREY, (322, 4, 1, 60_000), (323, 4, 1, 60_000)), "too long to read"),
-        (lambda: tiff(*GREY, (273, 4, 400_000, 1000), data=bytes(1_600_000)), "more data beside"),
+        (lambda: tiff(*GREY, (273, 4, 400_000, 1000), data=bytes(1_600_000)), "more than 20,000 pieces"),
         (
             lambda: tiff(*GREY, *((k, 7, 90_000, 0) for k in range(1_000, 1_060)), data=bytes(90_000)),
             "more data beside",
         ),
         (lambda: runs((8_000, 5_000), b"\x01\0\0\0" * 5_000), "2 million pixels"),
+        (lambda: tiff(*GREY, (259, 9, 1, 7), data=scans((3_000, 3_000), 60)), "too long to read"),
+        (lambda: tiff(*GREY, (259, 3, 1, 7), (259, 3, 1, 1), data=scans((3_000, 3_000), 60)), "too long to read"),
+        (
+            lambda: tiff(*GREY, (322, 4, 1, 1), (323, 4, 1, 1), (324, 4, 90_000, 1000), data=bytes(360_000)),
+            "more than 20,000 pieces",
+        ),
+        (lambda: b"MM\0+" + bytes(11) + b"\x10" + bytes(600_000), "This kind of TIFF"),
     ],
 )
 def test_a_small_file_made_to_be_much_work_is_little(data: Callable[[], bytes], sentence: str) -> None:
@@ -130,6 +137,32 @@ def test_a_small_file_made_to_be_much_work_is_little(data: Callable[[], bytes], 
         told = str(error)
     assert time.process_time() - began < 1
     assert re.search(sentence or "^$", told), told
+
+
+def test_an_avif_whose_head_says_less_than_it_holds_costs_what_is_allowed_and_nothing_of_this_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(apart, "SECONDS", 1)
+    tiles = avif_grid(encoded(Image.new("L", (9_000, 9_000)), "AVIF", speed=10), 8, 8)
+    items = avif_grid(encoded(Image.new("L", (64, 64)), "AVIF"), 1, 1, more=60_000)
+    assert load_chart(avif_grid(encoded(Image.new("L", (64, 64), 255), "AVIF"), 2, 3)).size == (192, 128)
+    for data in (tiles, items):
+        began = time.process_time()
+        with pytest.raises(ChartError, match="too long or too much memory"):
+            load_chart(data)
+        assert len(data) < 2**21 and time.process_time() - began < 1
+
+
+def test_sixteen_bits_in_either_order_of_bytes_and_samples_that_are_no_number_are_read() -> None:
+    for order in "<>":
+        page = np.full((30, 40), 60_000, order + "u2")
+        page[10:20] = 0
+        clean = np.asarray(load_chart(encoded(Image.fromarray(page), "TIFF")))
+        assert clean[15, 5, 0] == 0 and clean[5, 5, 0] > 230, order
+    levels = np.full((30, 40), 0.5, np.float32)
+    levels[0], levels[1], levels[2], levels[3] = np.nan, np.inf, -np.inf, 0.0
+    clean = np.asarray(load_chart(encoded(Image.fromarray(levels), "TIFF")))
+    assert [int(clean[row, 5, 0]) for row in range(5)] == [255, 255, 0, 0, 127]
 
 
 def test_a_png_of_a_chart_comes_back_unchanged(tmp_path: Path) -> None:

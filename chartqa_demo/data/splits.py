@@ -19,7 +19,7 @@ from PIL import Image
 from chartqa_demo.data.cells import KINDS, SPLIT_NAMES, Columns, Kind, answers, kind_of, usual_split
 from chartqa_demo.data.folders import Row, named_splits, read_folder
 from chartqa_demo.errors import ChartError, DatasetError, whole
-from chartqa_demo.images import load_chart, open_picture
+from chartqa_demo.images import load_chart, picture_size
 from chartqa_demo.settings import BUNDLED_CHARTS, Settings
 
 __all__ = ["KINDS", "Columns", "DatasetError", "Example", "Kind", "LeftOut", "Split", "draw_examples", "open_split"]
@@ -56,7 +56,7 @@ class Example:
     def image_size(self) -> tuple[int, int]:
         """(width, height) in pixels as the header says, without decoding; (0, 0) for a picture nobody can open."""
         try:
-            return open_picture(self.read())[0].size
+            return picture_size(self.read())
         except (OSError, ChartError):
             return (0, 0)
 

@@ -38,7 +38,7 @@ from chartqa_demo.ui.evaluate.choices import UPLOAD, Choices
 from chartqa_demo.ui.evaluate.uploads import Uploads
 from chartqa_demo.ui.words import words
 
-CHART = next((Path(images.__file__).parent / "bundled" / "charts").glob("*.png"))
+CHART = next((Path(images.__file__).parents[1] / "bundled" / "charts").glob("*.png"))
 PICTURE = encoded(bar_chart())
 
 
@@ -193,11 +193,7 @@ def test_a_table_and_a_picture_that_cannot_be_opened_have_words(
 ) -> None:
     table, said = tmp_path / "rows.csv", []
     table.write_text("year,value\n2020,3\n", encoding="utf-8")
-
-    def missing(name: str) -> None:
-        raise ImportError(name)
-
-    monkeypatch.setattr(images, "import_module", missing)
+    monkeypatch.setattr(images, "find_spec", lambda name: None)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     for source in (table, b"\0\0\0\x18ftypheic", PICTURE):
         with pytest.raises(ChartError) as raised:

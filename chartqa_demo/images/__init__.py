@@ -1,20 +1,18 @@
 """An untrusted picture becomes a clean RGB chart, or one sentence that says why it does not.
 
 Limits are checked on the header, before a pixel is decoded: what a file may cost in time and memory is known by then.
-Pillow is shown the picture alone: its loops over comments, tags and text, which a small file can make endless, find
-none. `fit_canvas` is the other half: how a chart is laid on the
-canvas that the bundled base model reads, in its training and in the app alike.
+`parts.py` tells that, `apart.py` decodes what does not go by its header. `fit_canvas` is the other half: how a chart is
+laid on the canvas that the bundled base model reads, in its training and in the app alike.
 """
 
 import math
-import re
 import struct
 import threading
 import warnings
 from collections.abc import Sequence
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from hashlib import blake2b
-from importlib import import_module
+from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
@@ -23,28 +21,22 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from chartqa_demo.errors import ChartError
+from chartqa_demo.images.apart import DAMAGED, UNREADABLE, decoded_apart
+from chartqa_demo.images.parts import orientation, picture_alone
 from chartqa_demo.settings import MOST_PIXELS, Settings
 
 Size = tuple[int, int]
 
 MAX_BYTES = 20 * 2**20
 MAX_UPLOAD_PIXELS = Settings.upload_pixels
-MAX_PARTS = 20_000  # chunks, segments or blocks of a file: 1 KB each where it has 20 MB
-MAX_VALUES = 300_000  # numbers in a TIFF's tags; a palette of 16 bits has 200,000
-MAX_DIRECTORIES = 16  # that look like EXIF's in an AVIF or HEIC file, which has one
-MAX_SCANNED = 600_000_000  # pixels times scans of a JPEG; a progressive one has about ten
-MAX_RUNS = 2_000_000  # pixels or bytes of a BMP in runs, which Pillow reads in Python
 LARGE_PIXELS = 4_000_000  # such pictures are decoded one at a time
 FEWER_PIXELS = {"WEBP": 25_000_000, "AVIF": 25_000_000}  # their libraries hold up to four copies of a picture
 MIN_SIDE = 16  # below it not one letter can be drawn
 MAX_ASPECT = 100  # Qwen2-VL's processor refuses more than 200 to 1
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")  # JPEG opens MPO as well
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")  # JPEG opens MPO as well
 TABLES = (".csv", ".tsv", ".xls", ".xlsx", ".ods")
 MAX_ENLARGEMENT = 1.5
 TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # EXIF's orientation -> PIL's transposition
-TIFF = re.compile(rb"II[*+]\0|MM\0[*+]|II\0[*+]|MM[*+]\0")
-SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8}  # bytes by TIFF type
-TOO_MANY = "The picture file is in more than {:,} pieces. Save or export it again as PNG."
 PAPER_NOISE = 8  # levels of grey that JPEG may add to an even margin
 MARGIN = 0.015  # of a chart's longer side
 WORTH_CUTTING = 1.06  # margins stay unless a chart is shown larger without them by this factor
@@ -54,7 +46,7 @@ def load_chart(source: bytes | Path | Image.Image, most: int = MAX_UPLOAD_PIXELS
     """The picture as RGB, upright, first frame, transparency on white (a chart on black cannot be read).
 
     Raises ChartError: no image format we take, damaged or cut off, over MAX_BYTES, `most` pixels
-    (FEWER_PIXELS for some) or what `_picture_alone` allows, under MIN_SIDE, or longer than MAX_ASPECT to 1. Over
+    (FEWER_PIXELS for some) or what `picture_alone` allows, under MIN_SIDE, or longer than MAX_ASPECT to 1. Over
     MOST_PIXELS it comes back in half its size.
     """
     if isinstance(source, Image.Image):
@@ -69,8 +61,15 @@ def load_chart(source: bytes | Path | Image.Image, most: int = MAX_UPLOAD_PIXELS
         )
     if isinstance(source, Path) and source.suffix.lower() in TABLES:
         raise ChartError("A table is not a picture. Draw it as a chart first, and upload a screenshot of that.")
-    image, turned = open_picture(data)
-    _check_size(image.size, min(most, FEWER_PIXELS.get(str(image.format), most)))
+    apart, turned = _is_apart(data), 1
+    if apart:
+        most = min(most, FEWER_PIXELS.get(apart, most))
+        size, image = decoded_apart(data, most, apart)
+        _check_size(size, most)
+    else:
+        image, turned = _open_picture(data)
+        _check_size(image.size, min(most, FEWER_PIXELS.get(str(image.format), most)))
+    assert image is not None  # of more pixels than `most`, which have been refused
     try:
         with _decoding if math.prod(image.size) > LARGE_PIXELS else nullcontext():
             if _halvings(image.size) > 1:
@@ -86,14 +85,33 @@ def load_chart(source: bytes | Path | Image.Image, most: int = MAX_UPLOAD_PIXELS
         RuntimeError,
         Image.DecompressionBombError,
     ) as error:
-        raise ChartError("The picture is damaged or cut off and cannot be decoded. Save or export it again.") from error
+        raise ChartError(DAMAGED) from error
 
 
 _decoding = threading.Lock()
 
 
-def open_picture(data: bytes) -> tuple[Image.Image, int]:
-    """The picture with its header read and nothing decoded, and how it is turned (see `_picture_alone`).
+def picture_size(data: bytes) -> Size:
+    """(width, height) of a picture before it is turned. Raises ChartError as `load_chart` does for what is none."""
+    if apart := _is_apart(data):
+        return decoded_apart(data, 0, apart)[0]
+    return _open_picture(data)[0].size
+
+
+def _is_apart(data: bytes) -> str:
+    """Pillow's formats of a picture that is decoded in a process of its own, or nothing. Raises ChartError for HEIC
+    without pillow-heif (extra `heic`), which bundles GPL code and is therefore each operator's own choice."""
+    if data[4:8] != b"ftyp":
+        return ""
+    if data[8:12].startswith(b"avi"):
+        return "AVIF"
+    if find_spec("pillow_heif") is None:
+        raise ChartError("HEIC pictures cannot be read here. Save the picture as JPEG or PNG and upload that.")
+    return "AVIF,HEIF"
+
+
+def _open_picture(data: bytes) -> tuple[Image.Image, int]:
+    """The picture with its header read and nothing decoded, and how it is turned (see `picture_alone`).
 
     Raises ChartError: no picture we read, or one whose file would take too long.
     """
@@ -102,151 +120,21 @@ def open_picture(data: bytes) -> tuple[Image.Image, int]:
         raise ChartError("SVG is a drawing, not a picture. Export it as PNG and upload that.")
     if head.startswith(b"%pdf"):
         raise ChartError("A PDF is a document, not a picture. Take a screenshot of its chart and upload that.")
-    heic = data[4:8] == b"ftyp" and not data[8:12].startswith(b"avi")
-    if heic:
-        _open_heic()
     try:
-        data, turned = _picture_alone(data)
+        data, turned = picture_alone(data)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower and follows
-            return Image.open(BytesIO(data), formats=(*FORMATS, "HEIF") if heic else FORMATS), turned
+            return Image.open(BytesIO(data), formats=FORMATS), turned
     except ChartError:
         raise
     except UnidentifiedImageError as error:
-        raise ChartError(
-            "This file is not a picture we can read. Use PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF or HEIC."
-        ) from error
+        raise ChartError(UNREADABLE) from error
     except Image.DecompressionBombError as error:
         raise ChartError(
             f"The picture has too many pixels; at most {MAX_UPLOAD_PIXELS // 10**6} million are read."
         ) from error
     except (OSError, SyntaxError, ValueError, IndexError, RuntimeError, struct.error) as error:
         raise ChartError("The picture file is damaged and cannot be opened. Save or export it again.") from error
-
-
-def _picture_alone(data: bytes) -> tuple[bytes, int]:
-    """A file without what is beside its first picture, and how EXIF says that it is turned (1 to 8; 1 where Pillow does
-    that, or the header does not say). Raises ChartError where it would take too long, ValueError, IndexError and
-    struct.error where it is damaged."""
-    if data.startswith(b"\xff\xd8\xff"):
-        return _jpeg_alone(data)
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return _png_alone(data)
-    if data.startswith((b"GIF87a", b"GIF89a")):
-        return _gif_alone(data), 1
-    if data.startswith(b"BM"):
-        width, height, _, _, runs = struct.unpack_from("<iiHHI", data, 18)
-        if runs in (1, 2) and max(abs(width * height), len(data)) > MAX_RUNS:
-            raise ChartError(
-                f"The BMP picture is compressed; at most {MAX_RUNS // 10**6} million pixels can be. Save it as PNG."
-            )
-    elif TIFF.match(data):
-        tags = _tags(data)
-        tile, packing = tags.get(322, 1) * tags.get(323, 1), tags.get(259, 1)
-        if tile > MAX_UPLOAD_PIXELS or (packing in (6, 7) and b"\xff\xc2" in data):
-            raise ChartError("The TIFF picture would take too long to read. Save it as PNG.")
-    elif data[4:8] == b"ftyp":  # Pillow reads EXIF's tags as it opens the file
-        for number, found in enumerate(TIFF.finditer(data)):
-            if number == MAX_DIRECTORIES:
-                raise ChartError(TOO_MANY.format(MAX_DIRECTORIES))
-            with suppress(struct.error):
-                _tags(data[found.start() :])
-    return data, 1
-
-
-def _jpeg_alone(data: bytes) -> tuple[bytes, int]:
-    kept, turned, at, pixels = [data[:2]], 1, 2, 0
-    for _ in range(MAX_PARTS):
-        marker = re.compile(rb"\xff+([^\x00\xff])").search(data, at)
-        if marker is None:
-            break
-        code, start = marker[1][0], marker.end() - 2
-        if code in (0xD9, 0xDA):
-            scans = data.count(b"\xff\xda", start)
-            if scans * pixels > MAX_SCANNED:
-                raise ChartError(
-                    f"The JPEG picture has {scans:,} scans of {pixels / 10**6:,.1f} million pixels: too many to read. "
-                    "Save it as PNG."
-                )
-            return b"".join(kept) + data[start:], turned
-        at = marker.end() if 0xD0 <= code <= 0xD8 or code == 1 else marker.end() + _number(data, marker.end(), ">H")
-        if 0xC0 <= code <= 0xCF or code in (0xDB, 0xDD, 0xE0, 0xEE):  # frame, tables, JFIF, Adobe's colours
-            kept.append(data[start:at])
-            if code not in (0xC4, 0xC8, 0xCC):
-                pixels = _number(data, start + 5, ">H") * _number(data, start + 7, ">H")
-        elif code == 0xE1 and data.startswith(b"Exif\0\0", start + 4):
-            turned = _orientation(data[start + 10 : at])
-    else:
-        raise ChartError(TOO_MANY.format(MAX_PARTS))
-    return data[:2], 1  # no picture in it
-
-
-def _png_alone(data: bytes) -> tuple[bytes, int]:
-    kept, turned, at = [data[:8]], 1, 8
-    for _ in range(MAX_PARTS):
-        if at + 8 > len(data):
-            return b"".join(kept), turned
-        length, kind = struct.unpack_from(">I4s", data, at)
-        if kind in (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"):
-            kept.append(data[at : at + 12 + length])
-        elif kind == b"eXIf":
-            turned = _orientation(data[at + 8 : at + 8 + length])
-        at += 12 + length
-    raise ChartError(TOO_MANY.format(MAX_PARTS))
-
-
-def _gif_alone(data: bytes) -> bytes:
-    at = 13 + ((2 << (data[10] & 7)) * 3 if data[10] & 128 else 0)
-    head, control = data[:at], b""
-    for _ in range(MAX_PARTS):
-        block = re.compile(rb"[!,;]").search(data, at)
-        if block is None or block[0] == b";":
-            return head
-        if block[0] == b",":
-            return head + control + data[block.start() :]
-        at = block.start() + 2
-        for _ in range(MAX_PARTS):
-            if not (size := data[at]):
-                break
-            at += size + 1
-        else:
-            raise ChartError(TOO_MANY.format(MAX_PARTS))
-        at += 1
-        if data[block.start() + 1] == 0xF9:
-            control = data[block.start() : at]
-    raise ChartError(TOO_MANY.format(MAX_PARTS))
-
-
-def _tags(data: bytes) -> dict[int, int]:
-    """The first directory of a TIFF, or of EXIF: tag -> its value, where that is one whole number. Raises ChartError
-    where its values take more room than the file, as only overlapping ones can, and struct.error where it is cut."""
-    order, big = "<" if data[:1] == b"I" else ">", b"+" in data[2:4]
-    at = _number(data, 8 if big else 4, order + ("Q" if big else "I"))
-    entry = struct.Struct(order + ("HHQ8s" if big else "HHI4s"))
-    many = _number(data, at, order + ("Q" if big else "H"))
-    found, room, values, at = {}, 0, 0, at + (8 if big else 2)
-    if many > MAX_PARTS:
-        raise ChartError(TOO_MANY.format(MAX_PARTS))
-    for tag, kind, count, value in entry.iter_unpack(data[at : at + many * entry.size]):
-        room += count * SIZES.get(kind, 0)
-        values += count if kind not in (1, 2, 6, 7) else 0
-        if count == 1 and kind in (3, 4):
-            found[tag] = _number(value, 0, order + {3: "H", 4: "I"}[kind])
-    if room > len(data) or values > MAX_VALUES:
-        raise ChartError("The picture file has more data beside its picture than can be read. Save it as PNG.")
-    return found
-
-
-def _orientation(exif: bytes) -> int:
-    """How EXIF says that a picture is turned, 1 (not at all) to 8."""
-    try:
-        return _tags(exif.removeprefix(b"Exif\0\0")).get(274, 1)
-    except (ChartError, struct.error):
-        return 1
-
-
-def _number(data: bytes, at: int, form: str) -> int:
-    return struct.unpack_from(form, data, at)[0]
 
 
 def shown_by_browsers(data: bytes) -> bool:
@@ -320,17 +208,6 @@ def pixels_of(image: Image.Image) -> str:
     return blake2b(image.convert("RGB").tobytes() + repr(image.size).encode(), digest_size=16).hexdigest()
 
 
-def _open_heic() -> None:
-    """Teach Pillow the pictures of phones. Raises ChartError without pillow-heif (extra `heic`), which bundles GPL code
-    and is therefore each operator's own choice."""
-    try:
-        import_module("pillow_heif").register_heif_opener()
-    except ImportError as error:
-        raise ChartError(
-            "HEIC pictures cannot be read here. Save the picture as JPEG or PNG and upload that."
-        ) from error
-
-
 def _check_size(size: Size, most: int = MAX_UPLOAD_PIXELS) -> None:
     width, height = size
     if width * height > most:
@@ -353,9 +230,14 @@ def _halvings(size: Size) -> int:
 def _flatten(image: Image.Image, turned: int = 1) -> Image.Image:
     """A decoded picture as RGB on white; beside it and what comes back nothing as large is made."""
     by, top = _halvings(image.size), 1.0
-    turned = _orientation(image.info["exif"]) if isinstance(image.info.get("exif"), bytes) else turned
+    turned = orientation(image.info["exif"]) if isinstance(image.info.get("exif"), bytes) else turned
+    if image.mode == "I;16B":  # of which Pillow finds no extremes
+        image = image.convert("I;16")
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
         most = float(np.asarray(image.getextrema()).max())
+        if not math.isfinite(most):
+            samples = np.asarray(image)
+            most = float(samples.max(where=np.isfinite(samples), initial=0))
         top = 65535.0 if image.mode.startswith("I") and most > 255 else max(most, 1.0)
     if by == 1 and image.mode == "RGB" and "transparency" not in image.info:
         clean = image
@@ -371,7 +253,7 @@ def _flatten(image: Image.Image, turned: int = 1) -> Image.Image:
 def _on_white(image: Image.Image, top: float) -> Image.Image:
     """RGB; top: what is white in a picture of more than 8 bits."""
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):  # PIL's own convert clips 16 bits to 8
-        samples = np.asarray(image, dtype=np.float32)
+        samples = np.nan_to_num(np.asarray(image, dtype=np.float32), nan=top, posinf=top, neginf=0)  # no value: paper
         return Image.fromarray((samples / top * 255).clip(0, 255).astype(np.uint8)).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         layer = image.convert("RGBA")

@@ -7,6 +7,7 @@ score names its rule. What surprises: under the canonical rule 2008 is right for
 import math
 import re
 import unicodedata
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -23,6 +24,7 @@ RULE_NOTES: dict[str, str] = {
 RULES: tuple[str, ...] = tuple(RULE_NOTES)
 
 MAX_RELATIVE_CHANGE = 0.05
+MOST_MARKERS = 100  # words behind which an answer is looked for: a model that repeats itself writes thousands
 FAR_OFF = 10  # times the gold answer; beyond it a percentage says nothing to a reader
 
 # What canonical and tolerant rule say together: both yes; only tolerant; only canonical (2008 for 2010); both no.
@@ -200,7 +202,6 @@ _STATES = r"(?:is|are|was|were|equals?|has|have|had|shows?|reached|reaches|total
 _STATING = re.compile(rf"\b{_STATES}\b|[:=]")
 _CONCLUSION = re.compile(r"\b(?:answer|therefore|thus|hence|so)\b|(?<=[\d)%])\s*=")
 _NEGATION = re.compile(r"\b(?:not|never|cannot|neither|nor)\b|n't\b")
-_TWO_STATEMENTS = re.compile(rf"\b{_STATES}\b.*\b(?:and|while|but|whereas|or)\b.*\b{_STATES}\b")
 _ENUMERATES = re.compile(r"\s*(?:,|,?\s*(?:and|or|to)\b)\s*[-$€£¥₹]?\d")
 _LEAD = re.compile(r"(?:in\s+(?=[12]\d{3}\s+(?:is|was|has|had)\s+the\b)|year\s+)?")
 _GOES_ON = re.compile(rf"{_ENUMERATES.pattern}|\s*[:=+*/×÷-]")
@@ -314,8 +315,8 @@ def _same_list(text: str, target: str) -> bool:
     """Whether both list the same things; a sentence lists what follows its verb ("The years are 2021 and 2022")."""
     if "," not in target and " and " not in target:
         return False
-    lists = [text, *(text[verb.end() :] for verb in _STATING.finditer(text))]
-    return any(_items(one) == _items(target) for one in lists)
+    starts = [0, *(verb.end() for verb in _STATING.finditer(text))]
+    return any(_items(text[start:]) == _items(target) for start in starts[:MOST_MARKERS])
 
 
 def _items(text: str) -> list[str]:
@@ -361,24 +362,26 @@ def _stated_number(text: str, gold_is_year: bool) -> re.Match[str] | None:
 
 
 def _is_named_year(text: str, number: re.Match[str]) -> bool:
-    return is_year(number[0]) and _NAMES_A_YEAR.search(text, 0, number.start()) is not None
+    return is_year(number[0]) and _NAMES_A_YEAR.search(text, max(0, number.start() - 40), number.start()) is not None
 
 
 def _after_verbs(text: str, numbers: Sequence[re.Match[str]]) -> Iterator[re.Match[str]]:
     """The numbers that a stating verb, colon or equals sign introduces, at most four words before them."""
-    verbs = list(_STATING.finditer(text))
+    verbs = [verb.end() for verb in _STATING.finditer(text)]
     for number in numbers:
-        before = [verb.end() for verb in verbs if verb.end() <= number.start()]
+        before = bisect_right(verbs, number.start())
         if before and not _ENUMERATES.match(text, number.end()):
-            between = text[before[-1] : number.start()]
-            if len(between.split()) <= 4 and not re.search(r"[.;,]", between) and not _NUMBER.search(between):
+            between = text[verbs[before - 1] : number.start()]
+            if re.fullmatch(r"[^.;,]{0,200}", between) and len(between.split()) <= 4 and not _NUMBER.search(between):
                 yield number
 
 
 def _states_text(text: str, target: str) -> bool:
     gold = rf"(?<!\w){re.escape(target)}(?!\w)"
     text = _conclusion(text, lambda rest: re.search(gold, rest) is not None)
-    if _NEGATION.search(text.replace(target, " ")) or _TWO_STATEMENTS.search(text.replace(target, " ")):
+    rest = text.replace(target, " ")
+    verbs = [verb.span() for verb in re.finditer(rf"\b{_STATES}\b", rest)] or [(0, 0)]
+    if _NEGATION.search(rest) or re.search(r"\b(?:and|while|but|whereas|or)\b", rest[verbs[0][1] : verbs[-1][0]]):
         return False
     ends = r"\s*(?:$|[.;(]|,?\s+(?:with|in|at|on|by|which|because|as|since|for|from|during|where|followed|line|bar)\b)"
     predicate = re.search(rf"(?:\b{_STATES}\b|[:=])\s*{_LINKS}{gold}(?={ends})", text)
@@ -390,7 +393,7 @@ def _states_text(text: str, target: str) -> bool:
 
 def _conclusion(text: str, holds_candidate: Callable[[str], bool]) -> str:
     """What follows the last "answer", "so", "therefore", where that part holds a candidate; else the whole text."""
-    for marker in reversed(list(_CONCLUSION.finditer(text))):
+    for marker in list(_CONCLUSION.finditer(text))[: -MOST_MARKERS - 1 : -1]:
         rest = text[marker.end() :]
         if holds_candidate(rest):
             return rest

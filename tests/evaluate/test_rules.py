@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -260,3 +261,11 @@ def test_published_predictions_score_what_their_authors_and_others_measured(rule
 
     by_kind = [[row for row in rows if row["split"] == split] for split in ("test_human", "test_augmented")]
     assert [score(by_kind[0]), score(by_kind[1]), score(rows)] == [human, augmented, overall]
+
+
+@pytest.mark.parametrize("told", ["answer is ", "½", "2010 is or ", "= 7 or ", "the answer: "])
+def test_an_answer_that_a_model_repeats_until_its_end_is_scored_at_once(told: str) -> None:
+    began = time.process_time()
+    for gold in ("12", "2012", "Green", "red and Green"):
+        assert not verdict("The answer is " + told * (60_000 // len(told)), gold).correct
+    assert time.process_time() - began < 4

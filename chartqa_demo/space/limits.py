@@ -37,6 +37,8 @@ ASKING = ("/queue/join", "/call/", "/mcp", "/upload", "/login")
 # Ways of Gradio that this page has no use for: `proxy=` fetches, a custom component's name is printed as it comes, a
 # deep link is a file that stays for good, a recording one that is read whole.
 CLOSED = re.compile(r"^.*?/gradio_api/(proxy=|custom_component/|deep_link|process_recording)")
+# Nothing here has such a path, and no file can: Gradio fails on one.
+NO_PATH = re.compile(rb"[\x00-\x1f\x7f]|[^/]{256}|.{4000}")
 HEADERS = {
     # Gradio puts scripts and styles into the page, and makes functions of the page's own.
     "Content-Security-Policy": "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
@@ -100,7 +102,7 @@ class Limits:
         if posted and length.isdecimal() and int(length) > most:
             told = f"The request has {int(length) / 2**20:,.0f} MB; at most {most // 2**20} MB are read."
             answer = JSONResponse({"detail": told}, 413)
-        elif CLOSED.match(scope["path"]):
+        elif CLOSED.match(scope["path"]) or NO_PATH.search(scope["path"].encode(errors="replace")):
             answer = JSONResponse({"detail": "Not Found"}, 404)
         elif self.settings.login and _from_another_site(scope):
             answer = JSONResponse({"detail": "With a login this page answers no other site."}, 403)

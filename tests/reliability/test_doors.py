@@ -78,6 +78,12 @@ def test_what_no_answer_can_hold_is_refused_and_no_failure(guarded: TestClient, 
         assert 400 <= answer.status_code < 500 and answer.json()["detail"]
 
 
+@pytest.mark.parametrize("name", ["a" * 256, "%E4%B8%80" * 86, "ab/" * 2000, "%00", "a%0Ab", "%1b[31m"])
+def test_a_path_that_no_file_can_have_is_not_there(guarded: TestClient, name: str) -> None:
+    for way in ("static/", "assets/", "gradio_api/file=", "gradio_api/heartbeat/", "gradio_api/call/ask/"):
+        assert guarded.get(f"/{way}{name}").status_code == 404, way
+
+
 def test_what_is_read_without_an_end_is_refused_as_it_comes(guarded: TestClient) -> None:
     answer = guarded.post("/gradio_api/cancel", content=iter([b" " * 2**20] * 13))
     assert (answer.status_code, answer.json()["detail"][:32]) == (413, "More was sent than the 12 MB tha")

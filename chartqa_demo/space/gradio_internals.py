@@ -7,13 +7,14 @@ import re
 from collections.abc import Iterable
 from contextlib import suppress
 from inspect import CORO_CREATED, getcoroutinestate
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
 import gradio as gr
 import uvicorn.protocols.http.auto as http
 from fastapi import HTTPException
-from gradio import networking, processing_utils, queueing, route_utils, utils
+from gradio import networking, processing_utils, queueing, route_utils, routes, utils
 from gradio.data_classes import PredictBodyInternal
 from gradio.exceptions import InvalidPathError
 from gradio.processing_utils import save_pil_to_cache
@@ -30,6 +31,7 @@ from chartqa_demo.errors import shown
 
 FAILED = "The server could not do what was sent to it. Reload the page and try again."
 NOT_UPLOADED = "This file is not among the uploads, or no longer. Choose it again."
+MOST_UPLOADING = 1_000  # names of uploads that are known at once
 LONGEST_SESSION = 100  # characters of what a caller names its session; Gradio's own page takes 11
 # Gradio takes the names of all tasks apart at "<gradio-sep>" whenever anybody cancels something, and counts all events
 # in one table, by session: a name with that in it, or with what is no text, ended everybody's cancelling, or counting.
@@ -173,6 +175,14 @@ def forget_call(page: gr.Blocks, session: str) -> None:
     page.state_holder.time_last_used.pop(session, None)
 
 
+def forget_uploading() -> None:
+    """Drop the oldest names that callers gave their uploads, of which Gradio tells the progress and keeps each."""
+    progress: Any = routes.file_upload_statuses
+    for known in (progress._statuses, progress._signals):
+        for name in list(islice(known, max(0, len(known) - MOST_UPLOADING))):
+            del known[name]
+
+
 def close_doors() -> None:
     """What Gradio does for every visitor and this page for none: it fetches what a visitor names by an address
     (`file=https://...`, a picture by its URL), tells the text of errors that were meant for nobody, remembers a session
@@ -241,6 +251,8 @@ async def _parse_files(self: GradioMultiPartParser) -> Any:
             name = strip_invalid_filename_characters(Path(file.filename or "").name)
             file.filename = name if name.strip(". ") else None  # Gradio finds one
         return form
+    except ValueError:  # of what takes it apart, which Gradio looks for in one place of two
+        raise HTTPException(400, "This upload cannot be read. Send it as multipart/form-data.") from None
     finally:
         kept = {id(one.file) for one in taken}
         for file in self._files_to_close_on_error:

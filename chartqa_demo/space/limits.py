@@ -22,12 +22,20 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chartqa_demo.errors import whole
 from chartqa_demo.settings import Settings
-from chartqa_demo.space.gradio_internals import cancel, delete_oldest, forget_call, misnamed, questions_waiting
+from chartqa_demo.space.gradio_internals import (
+    cancel,
+    delete_oldest,
+    forget_call,
+    forget_uploading,
+    misnamed,
+    questions_waiting,
+)
 from chartqa_demo.space.operations import failed, routes, usual_seconds
 
 MAX_BODY = 12 * 2**20  # twice what a browser keeps for a page, which comes with a correction
 MAX_TOOL = 30 * 2**20  # by MCP, a picture of 20 MB in base64
 MAX_UPLOADED = 220 * 2**20  # files chosen at once, of which Gradio limits each: what Evaluate takes, and their heads
+MAX_QUERY = 2_000  # bytes behind a path's question mark, which Gradio keeps in part
 MAX_MARKS = 200_000  # of lists, objects and what is in them: in Python's memory each takes 30 times its bytes
 MARKS = (b",", b"[", b"{")
 UNREADABLE = "This cannot be read. Send JSON in UTF-8, of numbers as JSON has them, and not nested as deep."
@@ -102,8 +110,8 @@ class Limits:
         if posted and length.isdecimal() and int(length) > most:
             told = f"The request has {int(length) / 2**20:,.0f} MB; at most {most // 2**20} MB are read."
             answer = JSONResponse({"detail": told}, 413)
-        elif CLOSED.match(scope["path"]) or NO_PATH.search(scope["path"].encode(errors="replace")):
-            answer = JSONResponse({"detail": "Not Found"}, 404)
+        elif missing := _missing(scope):
+            answer = missing
         elif self.settings.login and _from_another_site(scope):
             answer = JSONResponse({"detail": "With a login this page answers no other site."}, 403)
         elif posted and any(way in scope["path"] for way in ASKING):
@@ -117,10 +125,16 @@ class Limits:
         except RuntimeError as error:  # the stream of a session that is gone, begun before Gradio looked
             if not isinstance(error.__cause__, HTTPException):
                 raise
-        if posted and (uploads or "/mcp" in scope["path"]):  # by which pictures come in base64
+        await self._clear_away(scope["method"], scope["path"])
+
+    async def _clear_away(self, method: str, path: str) -> None:
+        """What Gradio would keep of a request that has been answered."""
+        if "/gradio_api/upload" in path:
+            forget_uploading()
+        if method == "POST" and ("/gradio_api/upload" in path or "/mcp" in path):  # by which pictures come in base64
             await run_in_threadpool(delete_oldest, self.page, self.settings.uploads_mb * 2**20)
-        if scope["method"] == "GET" and "/call/" in scope["path"]:
-            forget_call(self.page, scope["path"].rsplit("/", 1)[-1])
+        if method == "GET" and "/call/" in path:
+            forget_call(self.page, path.rsplit("/", 1)[-1])
 
     async def _read(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on what was sent, once it is sure that all of it can be sent back: Gradio and its MCP server repeat what
@@ -201,6 +215,15 @@ def _readable(body: bytes) -> tuple[bytes, Any]:
     except UnicodeEncodeError:
         return (body := whole(text).encode()), json.loads(body)
     return body, values
+
+
+def _missing(scope: Scope) -> JSONResponse | None:
+    """The refusal of an address that this page does not have."""
+    if len(scope.get("query_string", b"")) > MAX_QUERY:
+        return JSONResponse({"detail": f"Behind the “?” are more than {MAX_QUERY:,} characters."}, 414)
+    if CLOSED.match(scope["path"]) or NO_PATH.search(scope["path"].encode(errors="replace")):
+        return JSONResponse({"detail": "Not Found"}, 404)
+    return None
 
 
 def _from_another_site(scope: Scope) -> bool:

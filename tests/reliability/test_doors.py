@@ -36,7 +36,8 @@ def caller(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     """Behind what stands before every request."""
     settings = Settings(results_dir=str(tmp_path_factory.mktemp("results")))
-    page = build_app(ScriptedEngine(delay=0), settings, example_split()).queue()
+    page: Any = build_app(ScriptedEngine(delay=0), settings, example_split()).queue()
+    page.max_file_size = None  # which `launch` sets
     app = gr.routes.App.create_app(page, app_kwargs=app_options(page, settings, 1))
     yield TestClient(app, raise_server_exceptions=False)
 
@@ -82,6 +83,26 @@ def test_what_no_answer_can_hold_is_refused_and_no_failure(guarded: TestClient, 
 def test_a_path_that_no_file_can_have_is_not_there(guarded: TestClient, name: str) -> None:
     for way in ("static/", "assets/", "gradio_api/file=", "gradio_api/heartbeat/", "gradio_api/call/ask/"):
         assert guarded.get(f"/{way}{name}").status_code == 404, way
+
+
+def test_names_that_callers_give_their_uploads_do_not_fill_the_memory(
+    guarded: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chartqa_demo.space.gradio_internals.MOST_UPLOADING", 5)
+    for number in range(9):
+        sent = guarded.post(f"/gradio_api/upload?upload_id={number}", files={"files": ("a.png", b"x")})
+        assert sent.status_code == 200
+    progress: Any = gr.routes.file_upload_statuses
+    assert list(progress._statuses) == list(progress._signals) == ["4", "5", "6", "7", "8"]
+    assert '"done"' in guarded.get("/gradio_api/upload_progress?upload_id=8").text
+    assert guarded.get(f"/gradio_api/upload_progress?upload_id={'a' * 2000}").status_code == 414
+
+
+@pytest.mark.parametrize("boundary", ["", "; boundary=" + "x" * 300, "; boundary=", '; boundary="', "; boundary=\xff"])
+def test_an_upload_that_cannot_be_taken_apart_is_refused(guarded: TestClient, boundary: str) -> None:
+    kind = f"multipart/form-data{boundary}".encode("latin-1")
+    answer = guarded.post("/gradio_api/upload", content=b"abc", headers={b"content-type": kind})
+    assert answer.status_code == 400 and answer.text
 
 
 def test_what_is_read_without_an_end_is_refused_as_it_comes(guarded: TestClient) -> None:

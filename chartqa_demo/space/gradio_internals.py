@@ -9,6 +9,7 @@ from contextlib import suppress
 from inspect import CORO_CREATED, getcoroutinestate
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import gradio as gr
@@ -121,9 +122,17 @@ def upload_folder() -> Path:
 
 
 def save_chart(chart: Image.Image) -> str:
-    """The path of a new PNG among the uploads: a file outside would not be served. The same picture is one file."""
-    _saved.add(file := save_pil_to_cache(chart, str(upload_folder()), name="chart", format="png"))
-    return file
+    """The path of a new PNG among the uploads: a file outside would not be served. The same picture is one file, and
+    whole at any time: others who look at it read it while it is saved again."""
+    uploads = upload_folder()
+    uploads.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=uploads, prefix=".saving-") as beside:
+        saved = Path(save_pil_to_cache(chart, beside, name="chart", format="png"))
+        place = uploads.resolve() / saved.parent.name / saved.name
+        place.parent.mkdir(exist_ok=True)
+        saved.replace(place)
+    _saved.add(str(place))
+    return str(place)
 
 
 def delete_saved(page: gr.Blocks) -> None:

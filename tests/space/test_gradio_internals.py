@@ -3,6 +3,7 @@
 import ast
 import asyncio
 import base64
+import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -121,6 +122,25 @@ def test_a_saved_chart_is_the_same_png_among_the_uploads_however_often_it_is_sav
     assert Path(save_chart(chart)) == file
     with Image.open(file) as saved:
         assert (saved.format, saved.size, saved.getpixel((0, 0))) == ("PNG", (40, 30), (0, 128, 128))
+
+
+def test_a_chart_that_is_saved_again_stays_whole_for_who_reads_it() -> None:
+    chart = Image.effect_noise((600, 400), 90).convert("RGB")
+    file = Path(save_chart(chart))
+    whole, read, over = file.read_bytes(), [], threading.Event()
+
+    def look() -> None:
+        while not over.is_set():
+            read.append(file.read_bytes() == whole)
+
+    with ThreadPoolExecutor(1) as beside:
+        looking = beside.submit(look)
+        for _ in range(30):
+            save_chart(chart)
+        over.set()
+        looking.result()
+    assert len(read) > 30 and all(read)
+    assert [one.name for one in upload_folder().glob(".saving-*")] == []
 
 
 def test_no_other_file_of_the_app_uses_what_is_inside_gradio() -> None:

@@ -109,10 +109,18 @@ class ResultsFolder:
         folder = self.private / "downloads" if PRIVATE_RECORD.fullmatch(name) else Path(self.downloads.name)
         folder.mkdir(exist_ok=True)
         csv_file, json_file = (folder / f"{Path(name).stem}.{ending}" for ending in ("csv", "json"))
-        csv_file.write_text(answers_csv(results), encoding="utf-8")
+        _write_whole(csv_file, answers_csv(results))
         everything = {"settings": results.settings, "items": [asdict(item) for item in results.items]}
-        json_file.write_text(json.dumps(everything, ensure_ascii=False, indent=1), encoding="utf-8")
+        _write_whole(json_file, json.dumps(everything, ensure_ascii=False, indent=1))
         return str(csv_file), str(json_file)
+
+
+def _write_whole(file: Path, text: str) -> None:
+    """In one step: another visitor may be taking the same file."""
+    with tempfile.TemporaryDirectory(dir=file.parent, prefix=".writing-") as beside:
+        draft = Path(beside) / file.name
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(file)
 
 
 def answers_csv(results: Results) -> str:

@@ -7,10 +7,11 @@ sake of ZeroGPU.
 import atexit
 import os
 import signal
+import socket
 import sys
 import tempfile
 import time
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 from chartqa_demo.data.splits import chosen_columns, open_split
 from chartqa_demo.engines import load_engine
 from chartqa_demo.errors import DatasetError, EngineError, SettingsError, print_anything
-from chartqa_demo.settings import on_zerogpu, parse_settings, read_logins
+from chartqa_demo.settings import Settings, on_zerogpu, parse_settings, read_logins
 
 SESSIONS = 500  # visitors whose state is kept, those seen last: 0.3 MB each
 END_S = 2  # for requests that go on when the app is told to end; Gradio then waits 5 s for its server
@@ -32,6 +33,7 @@ def main() -> None:
         settings = parse_settings()
         logins = read_logins(settings.login)
         check_uploads(os.environ)
+        check_address(settings, os.environ)
         no_proxy_to(settings.host, os.environ)
         examples = open_split(settings.dataset, settings.split, chosen_columns(settings))
         if examples.note:
@@ -102,6 +104,23 @@ def check_uploads(environ: MutableMapping[str, str]) -> None:
             f"Uploads cannot be kept: {error.strerror or error} ({error.filename or 'the temporary folder'}). Set "
             "GRADIO_TEMP_DIR or TMPDIR to a folder that can be written."
         ) from error
+
+
+def check_address(settings: Settings, environ: Mapping[str, str]) -> None:
+    """Raises SettingsError where the page could not listen; before a model is loaded, which takes longer."""
+    for name in ("GRADIO_SERVER_PORT", "GRADIO_NUM_PORTS"):
+        if not environ.get(name, "1").isdecimal():
+            raise SettingsError(f"{name} is {environ[name]!r}; it has to be a whole number.")
+    host, port = settings.host or environ.get("GRADIO_SERVER_NAME") or "127.0.0.1", settings.port
+    if port is not None and not 1 <= port <= 65_535:
+        raise SettingsError(f"--port is {port}; it has to be from 1 to 65,535.")
+    try:
+        family, *_, place = socket.getaddrinfo(host, port or 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        socket.create_server(place[:2], family=family).close()
+    except (OSError, UnicodeError) as error:
+        told = getattr(error, "strerror", None) or error
+        where = f"{host}, port {port}" if port else host
+        raise SettingsError(f"The page cannot listen at {where}: {told}. Give another --port or --host.") from error
 
 
 def no_proxy_to(host: str | None, environ: MutableMapping[str, str]) -> None:

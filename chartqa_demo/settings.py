@@ -33,6 +33,7 @@ VISITOR_ADAPTERS = ("off", "hub", "any")
 DECODE = ("auto", "eager", "static", "graph")
 DEVICE_MAPS = ("none", "auto")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+YES, NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 MAX_MESSAGE = 20_000  # characters of a system message
 MAX_CONTEXT = 32_768  # tokens of Qwen2-VL
 
@@ -270,7 +271,7 @@ def read_message(text: str) -> str:
     if text.startswith("@"):
         path = Path(text[1:]).expanduser()
         try:
-            text = path.read_text(encoding="utf-8-sig")
+            text = _text_of(path, 4 * MAX_MESSAGE)
         except (OSError, ValueError) as error:
             raise SettingsError(f"The system message cannot be read from {path}: {error}.") from None
     if len(text) > MAX_MESSAGE:
@@ -278,12 +279,21 @@ def read_message(text: str) -> str:
     return text.strip()
 
 
+def _text_of(path: Path, most: int) -> str:
+    """What a file of at most `most` bytes holds; a pipe is one, too. Raises OSError and ValueError."""
+    with path.open("rb") as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise ValueError(f"it has more than {most:,} bytes")
+    return data.decode("utf-8-sig")
+
+
 def read_logins(file: str | None) -> list[tuple[str, str]] | None:
     """Names and passwords of `--login`, as Gradio's `auth` takes them; None without a file. Raises SettingsError."""
     if file is None:
         return None
     try:
-        lines = Path(file).expanduser().read_text(encoding="utf-8-sig").splitlines()
+        lines = _text_of(Path(file).expanduser(), 2**20).splitlines()
     except (OSError, ValueError) as error:
         raise SettingsError(f"The names and passwords cannot be read from {file}: {error}.") from None
     parts = [line.partition(":") for line in lines if line.strip()]
@@ -311,7 +321,9 @@ def _read(variable: str, text: str, name: str) -> object:
         except ValueError:
             raise SettingsError(f"{variable} is {text!r}; it has to be a whole number.") from None
     if name == "scripted":
-        return text.lower() in ("1", "true", "yes")
+        if text.lower() not in (*YES, *NO):
+            raise SettingsError(f"{variable} is {text!r}; it has to be one of {', '.join((*YES, *NO))}.")
+        return text.lower() in YES
     return text
 
 

@@ -29,6 +29,7 @@ def test_an_empty_variable_is_no_setting() -> None:
     ("argv", "environ", "sentence"),
     [
         ([], {"CHARTQA_PORT": "many"}, "CHARTQA_PORT is 'many'; it has to be a whole number"),
+        ([], {"CHARTQA_SCRIPTED": "perhaps"}, "CHARTQA_SCRIPTED is 'perhaps'; it has to be one of 1, true, yes, on"),
         ([], {"CHARTQA_QUANTIZE": "3bit"}, "quantize is '3bit'"),
         (["--max-pixels", "10"], {}, "at least 784"),
         (["--min-pixels", "90000", "--max-pixels", "80000"], {}, "larger than"),

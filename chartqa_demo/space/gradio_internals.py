@@ -3,6 +3,7 @@
 tests/space/test_gradio_internals.py fails when one of them moves.
 """
 
+import errno
 import re
 from collections.abc import Iterable
 from contextlib import suppress
@@ -262,6 +263,10 @@ async def _parse_files(self: GradioMultiPartParser) -> Any:
         return form
     except ValueError:  # of what takes it apart, which Gradio looks for in one place of two
         raise HTTPException(400, "This upload cannot be read. Send it as multipart/form-data.") from None
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise
+        raise HTTPException(507, f"Uploads cannot be kept here now ({error.strerror}). Try again later.") from None
     finally:
         kept = {id(one.file) for one in taken}
         for file in self._files_to_close_on_error:

@@ -1,5 +1,6 @@
 """What a visitor sends is read or refused in a sentence, and nothing that a visitor names is fetched."""
 
+import errno
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -103,6 +104,15 @@ def test_an_upload_that_cannot_be_taken_apart_is_refused(guarded: TestClient, bo
     kind = f"multipart/form-data{boundary}".encode("latin-1")
     answer = guarded.post("/gradio_api/upload", content=b"abc", headers={b"content-type": kind})
     assert answer.status_code == 400 and answer.text
+
+
+def test_a_disk_that_takes_no_upload_is_a_sentence(guarded: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def full(_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("chartqa_demo.space.gradio_internals._parse", full)
+    answer = guarded.post("/gradio_api/upload", files={"files": ("a.png", b"x")})
+    assert answer.status_code == 507 and "cannot be kept here now (No space left on device)" in answer.text
 
 
 def test_what_is_read_without_an_end_is_refused_as_it_comes(guarded: TestClient) -> None:

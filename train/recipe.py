@@ -12,10 +12,12 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import yaml
 
+from chartqa_demo.data.strict import bytes_of
 from chartqa_demo.settings import HUB_DATASET, LEAST_PIXELS, MOST_PIXELS
 
 CONFIGS = Path(__file__).with_name("configs")
 GENERATED = "generated"
+MOST_CONFIG = 2**20  # bytes
 
 # What a number of a run has to be, where a training with another one fails late or learns nothing.
 AT_LEAST_1 = (1, math.inf, "at least 1")
@@ -64,10 +66,10 @@ def check_config(arguments: Sequence[str], parts: Sequence[type]) -> None:
         raise ValueError("--config needs a file, such as own-charts.yaml.")
     path = Path(arguments[places[0] + 1])
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError) as error:
+        found = yaml.safe_load(bytes_of(path, MOST_CONFIG).decode("utf-8-sig"))
+    except (OSError, ValueError) as error:
         raise ValueError(f"The configuration {path} cannot be read: {getattr(error, 'strerror', error)}.") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         said = " ".join(str(error).split())
         raise ValueError(f"The configuration {path} is no YAML: {said[:300]}") from error
     if not isinstance(found, dict):

@@ -21,6 +21,7 @@ from chartqa_demo.adapters.contract import read_contract
 from train.__main__ import main, parse
 from train.base import check_adapter, load
 from train.progress import public_command
+from train.recipe import check_config
 
 pytest_plugins = ("train_fixtures",)
 pytestmark = pytest.mark.usefixtures("own_dataset_cache")
@@ -293,3 +294,22 @@ def test_a_disk_that_fills_up_is_a_sentence_that_says_how_to_go_on(
     assert main(write_config(tmp_path, tiny_base, charts)) == 2
     (told,) = capsys.readouterr().err.splitlines()
     assert told.startswith("error: The disk takes no more (") and told.endswith("continues from the last save.")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (None, "cannot be read: it is no ordinary file"),
+        ("a: x\n" * 300_000, "cannot be read: it has more than"),
+        ("a: " + "[" * 20_000, "is no YAML: "),
+        ("a: &a [*a]\nlearning_rate: *a\n", "learning_rate is "),
+    ],
+)
+def test_a_config_without_an_end_or_nested_without_one_is_one_sentence(
+    tmp_path: Path, text: str | None, told: str
+) -> None:
+    file = tmp_path / "x.yaml" if text else Path("/dev/zero")
+    if text:
+        file.write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=told):
+        check_config(["--config", str(file)], [SFTConfig])

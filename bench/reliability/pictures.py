@@ -108,7 +108,7 @@ def avif_grid(avif: bytes, rows: int, columns: int, more: int = 0) -> bytes:
     sizes = [b"\0\0\0\0" + struct.pack(">II", 64 * wide, 64 * high) for wide, high in ((columns, rows), (1, 1))]
     start, tiles = avif.index(b"av1C") - 4, range(2, 2 + rows * columns)
     picture = avif[avif.index(b"mdat") + 4 :]
-    config = avif[start : start + _whole(avif, start)]
+    config = avif[start : start + struct.unpack_from(">I", avif, start)[0]]
     tail = struct.pack(">4BHH", 0, 0, rows - 1, columns - 1, 64 * columns, 64 * rows)
     kinds = [item(1, b"grid"), *(item(tile, b"av01") for tile in tiles)]
     kinds += [item(1_000 + number, b"av01") for number in range(more)]
@@ -131,10 +131,6 @@ def avif_grid(avif: bytes, rows: int, columns: int, more: int = 0) -> bytes:
         )
 
     return head(len(head(0)) + 8) + box(b"mdat", tail, picture)
-
-
-def _whole(data: bytes, at: int) -> int:
-    return struct.unpack_from(">I", data, at)[0]
 
 
 def costly() -> Iterator[File]:

@@ -48,6 +48,15 @@ NOTES = (
     "times of training runs; names that no page can show; links to themselves among charts; times that no calendar "
     "has; a formula in the head of a CSV; sentences without end or full stop; an adapter's patterns, tried at every "
     "layer. The tests are in `tests/reliability/test_hostile_files.py`.",
+    "A second pair came on 2026-12-01 with files and requests of its own. Found and mended: AVIF pictures whose tiles "
+    "or items took minutes; TIFF tags told twice or as another type, and many tiles of a pixel; 16 bits in big-endian "
+    "order, called damaged; charts and downloads written in place while others read them; names of uploads, kept for "
+    "good; paths that no file can have, odd boundaries of an upload and a full disk as failures; a port that is taken, "
+    "an address nobody can listen at and files without end at a start; answers that a model repeats, slow to score.",
+    "In that attack held: wrong types at every listener and endpoint, paths and addresses, posts and uploads sent by "
+    "half, a hundred pages at once; in a browser hurried Ask and Stop, going back, reloading, being offline, and "
+    "clicks at random. Left: over HTTP/1.1 a browser has six connections to a server and each open tab keeps some, so "
+    "one of many tabs waits until others are closed; a proxy that speaks HTTP/2 ends that.",
 )
 
 

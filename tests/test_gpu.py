@@ -87,51 +87,59 @@ def apart(found: torch.Tensor, expected: torch.Tensor) -> float:
 
 
 @pytest.fixture
-def kernels() -> Any:
-    from chartqa_demo.engines.fast import kernels
+def passes() -> Any:
+    from chartqa_demo.engines.fast.kernels import passes
 
     torch.manual_seed(0)
-    return kernels
+    return passes
+
+
+@pytest.fixture
+def products() -> Any:
+    from chartqa_demo.engines.fast.kernels import products
+
+    torch.manual_seed(0)
+    return products
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize(("rows", "width"), [(3, 3584), (1, 200), (700, 3584)])
-def test_the_kernel_of_a_norm_is_torchs_own(kernels: Any, rows: int, width: int, dtype: torch.dtype) -> None:
+def test_the_kernel_of_a_norm_is_torchs_own(passes: Any, rows: int, width: int, dtype: torch.dtype) -> None:
     norm = torch.nn.RMSNorm(width, device="cuda", dtype=dtype).requires_grad_(False)
     norm.weight.normal_()
     x = random(rows, 1, width)
     for parts in (None, 1, 4):
         delta = None if parts is None else random(rows, parts, width)
         expected = layers.add_norm(x, None if delta is None else delta.sum(1, keepdim=True), norm, 1e-6)
-        for mine, theirs in zip(kernels.add_norm(x.clone(), delta, norm, 1e-6), expected, strict=True):
+        for mine, theirs in zip(passes.add_norm(x.clone(), delta, norm, 1e-6), expected, strict=True):
             assert apart(mine, theirs) < WITHIN[mine.dtype]
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize(("heads", "kv_heads", "width"), [(28, 4, 128), (16, 16, 80), (3, 1, 20)])
 def test_the_kernels_of_places_and_cache_are_torchs_own(
-    kernels: Any, heads: int, kv_heads: int, width: int, dtype: torch.dtype
+    passes: Any, heads: int, kv_heads: int, width: int, dtype: torch.dtype
 ) -> None:
     whole = random(3, 1, heads + 2 * kv_heads, width, dtype=dtype)
     q, k, v = whole.split((heads, kv_heads, kv_heads), dim=2)
     cos, sin = random(3, 1, width, dtype=dtype), random(3, 1, width, dtype=dtype)
-    mine, theirs = kernels.rotated(q, k, v, cos, sin), layers.rotated(q, k, v, cos, sin)
+    mine, theirs = passes.rotated(q, k, v, cos, sin), layers.rotated(q, k, v, cos, sin)
     for found, expected in zip(mine, theirs, strict=True):
         assert apart(found, expected) < WITHIN[dtype]
     slots = torch.tensor([0, 5, 8], device="cuda")
     caches = [[random(3, kv_heads, 9, width, dtype=dtype).zero_() for _ in range(2)] for _ in range(2)]
-    kernels.store(*caches[0], mine[1], mine[2], slots)
+    passes.store(*caches[0], mine[1], mine[2], slots)
     layers.store(*caches[1], mine[1], mine[2], slots)
     assert all(torch.equal(a, b) and a.any() for a, b in zip(*caches, strict=True))
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize(("rows", "width"), [(3, 18944), (1, 70), (700, 1100)])
-def test_the_kernels_of_activations_are_torchs_own(kernels: Any, rows: int, width: int, dtype: torch.dtype) -> None:
+def test_the_kernels_of_activations_are_torchs_own(passes: Any, rows: int, width: int, dtype: torch.dtype) -> None:
     gate, up = random(rows, 1, 2 * width, dtype=dtype).split(width, dim=-1)
-    assert apart(kernels.gated(gate, up), layers.gated(gate.clone(), up)) < WITHIN[dtype]
+    assert apart(passes.gated(gate, up), layers.gated(gate.clone(), up)) < WITHIN[dtype]
     x = random(rows, width, dtype=dtype)
-    assert apart(kernels.quick_gelu(x.clone()), tower.quick_gelu(x.float())) < WITHIN[dtype]
+    assert apart(passes.quick_gelu(x.clone()), tower.quick_gelu(x.float())) < WITHIN[dtype]
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
@@ -140,12 +148,12 @@ def test_the_kernels_of_activations_are_torchs_own(kernels: Any, rows: int, widt
     ("inputs", "outputs"), [(3584, (3584, 512, 512)), (18944, (3584,)), (3584, (18944, 18944)), (320, (70,))]
 )
 def test_weights_in_nf4_are_read_as_bitsandbytes_unpacks_them(
-    kernels: Any, inputs: int, outputs: tuple[int, ...], bias: bool, dtype: torch.dtype
+    products: Any, inputs: int, outputs: tuple[int, ...], bias: bool, dtype: torch.dtype
 ) -> None:
     from bitsandbytes.functional import dequantize_4bit
     from bitsandbytes.nn import Linear4bit
 
-    from chartqa_demo.engines.fast import nf4
+    from chartqa_demo.engines.fast.weights import nf4
 
     parts = [Linear4bit(inputs, n, bias=bias, quant_type="nf4", compute_dtype=dtype).cuda() for n in outputs]
     for part in parts:
@@ -158,11 +166,11 @@ def test_weights_in_nf4_are_read_as_bitsandbytes_unpacks_them(
     added = matrix.bias.float() if bias else 0.0
     ones = torch.eye(inputs, device="cuda", dtype=dtype)[:, None][:: inputs // 64]
     for some, expected in zip(ones.split(8), (exact[:: inputs // 64].float() + added).split(8), strict=True):
-        found = kernels.nf4_product(some, matrix).sum(1)
+        found = products.nf4_product(some, matrix).sum(1)
         assert torch.equal(found, expected.to(found.dtype))
-    for rows in range(1, kernels.NF4_ROWS + 1):
+    for rows in range(1, products.NF4_ROWS + 1):
         x = random(rows, 1, inputs, dtype=dtype)
-        found = kernels.nf4_product(x, matrix)
+        found = products.nf4_product(x, matrix)
         within = 1e-5 if found.dtype == torch.float32 else WITHIN[dtype]
         assert apart(found.sum(1), x[:, 0].double() @ exact.double() + added) < within
 
@@ -171,16 +179,16 @@ def test_weights_in_nf4_are_read_as_bitsandbytes_unpacks_them(
 @pytest.mark.parametrize("rows", [1, 3, 16])
 @pytest.mark.parametrize(("inputs", "outputs"), [(3584, 18944), (18944, 3584), (200, 70)])
 def test_the_products_of_a_few_rows_are_torchs_own(
-    kernels: Any, rows: int, inputs: int, outputs: int, dtype: torch.dtype
+    products: Any, rows: int, inputs: int, outputs: int, dtype: torch.dtype
 ) -> None:
     # Sums of unit size, as a norm leaves them: silu(gate) * up of 18,944 plain numbers would pass half precision.
     x = (random(rows, 1, inputs) / inputs**0.5).to(dtype)
     weight = random(2 * outputs + 5, inputs, dtype=dtype)
     exact = x.double() @ weight.double().t()
     # Tensor cores cut a few bits off long sums of half precision; rounded to it, the sums would be 2e-3 to 1e-2 apart.
-    assert apart(kernels.product(x, weight).sum(1, keepdim=True), exact) < (1e-5 if dtype == torch.float32 else 1e-4)
+    assert apart(products.product(x, weight).sum(1, keepdim=True), exact) < (1e-5 if dtype == torch.float32 else 1e-4)
     gate, up = exact[..., : 2 * outputs].split(outputs, dim=-1)
-    gated = kernels.gated_product(x, weight, outputs)
+    gated = products.gated_product(x, weight, outputs)
     assert gated.dtype == dtype and apart(gated, torch.nn.functional.silu(gate) * up) < WITHIN[dtype]
 
 

@@ -26,7 +26,8 @@ from triton.runtime import driver
 from triton.runtime.jit import JITFunction
 
 from bench.parts.random_model import TEXT_7B, VISION_7B
-from chartqa_demo.engines.fast import kernels, nf4
+from chartqa_demo.engines.fast.kernels import launching, passes, products
+from chartqa_demo.engines.fast.weights import nf4
 
 # Bytes of shared memory that one program may take: CUDA's programming guide, "Technical Specifications per Compute
 # Capability"; the LDS of a workgroup in AMD's instruction set guides. And an example of each.
@@ -46,6 +47,7 @@ NO_BFLOAT16 = ("sm_75",)
 CALLED = ("_prmt", "_pair", "_nf4_four", "_nf4_found", "_nf4_read")  # by kernels only, never launched
 # Where `layers.fuse` does without a kernel, and why it cannot be compiled there
 LEFT_OUT = {"nf4_product": {"sm_75": "cvt.rn.f16x2.f32 came with sm_80", "gfx942": nf4.FOREIGN, "gfx1100": nf4.FOREIGN}}
+HOMES = passes, products
 
 
 def compiled(target: str, dtype: torch.dtype) -> Iterator[dict[str, Any]]:
@@ -109,22 +111,22 @@ def _calls(dtype: torch.dtype) -> dict[str, Any]:
     matrix.contiguous = lambda: matrix  # pyright: ignore[reportAttributeAccessIssue]
     gate, up = torch.empty(3, 1, 2 * inner, dtype=dtype).split(inner, dim=-1)
     in_half = {} if dtype == torch.float32 else {
-        "nf4_product": lambda: kernels.nf4_product(row, _nf4((hidden,), hidden, None)),
-        "nf4_product, q, k, v": lambda: kernels.nf4_product(row, _nf4((hidden, 1024), hidden, norm.weight)),
-        "nf4_product, gate, up": lambda: kernels.nf4_product(row, _nf4((inner, inner), hidden, None)),
-        "nf4_product, ragged": lambda: kernels.nf4_product(row, _nf4((70,), 320, None)),
+        "nf4_product": lambda: products.nf4_product(row, _nf4((hidden,), hidden, None)),
+        "nf4_product, q, k, v": lambda: products.nf4_product(row, _nf4((hidden, 1024), hidden, norm.weight)),
+        "nf4_product, gate, up": lambda: products.nf4_product(row, _nf4((inner, inner), hidden, None)),
+        "nf4_product, ragged": lambda: products.nf4_product(row, _nf4((70,), 320, None)),
     }  # fmt: skip
     return in_half | {
-        "add_norm": lambda: kernels.add_norm(torch.empty(3, 1, hidden), row, norm, 1e-6),
-        "rotated": lambda: kernels.rotated(q, k, v, whole[:, :, 0], whole[:, :, 0]),
-        "rotated, tower": lambda: kernels.rotated(
+        "add_norm": lambda: passes.add_norm(torch.empty(3, 1, hidden), row, norm, 1e-6),
+        "rotated": lambda: passes.rotated(q, k, v, whole[:, :, 0], whole[:, :, 0]),
+        "rotated, tower": lambda: passes.rotated(
             patches[:, 0], patches[:, 1], patches[:, 2], patches[:, 0, 0], patches[:, 0, 0]
         ),
-        "store": lambda: kernels.store(cache, cache, k, v, torch.zeros(3, dtype=torch.long)),
-        "gated": lambda: kernels.gated(gate, up),
-        "quick_gelu": lambda: kernels.quick_gelu(patches),
-        "product": lambda: kernels.product(row, matrix),
-        "gated_product": lambda: kernels.gated_product(row, matrix, inner),
+        "store": lambda: passes.store(cache, cache, k, v, torch.zeros(3, dtype=torch.long)),
+        "gated": lambda: passes.gated(gate, up),
+        "quick_gelu": lambda: passes.quick_gelu(patches),
+        "product": lambda: products.product(row, matrix),
+        "gated_product": lambda: products.gated_product(row, matrix, inner),
     }
 
 
@@ -161,12 +163,12 @@ class _Compiles:
 def _without_a_gpu(target: str, made: list[dict[str, Any]]) -> Iterator[None]:
     gpu, most, _ = TARGETS[target]
     with ExitStack() as stack:
-        for name, kernel in list(vars(kernels).items()):
+        for home, (name, kernel) in [(module, one) for module in HOMES for one in vars(module).items()]:
             if isinstance(kernel, JITFunction) and name not in CALLED:
                 kernel.device_caches.clear()
-                stack.enter_context(patch.object(kernels, name, _Compiles(kernel, made)))
+                stack.enter_context(patch.object(home, name, _Compiles(kernel, made)))
                 stack.callback(kernel.device_caches.clear)
-        stack.enter_context(patch.object(kernels, "shared_memory", lambda device: most))
+        stack.enter_context(patch.object(launching, "shared_memory", lambda device: most))
         stack.enter_context(patch.object(driver, "_active", _Driver(gpu)))
         yield
 

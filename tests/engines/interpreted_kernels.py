@@ -17,8 +17,10 @@ from triton.runtime.interpreter import TensorHandle
 
 from chartqa_demo.adapters.contract import Contract
 from chartqa_demo.engines import Options
-from chartqa_demo.engines.fast import kernels, layers, nf4, tower
+from chartqa_demo.engines.fast import layers, tower
+from chartqa_demo.engines.fast.kernels import passes, products
 from chartqa_demo.engines.fast.layers import Adapted
+from chartqa_demo.engines.fast.weights import nf4
 from chartqa_demo.settings import Settings
 
 if TYPE_CHECKING:  # the kernels alone need neither models nor adapters
@@ -92,23 +94,23 @@ def stepped(engine: "LocalEngine") -> list[torch.Tensor]:
         return [*every, engine.fast.decoder.next(step, torch.tensor([3, 4, 5])).clone()]
 
 
-def products() -> float:
+def products_apart() -> float:
     """How far the products of a few rows lie from torch's, of matrices that no block divides; in half precision."""
     torch.manual_seed(0)
     apart = 0.0
     for rows, outputs, inputs in ((1, 70, 200), (3, 320, 1100), (16, 33, 64)):
         x = torch.randn(rows, 1, inputs).half()  # of bfloat16 the interpreter makes wrong products
         weight = torch.randn(2 * outputs + 5, inputs).half()
-        parts = kernels.product(x, weight)
+        parts = products.product(x, weight)
         gate, up = (x.float() @ weight.float().t())[..., : 2 * outputs].split(outputs, dim=-1)
         whole = parts.sum(1, keepdim=True)[..., : 2 * outputs]
         apart = max(apart, ((whole - torch.cat([gate, up], -1)).norm() / whole.norm()).item())
         expected = torch.nn.functional.silu(gate) * up
-        gated = kernels.gated_product(x, weight, outputs)
+        gated = products.gated_product(x, weight, outputs)
         assert gated.dtype == torch.float16  # rounded once
         apart = max(apart, 1e-2 * ((gated - expected).norm() / expected.norm()).item())
         total, norm = torch.randn(rows, 1, weight.shape[0]), torch.nn.RMSNorm(weight.shape[0])
-        added, normed = kernels.add_norm(total.clone(), parts, norm, 1e-6)
+        added, normed = passes.add_norm(total.clone(), parts, norm, 1e-6)
         exact = total + parts.sum(1, keepdim=True)
         apart = max(apart, *((a - b).abs().max().item() / 100 for a, b in ((added, exact), (normed, norm(exact)))))
     return apart
@@ -123,14 +125,14 @@ def rows_apart() -> float:
     wide = torch.randn(3, 2, 64)
     keys, slots = [[torch.zeros(3, 2, 5, 16) for _ in range(2)] for _ in range(2)], torch.tensor([0, 2, 4])
     k, v = (torch.randn(3, 2, 1, 16).transpose(1, 2) for _ in range(2))
-    kernels.store(*keys[0], k, v[..., ::1], slots)
+    passes.store(*keys[0], k, v[..., ::1], slots)
     layers.store(*keys[1], k, v, slots)
     pairs = [
-        *zip(kernels.rotated(*heads, cos, sin), layers.rotated(*heads, cos, sin), strict=True),
+        *zip(passes.rotated(*heads, cos, sin), layers.rotated(*heads, cos, sin), strict=True),
         *zip(*keys, strict=True),
-        (kernels.gated(wide[..., ::2], turned[..., None].expand(3, 2, 16, 2).flatten(2)),
+        (passes.gated(wide[..., ::2], turned[..., None].expand(3, 2, 16, 2).flatten(2)),
          layers.gated(wide[..., ::2].clone(), turned[..., None].expand(3, 2, 16, 2).flatten(2))),
-        (kernels.gated(turned, turned.flip(-1)), layers.gated(turned.clone(), turned.flip(-1))),
+        (passes.gated(turned, turned.flip(-1)), layers.gated(turned.clone(), turned.flip(-1))),
     ]  # fmt: skip
     return max((a - b).abs().max().item() for a, b in pairs)
 
@@ -168,8 +170,8 @@ def values_are_bitsandbytes(outputs: Sequence[int], inputs: int, bias: bool) -> 
     assert matrix is not None and torch.equal(torch.cat([unpacked(part) for part in parts]), exact)
     # One column of every word's place among eight, in the first and the last block: the interpreter is slow.
     asked = torch.cat([torch.arange(8), torch.arange(inputs - 8, inputs)])
-    ones = torch.eye(inputs).half()[asked][:, None].split(kernels.NF4_ROWS)
-    found = torch.cat([kernels.nf4_product(some, matrix).sum(1) for some in ones])
+    ones = torch.eye(inputs).half()[asked][:, None].split(products.NF4_ROWS)
+    found = torch.cat([products.nf4_product(some, matrix).sum(1) for some in ones])
     exact = exact.t()[asked].half() + (0.0 if matrix.bias is None else matrix.bias.float())
     return torch.equal(found, exact.to(found.dtype))
 
@@ -190,7 +192,7 @@ def packed_products_apart(counts: Sequence[int], shapes: Sequence[Packed]) -> fl
         exact = torch.cat([unpacked(part) for part in parts]).half().double()
         for rows in counts:
             x = torch.randn(rows, 1, inputs).half()
-            found, expected = kernels.nf4_product(x, matrix), x[:, 0].double() @ exact.t()
+            found, expected = products.nf4_product(x, matrix), x[:, 0].double() @ exact.t()
             expected += 0.0 if matrix.bias is None else matrix.bias.double()
             within = 1.0 if found.dtype == torch.float32 else 1e-2  # a whole sum is rounded to half precision
             apart = max(apart, within * ((found.sum(1) - expected).norm() / expected.norm()).item())
@@ -280,7 +282,7 @@ def whole_engine(base: Path, adapter: Path, another: Path) -> dict[str, Any]:
             for first, joint in joined.items()
         ),
         "nf4_is_exact": [values_are_bitsandbytes(*shape) for shape in VALUES],
-        "nf4_apart": packed_products_apart(range(1, kernels.NF4_ROWS + 1), PRODUCTS),
+        "nf4_apart": packed_products_apart(range(1, products.NF4_ROWS + 1), PRODUCTS),
         "nf4_layers_apart": packed_layers_apart(),
     }
 
@@ -288,7 +290,7 @@ def whole_engine(base: Path, adapter: Path, another: Path) -> dict[str, Any]:
 def kernels_alone() -> dict[str, Any]:
     """What single kernels compute beside what torch and bitsandbytes do."""
     return {
-        "products_apart": products(),
+        "products_apart": products_apart(),
         "rows_apart": rows_apart(),
         "nf4_is_exact": [values_are_bitsandbytes(*VALUES[0])],
         "nf4_apart": packed_products_apart((3,), PRODUCTS[2:3]),
@@ -298,8 +300,8 @@ def kernels_alone() -> dict[str, Any]:
 def main(folders: Sequence[str]) -> None:
     """folders: of a base and two adapters, for the whole engine; none for the kernels alone."""
     # The interpreter knows no instructions of a GPU
-    kernels._prmt = lambda *args: elementwise(bytes_of_two, *args)
-    kernels._pair = lambda first, second, HALF: elementwise(halves_of_two, first, second)
+    products._prmt = lambda *args: elementwise(bytes_of_two, *args)
+    products._pair = lambda first, second, HALF: elementwise(halves_of_two, first, second)
     print(json.dumps(whole_engine(*map(Path, folders)) if folders else kernels_alone()))
 
 

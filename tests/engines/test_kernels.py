@@ -156,7 +156,7 @@ def test_where_weights_in_nf4_cannot_be_unpacked_by_the_kernel_it_fails_rather_t
 ) -> None:
     pytest.importorskip("triton", reason="Triton comes with torch for CUDA only")
     from bench.parts import kernels as elsewhere
-    from chartqa_demo.engines.fast import kernels
+    from chartqa_demo.engines.fast.kernels import launching, products
 
     left_out = dict(elsewhere.LEFT_OUT["nf4_product"])
     assert TABLE["left_out"] == {"nf4_product": left_out}
@@ -165,7 +165,9 @@ def test_where_weights_in_nf4_cannot_be_unpacked_by_the_kernel_it_fails_rather_t
         with pytest.raises(Exception, match=r"sm_80|failed to link"):
             list(elsewhere.compiled(target, torch.float16))
     monkeypatch.setattr(torch.version, "hip", "6.4")
-    found, lost = kernels.usable({"nf4_product": lambda: kernels.nf4_product(torch.zeros(1, 1, 64), None)})
+    found, lost = launching.usable(
+        {"nf4_product": (products.nf4_product, lambda: products.nf4_product(torch.zeros(1, 1, 64), None))}
+    )
     assert (found, lost) == ({}, {"nf4_product": left_out["gfx942"]})
 
 
@@ -194,7 +196,7 @@ def test_a_kernel_that_cannot_be_used_is_said_and_the_others_are(
     failing: str, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("triton", reason="Triton comes with torch for CUDA only")
-    from chartqa_demo.engines.fast import kernels
+    from chartqa_demo.engines.fast.kernels import passes, products
 
     engine = load_local(Settings(base=str(tiny_base), adapter="none", device="cpu", decode="static"))
     before = last(engine.answer(chart(), "How many?", ARMS, Options(max_new_tokens=6)))
@@ -209,7 +211,8 @@ def test_a_kernel_that_cannot_be_used_is_said_and_the_others_are(
 
     for name, function in own.items():
         counting = lambda *args, name=name, function=function: (called.add(name), function(*args))[1]  # noqa: E731
-        monkeypatch.setattr(kernels, name, raises if name == failing else counting)
+        home = next(one for one in (passes, products) if hasattr(one, name))
+        monkeypatch.setattr(home, name, raises if name == failing else counting)
     engine.fast.fuse()
     engine._tell()
     (note,) = (note for note in engine.notes if "Triton" in note)
@@ -233,8 +236,10 @@ def test_where_triton_cannot_compile_torchs_own_operations_answer_and_it_is_logg
 ) -> None:
     engine = load_local(Settings(base=str(tiny_base), adapter=str(tiny_adapter), device="cpu", decode="static"))
     monkeypatch.setitem(sys.modules, "triton", None)
-    monkeypatch.delitem(sys.modules, "chartqa_demo.engines.fast.kernels", raising=False)
-    monkeypatch.delattr("chartqa_demo.engines.fast.kernels", raising=False)
+    room = "chartqa_demo.engines.fast.kernels"
+    for name in [one for one in sys.modules if one.startswith(room)]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delattr(room, raising=False)
     with caplog.at_level(logging.WARNING):
         engine.fast.fuse()
     assert "Triton's kernels cannot be used, torch's own are slower: " in caplog.text

@@ -4,7 +4,7 @@ transformers' own forward launches twice as many kernels a token, and PEFT's mix
 copies to the device in every layer; on a GPU both make the host the slowest part. Here the adapter's rows lie side by
 side and prompts are padded on the right, so that reading them needs no mask. What a caller does with keys and values
 (a static cache, shared beginnings: `steps.py`) it says in its `attend`. On a GPU of one's own
-`fuse` joins weights that read the same input and takes the kernels of `kernels.py`.
+`fuse` joins weights that read the same input and takes the kernels of `kernels`.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,14 +16,14 @@ import torch
 from torch.nn import Linear
 from torch.nn.functional import linear, scaled_dot_product_attention
 
-from chartqa_demo.engines.fast import nf4
 from chartqa_demo.engines.fast.plain import add_norm, gated, rotated, store
+from chartqa_demo.engines.fast.weights import nf4
+from chartqa_demo.engines.fast.weights.joining import TUNING, Joint, joined, riding
 from chartqa_demo.engines.internals import before_ampere, has_adapters, token_places
 from chartqa_demo.engines.looks import Look
 from chartqa_demo.errors import EngineError
 
 BLOCK = 64  # positions of a prompt that attend at once on a CPU
-TUNING = 64  # ranks of an adapter, of all joined layers together, that ride along with the product of their weights
 
 # q (B, S, heads, width), new keys and values (B, S, key heads, width), layer -> attended to (B, S, heads * width)
 Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, int], torch.Tensor]
@@ -59,18 +59,6 @@ class Prompts:
     lengths: torch.Tensor
     positions: torch.Tensor
     following: torch.Tensor
-
-
-@dataclass
-class Joint:
-    """Linear layers that read the same input as one: weight (all outputs and TUNING, inputs), theirs are parts of it;
-    bias, as many; sizes, the outputs of each. Below them is room for an adapter's A: the product that gives the outputs
-    gives what its B multiplies, too. adapter: whose A lie there, that of the first layer."""
-
-    weight: torch.Tensor
-    bias: torch.Tensor | None
-    sizes: tuple[int, ...]
-    adapter: Any = None
 
 
 def right_padded(rows: Sequence[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -127,7 +115,8 @@ class Layers:
         """
         if self._joint is not None:
             return {}
-        from chartqa_demo.engines.fast import kernels
+        from chartqa_demo.engines.fast.kernels import passes, products
+        from chartqa_demo.engines.fast.kernels.launching import usable
 
         self._joint = {}
         for layer in self.text.layers:
@@ -136,7 +125,7 @@ class Layers:
             for group in (*several, (attention.o_proj,), (mlp.down_proj,)):
                 parts = [_base_layer(module) for module in group]
                 if len(parts) > 1 and all(type(part) is Linear for part in parts):
-                    self._joint[parts[0]] = _joined(parts)
+                    self._joint[parts[0]] = joined(parts)
                 elif self.base.dtype.itemsize == 2 and (packed := nf4.joined(parts)):
                     self._packed[parts[0]] = packed
         first, size = self.text.layers[0], self.heads + 2 * self.kv_heads
@@ -147,20 +136,26 @@ class Layers:
             hidden.new_zeros(1, self.kv_heads, 8, self.width),
             hidden.new_zeros(1, 1, first.mlp.intermediate_size),
         )
-        trials: dict[str, Callable[[], object]] = {
-            "add_norm": lambda: kernels.add_norm(hidden.float(), hidden, first.input_layernorm, self._epsilon),
-            "rotated": lambda: kernels.rotated(q, k, v, place, place),
-            "store": lambda: kernels.store(keys, keys, k, v, slot),
-            "gated": lambda: kernels.gated(gate, gate),
+        trials: dict[str, tuple[Callable[..., Any], Callable[[], object]]] = {
+            "add_norm": (
+                passes.add_norm,
+                lambda: passes.add_norm(hidden.float(), hidden, first.input_layernorm, self._epsilon),
+            ),
+            "rotated": (passes.rotated, lambda: passes.rotated(q, k, v, place, place)),
+            "store": (passes.store, lambda: passes.store(keys, keys, k, v, slot)),
+            "gated": (passes.gated, lambda: passes.gated(gate, gate)),
         }
         if not before_ampere(hidden.device):  # which lacks registers or instructions (bench/results/kernels.json)
-            trials["product"] = lambda: kernels.product(hidden, self.base.lm_head.weight)
+            trials["product"] = products.product, lambda: products.product(hidden, self.base.lm_head.weight)
             if joint := self._joint_of(first.mlp.gate_proj):
-                trials["gated_product"] = lambda: kernels.gated_product(hidden, joint.weight, joint.sizes[0])
+                trials["gated_product"] = (
+                    products.gated_product,
+                    lambda: products.gated_product(hidden, joint.weight, joint.sizes[0]),
+                )
             if packed := self._packed.get(_base_layer(first.self_attn.q_proj)):
-                trials["nf4_product"] = lambda: kernels.nf4_product(hidden, packed)
-        found, lost = kernels.usable(trials)
-        self._kernels, self._at_once, self._unpacked = found or None, kernels.FEW, kernels.NF4_ROWS
+                trials["nf4_product"] = products.nf4_product, lambda: products.nf4_product(hidden, packed)
+        found, lost = usable(trials)
+        self._kernels, self._at_once, self._unpacked = found or None, products.FEW, products.NF4_ROWS
         self._add_norm, self._rotated = found.get("add_norm", add_norm), found.get("rotated", rotated)
         self._gated, self.store = found.get("gated", gated), found.get("store", store)
         return lost
@@ -282,7 +277,7 @@ class Layers:
             product = _through if len(parts) > 1 else self._product  # which may give the parts of a sum
             outs = [product(part, x) for part in parts]
         else:
-            up = self._riding(joint, loras, name) if loras else None  # before the product
+            up = riding(self._tuning, joint, loras, name) if loras else None  # before the product
             whole = linear(x, joint.weight, joint.bias)
             outs = list(whole.split((*joint.sizes, TUNING), dim=-1))[:-1]
             if up is not None:
@@ -326,28 +321,6 @@ class Layers:
         """The kernel of that name, where there is one and x (B, S, inputs) are few rows of a decode step."""
         return self._kernels.get(name) if self._kernels and x.shape[1] == 1 and len(x) <= self._at_once else None
 
-    def _riding(self, joint: Joint, loras: dict[int, Any], name: str) -> torch.Tensor | None:
-        """The adapter's B as one matrix (all ranks, all outputs), zero where an output is another layer's; its A are
-        rows of the joint weight by then. None where they are not alike or too many. loras: by number among the joined.
-        """
-        first, downs = next(iter(loras.values())), [lora.lora_A[name].weight for lora in loras.values()]
-        ranks, key = sum(map(len, downs)), first.lora_A[name]
-        alike = all(lora.scaling[name] == first.scaling[name] for lora in loras.values())
-        if not alike or ranks > TUNING or downs[0].dtype != joint.weight.dtype:
-            return None
-        if key not in self._tuning:
-            self._tuning[key] = up = downs[0].new_zeros(ranks, sum(joint.sizes))
-            row = 0
-            for n, lora in loras.items():
-                part, column = lora.lora_B[name].weight, sum(joint.sizes[:n])
-                up[row : row + part.shape[1], column : column + len(part)] = part.t()
-                row += part.shape[1]
-        if joint.adapter is not key:
-            joint.weight[-TUNING:].zero_()
-            joint.weight[-TUNING:][:ranks] = torch.cat(downs)
-            joint.adapter = key
-        return self._tuning[key]
-
 
 def _loras(modules: Sequence[Any], adapted: Adapted) -> dict[int, Any]:
     """By number those of the modules that the adapter changes."""
@@ -363,16 +336,3 @@ def _base_layer(module: Any) -> Any:
 def _through(part: Any, x: torch.Tensor) -> torch.Tensor:
     """part(x); a plain layer without what calling a module costs, a tenth of a CPU's decode step."""
     return linear(x, part.weight, part.bias) if type(part) is Linear else part(x)
-
-
-@torch.inference_mode(False)
-@torch.no_grad()
-def _joined(parts: Sequence[Any]) -> Joint:
-    """These linear layers as one; their weights become parts of its, so that nothing is held twice."""
-    weight = torch.cat([*(part.weight for part in parts), parts[0].weight.new_zeros(TUNING, parts[0].in_features)])
-    sizes = tuple(part.out_features for part in parts)
-    for part, mine in zip(parts, weight.split((*sizes, TUNING)), strict=False):
-        part.weight.data = mine
-    biases = [part.bias for part in parts if part.bias is not None]
-    bias = torch.cat([*biases, weight.new_zeros(TUNING)]) if len(biases) == len(parts) else None
-    return Joint(weight, bias, sizes)

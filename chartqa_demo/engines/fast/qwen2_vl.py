@@ -11,10 +11,11 @@ from typing import Any
 import torch
 
 from chartqa_demo.engines import Options
+from chartqa_demo.engines.fast.batches import greedy_answers
 from chartqa_demo.engines.fast.choosing import NextTokens
 from chartqa_demo.engines.fast.graphs import on
 from chartqa_demo.engines.fast.layers import Adapted, Layers
-from chartqa_demo.engines.fast.steps import CaptureError, Decoder, greedy_answers, stream_tokens
+from chartqa_demo.engines.fast.steps import CaptureError, Decoder, stream_tokens
 from chartqa_demo.engines.fast.tower import PROVEN, Tower
 from chartqa_demo.engines.internals import takes_features
 from chartqa_demo.engines.loading import ChosenBase

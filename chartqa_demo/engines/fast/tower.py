@@ -82,14 +82,18 @@ class Tower:
     def fuse(self) -> dict[str, str]:
         """From now on Triton's kernels compute what lies between the matrix products, each where it can be used; by
         name why others cannot. Raises ImportError without Triton."""
-        from chartqa_demo.engines.fast import kernels
+        from chartqa_demo.engines.fast.kernels import passes
+        from chartqa_demo.engines.fast.kernels.launching import usable
 
         x = torch.zeros(1, 3, self._heads, self._width, dtype=self._base.dtype, device=self._base.device)
         trials = {
-            "rotated": lambda: kernels.rotated(x[:, 0], x[:, 1], x[:, 2], x[:, 0, 0], x[:, 0, 0]),
-            "quick_gelu": lambda: kernels.quick_gelu(x),
+            "rotated": (
+                passes.rotated,
+                lambda: passes.rotated(x[:, 0], x[:, 1], x[:, 2], x[:, 0, 0], x[:, 0, 0]),
+            ),
+            "quick_gelu": (passes.quick_gelu, lambda: passes.quick_gelu(x)),
         }
-        self._kernels, lost = kernels.usable(trials)
+        self._kernels, lost = usable(trials)
         return lost
 
     def capture(self, most: int) -> None:

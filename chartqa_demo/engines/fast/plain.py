@@ -1,5 +1,5 @@
 """What lies between the matrix products of `layers.py`, by torch's own operations: what the kernels of these names in
-`kernels.py` compute, where one of them cannot be used."""
+`kernels` compute, where one of them cannot be used."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ def add_norm(
     x: torch.Tensor, delta: torch.Tensor | None, norm: Any, epsilon: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """x with delta added, and its RMS norm in the dtype of the norm's weight; all (..., width). delta may have several
-    parts (B, parts, width) for x (B, 1, width), as `kernels.product` makes them."""
+    parts (B, parts, width) for x (B, 1, width), as `kernels.products` makes them."""
     if delta is not None:
         x = x + (delta if delta.shape == x.shape else delta.sum(1, keepdim=True))
     if x.device.type == "cpu" and x.dtype == norm.weight.dtype:  # where torch has no kernel of its own for it

@@ -10,7 +10,7 @@ model, and without it two visitors get each other's answers.
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -154,7 +154,7 @@ class LocalEngine:
         found = {arm.key: Answer(arm.key) if self._serves(arm) else no_adapter(arm) for arm in arms}
 
         def answered(group: list[Arm]) -> Iterator[Answers]:
-            texts = [self.prompt_text(arm, question, options) for arm in group]
+            texts = (self.prompt_text(arm, question, options) for arm in group)
             generate = self._generate([image] * len(group), texts, group, options)
             # closing: the lock must not be free before the generation's thread has ended
             with closing(stream(generate, len(group), self._end_ids())) as steps:
@@ -309,13 +309,13 @@ class LocalEngine:
         return [group for on in (False, True) if (group := [arm for arm in served if arm.adapter is on])]
 
     def _generate(
-        self, images: Sequence[Image.Image], texts: Sequence[str], group: Sequence[Arm], options: Options
+        self, images: Sequence[Image.Image], texts: Iterable[str], group: Sequence[Arm], options: Options
     ) -> Callable[[RowStreamer, StopWhen], None]:
         """A call of `generate` on these rows, made ready; `group` are the arms of the first rows and repeats."""
         if self.fast is not None and self.fast.decoder is not None:
             return self._fast_generate(images, texts, group, options)
-        inputs = self._inputs(images, texts)
-        arms = list(group) * (len(texts) // len(group))
+        inputs = self._inputs(images, list(texts))
+        arms = list(group) * (len(images) // len(group))
         mixed = self.adapter is not None and len(self._batches(self.arms)) == 1
         settings = generation_settings(options) | (self._adapter_names(arms) if mixed else {})
         base_only = self.adapter is not None and not mixed and not group[0].adapter
@@ -331,9 +331,9 @@ class LocalEngine:
         return generate
 
     def _fast_generate(
-        self, images: Sequence[Image.Image], texts: Sequence[str], group: Sequence[Arm], options: Options
+        self, images: Sequence[Image.Image], texts: Iterable[str], group: Sequence[Arm], options: Options
     ) -> Callable[[RowStreamer, StopWhen], None]:
-        """The same by the written-out model; tokens come through the streamer only."""
+        """The same by the written-out model, which looks first; its tokens come through the streamer only."""
         assert self.fast is not None
         fast, looks = self.fast, self.looks.of(images)
         prompts = [self._token_ids(text, each) for text, each in zip(texts, looks, strict=True)]

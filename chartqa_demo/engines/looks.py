@@ -20,6 +20,7 @@ from chartqa_demo.engines.internals import own_features
 from chartqa_demo.images import fit_canvas
 
 CHARTS_REMEMBERED = 16  # 0.5 to 4.5 MB each
+ROUGH_ROWS = 16  # of a chart, that tell whether it is a new one
 CHARTS_AT_ONCE = 4  # in one vision pass on a GPU, which one chart leaves waiting for the host
 
 
@@ -59,14 +60,21 @@ class Looks:
         self._canvases = getattr(base.config, "chart_canvases", None)
         self._tower = tower
         self._remembered: OrderedDict[str, Look] = OrderedDict()
+        self._rough: dict[str, bytes] = {}  # by the key of what is remembered, see `rough`
 
     def clear(self) -> None:
         """Forget every chart."""
         self._remembered.clear()
+        self._rough.clear()
 
     def of(self, images: Sequence[Image.Image]) -> list[Look]:
         """What the tower made of each picture, the same object for the same picture."""
         same = {id(image): image for image in images}  # many questions on one chart bring it many times
+        if len(same) == 1 and rough(images[0]) not in self._rough.values():
+            # A new chart for sure: its key, which takes as long as reading it, is found while a GPU looks at it
+            found_now = next(self._looked_at(images[:1]))
+            self._remember({self._key(images[0]): found_now}, images[:1])
+            return [found_now] * len(images)
         keys = {number: self._key(image) for number, image in same.items()}
         found: dict[str, Look] = {}
         new: dict[str, Image.Image] = {}
@@ -77,11 +85,16 @@ class Looks:
             else:
                 new[key] = same[number]
         found |= zip(new, self._looked_at(list(new.values())), strict=True)
-        self.passes += len(new)
-        self._remembered |= {key: found[key] for key in new}
-        while len(self._remembered) > CHARTS_REMEMBERED:
-            self._remembered.popitem(last=False)
+        self._remember({key: found[key] for key in new}, list(new.values()))
         return [found[keys[id(image)]] for image in images]
+
+    def _remember(self, looks: dict[str, Look], images: Sequence[Image.Image]) -> None:
+        """The charts of `images`, one of each, by key."""
+        self.passes += len(looks)
+        self._remembered |= looks
+        self._rough |= {key: rough(image) for key, image in zip(looks, images, strict=True)}
+        while len(self._remembered) > CHARTS_REMEMBERED:
+            del self._rough[self._remembered.popitem(last=False)[0]]
 
     def inputs(
         self, charts: Sequence[Image.Image], texts: Sequence[str], special_tokens: bool, one_chart: bool
@@ -143,6 +156,13 @@ class Looks:
             if one.is_cuda:
                 one.record_stream(here)
         return read
+
+
+def rough(image: Image.Image) -> bytes:
+    """Some rows of a picture and its size: pictures that differ in them are not the same, others may be."""
+    width, height = image.size
+    rows = [image.crop((0, row, width, row + 1)).tobytes() for row in range(0, height, height // ROUGH_ROWS + 1)]
+    return hashlib.sha256(b"".join(rows) + repr(image.size).encode()).digest()
 
 
 def planes(image: Image.Image, device: torch.device) -> torch.Tensor:

@@ -20,7 +20,7 @@ from chartqa_demo.adapters.contract import Contract
 from chartqa_demo.arms import ADAPTER, ARMS, PRETRAINED, PROMPTED
 from chartqa_demo.engines import Answers, Options
 from chartqa_demo.engines.local import LocalEngine, load_local
-from chartqa_demo.engines.looks import look
+from chartqa_demo.engines.looks import CHARTS_REMEMBERED, look, rough
 from chartqa_demo.engines.startup import return_freed_memory, set_up_torch
 from chartqa_demo.errors import EngineError, OutOfMemory
 from chartqa_demo.settings import Settings
@@ -122,6 +122,23 @@ def test_one_chart_is_looked_at_once_however_often_it_is_asked(tiny_base: Path, 
     assert engine.looks.passes == 1
     last(engine.answer(chart(5), "How many bars?", ARMS, SHORT))
     assert engine.looks.passes == 2
+
+
+def test_charts_that_differ_in_one_point_are_two_and_copies_are_one_also_after_others_are_forgotten(
+    tiny_base: Path,
+) -> None:
+    looks = load_local(Settings(base=str(tiny_base), adapter="none", device="cpu")).looks
+    first, other = Image.new("RGB", (56, 56), "white"), Image.new("RGB", (56, 56), "white")
+    other.putpixel((3, 1), (0, 0, 0))  # in a row that `rough` does not read
+    assert rough(first) == rough(other)
+    seen = looks.of([first])[0], looks.of([other])[0]
+    assert looks.passes == 2 and seen[0] is not seen[1]
+    assert (looks.of([first.copy()])[0], looks.of([other.copy()])[0]) == seen and looks.passes == 2
+    for shade in range(CHARTS_REMEMBERED):
+        looks.of([Image.new("RGB", (56, 56), (shade, 0, 0))] * 2)
+    assert looks.passes == 2 + CHARTS_REMEMBERED == 2 + len(looks._remembered)
+    assert looks.of([first])[0] is not seen[0] and looks.passes == 3 + CHARTS_REMEMBERED
+    assert set(looks._rough) == set(looks._remembered)
 
 
 def test_answers_stream_and_carry_their_times(engine: LocalEngine) -> None:

@@ -192,6 +192,22 @@ def test_the_products_of_a_few_rows_are_torchs_own(
     assert gated.dtype == dtype and apart(gated, torch.nn.functional.silu(gate) * up) < WITHIN[dtype]
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize(("width", "count", "patches"), [(80, 2320, 2432), (80, 1, 128), (32, 200, 256)])
+def test_the_kernel_of_a_charts_attention_is_torchs_own(
+    width: int, count: int, patches: int, dtype: torch.dtype
+) -> None:
+    from chartqa_demo.engines.fast.kernels import attention
+
+    x = random(patches, 3, 16, width, dtype=dtype)
+    x[count:] = float("nan")
+    q, k, v = x.unbind(1)
+    found = attention.attention(q, k, v, torch.tensor([count], dtype=torch.int32, device="cuda"))[:count]
+    own = (one[None, :count].transpose(1, 2).float() for one in (q, k, v))
+    expected = torch.nn.functional.scaled_dot_product_attention(*own)[0].transpose(0, 1).flatten(1)
+    assert apart(found, expected) < WITHIN[dtype]
+
+
 def test_a_captured_sequence_reads_its_buffers_anew_at_every_replay() -> None:
     x = torch.zeros(4, device="cuda")
     graph, doubled = captured(lambda: 2 * x, x.device)

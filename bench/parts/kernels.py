@@ -26,7 +26,7 @@ from triton.runtime import driver
 from triton.runtime.jit import JITFunction
 
 from bench.parts.random_model import TEXT_7B, VISION_7B
-from chartqa_demo.engines.fast.kernels import launching, passes, products
+from chartqa_demo.engines.fast.kernels import attention, launching, passes, products
 from chartqa_demo.engines.fast.weights import nf4
 
 # Bytes of shared memory that one program may take: CUDA's programming guide, "Technical Specifications per Compute
@@ -44,10 +44,17 @@ TARGETS = {
 }
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 NO_BFLOAT16 = ("sm_75",)
-CALLED = ("_prmt", "_pair", "_nf4_four", "_nf4_found", "_nf4_read")  # by kernels only, never launched
+CALLED = (
+    "_prmt",
+    "_pair",
+    "_nf4_four",
+    "_nf4_found",
+    "_nf4_read",
+    "_attention_part",
+)  # by kernels only, never launched
 # Where `layers.fuse` does without a kernel, and why it cannot be compiled there
 LEFT_OUT = {"nf4_product": {"sm_75": "cvt.rn.f16x2.f32 came with sm_80", "gfx942": nf4.FOREIGN, "gfx1100": nf4.FOREIGN}}
-HOMES = passes, products
+HOMES = attention, passes, products
 
 
 def compiled(target: str, dtype: torch.dtype) -> Iterator[dict[str, Any]]:
@@ -111,6 +118,9 @@ def _calls(dtype: torch.dtype) -> dict[str, Any]:
     matrix.contiguous = lambda: matrix  # pyright: ignore[reportAttributeAccessIssue]
     gate, up = torch.empty(3, 1, 2 * inner, dtype=dtype).split(inner, dim=-1)
     in_half = {} if dtype == torch.float32 else {
+        "attention": lambda: attention.attention(
+            patches[:, 0], patches[:, 1], patches[:, 2], torch.ones(1, dtype=torch.int32)
+        ),
         "nf4_product": lambda: products.nf4_product(row, _nf4((hidden,), hidden, None)),
         "nf4_product, q, k, v": lambda: products.nf4_product(row, _nf4((hidden, 1024), hidden, norm.weight)),
         "nf4_product, gate, up": lambda: products.nf4_product(row, _nf4((inner, inner), hidden, None)),

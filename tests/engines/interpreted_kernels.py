@@ -18,7 +18,7 @@ from triton.runtime.interpreter import TensorHandle
 from chartqa_demo.adapters.contract import Contract
 from chartqa_demo.engines import Options
 from chartqa_demo.engines.fast import layers, tower
-from chartqa_demo.engines.fast.kernels import passes, products
+from chartqa_demo.engines.fast.kernels import attention, passes, products
 from chartqa_demo.engines.fast.layers import Adapted
 from chartqa_demo.engines.fast.weights import nf4
 from chartqa_demo.settings import Settings
@@ -135,6 +135,22 @@ def rows_apart() -> float:
         (passes.gated(turned, turned.flip(-1)), layers.gated(turned.clone(), turned.flip(-1))),
     ]  # fmt: skip
     return max((a - b).abs().max().item() for a, b in pairs)
+
+
+def attention_apart() -> float:
+    """How far the tower's attention lies from torch's, of patches that no block divides, in front of rows that would
+    spoil them; of widths with a smaller part and without."""
+    torch.manual_seed(0)
+    apart = 0.0
+    for width, count, patches in ((80, 133, 192), (32, 64, 128), (16, 1, 64), (48, 96, 96)):
+        x = torch.randn(patches, 3, 2, width)
+        x[count:] = float("nan")
+        q, k, v = x.unbind(1)
+        found = attention.attention(q, k, v, torch.tensor([count], dtype=torch.int32))[:count]
+        own = (one[None, :count].transpose(1, 2) for one in (q, k, v))
+        expected = torch.nn.functional.scaled_dot_product_attention(*own)[0].transpose(0, 1).flatten(1)
+        apart = max(apart, ((found - expected).norm() / expected.norm()).item())
+    return apart
 
 
 def packed(outputs: Sequence[int], inputs: int, bias: bool) -> list[Any]:
@@ -292,6 +308,7 @@ def kernels_alone() -> dict[str, Any]:
     return {
         "products_apart": products_apart(),
         "rows_apart": rows_apart(),
+        "attention_apart": attention_apart(),
         "nf4_is_exact": [values_are_bitsandbytes(*VALUES[0])],
         "nf4_apart": packed_products_apart((3,), PRODUCTS[2:3]),
     }

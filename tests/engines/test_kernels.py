@@ -60,6 +60,10 @@ def test_products_of_a_few_rows_keep_their_sums_in_float32(alone: dict[str, Any]
     assert alone["products_apart"] < 1e-5
 
 
+def test_a_charts_patches_attend_to_each_other_and_to_none_behind_them(alone: dict[str, Any]) -> None:
+    assert alone["attention_apart"] < 1e-5
+
+
 def test_weights_in_four_bits_are_unpacked_to_what_bitsandbytes_makes_of_them(alone: dict[str, Any]) -> None:
     assert all(alone["nf4_is_exact"])
     assert alone["nf4_apart"] < 1e-5
@@ -99,8 +103,17 @@ class Called:
         self.result.copy_(self.run())
 
 
+def of_the_first(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
+    """What the kernel `attention` computes."""
+    out = torch.full((len(q), q[0].numel()), float("nan"))
+    own = (one[: int(count)].transpose(0, 1)[None] for one in (q, k, v))
+    out[: int(count)] = torch.nn.functional.scaled_dot_product_attention(*own)[0].transpose(0, 1).flatten(1)
+    return out
+
+
+@pytest.mark.parametrize("own", [{}, {"attention": of_the_first}], ids=["by a mask", "by a kernel"])
 def test_a_replayed_look_at_a_chart_of_any_size_is_that_of_a_plain_pass(
-    tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+    own: dict[str, Any], tiny_base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes = [(168, 112), (84, 112), (168, 112), (196, 140), (336, 224)]  # the last has more patches than any capture
     monkeypatch.setattr(tower, "HOST_BOUND", 256)
@@ -111,6 +124,7 @@ def test_a_replayed_look_at_a_chart_of_any_size_is_that_of_a_plain_pass(
     assert fast is not None
     looks._processor.image_processor.size = {"shortest_edge": 3136, "longest_edge": 200 * 784}
     plain = [looks.of([chart(n, size)])[0].pooled[0] for n, size in enumerate(sizes)]
+    fast.tower._kernels = own
     fast.capture_tower(200 * 784)
     passes = fast.tower._passes
     assert sorted(passes) == [128, 256]

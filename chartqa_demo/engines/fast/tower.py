@@ -14,10 +14,10 @@ from torch.nn import Linear
 from torch.nn.functional import linear, scaled_dot_product_attention, silu
 
 from chartqa_demo.engines.fast.graphs import captured, on
-from chartqa_demo.engines.internals import patch_places
+from chartqa_demo.engines.internals import before_ampere, patch_places
 
 HOST_BOUND = 4096  # patches; up to here the host takes longer to launch a pass than the device to compute it
-BUCKET = 256  # patches; a replayed pass has a multiple of them, so that a new chart size needs no new capture
+BUCKET = 128  # patches; a replayed pass has a multiple of them, so that a new chart size needs no new capture
 MANY = 2**15  # numbers, from which on a CPU's passes over memory cost more than calls of its kernels
 STEEPER = 1.702  # than a sigmoid: quick_gelu's
 PROVEN = ("qwen2_vl",)  # model types whose features and tokens the tests compare with transformers' own
@@ -57,13 +57,14 @@ def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tenso
 class Pass:
     """The fixed buffers of a pass over P patches, a chart's and then unused ones, and its captured graph.
 
-    pixels (P, 3 * 2 * 14 * 14); places (P, 2): row and column; mask (1, 1, 1, P): 0 for the chart's patches, minus
-    infinity for the others; features (P / 4, hidden size).
+    pixels (P, 3 * 2 * 14 * 14); places (P, 2): row and column; real: which patches are the chart's, where a kernel
+    attends their number (1,), else a mask (1, 1, 1, P), 0 for them and minus infinity for the others; features
+    (P / 4, hidden size).
     """
 
     pixels: torch.Tensor
     places: torch.Tensor
-    mask: torch.Tensor
+    real: torch.Tensor
     features: torch.Tensor
     graph: Any
 
@@ -82,17 +83,20 @@ class Tower:
     def fuse(self) -> dict[str, str]:
         """From now on Triton's kernels compute what lies between the matrix products, each where it can be used; by
         name why others cannot. Raises ImportError without Triton."""
-        from chartqa_demo.engines.fast.kernels import passes
+        from chartqa_demo.engines.fast.kernels import attention, passes
         from chartqa_demo.engines.fast.kernels.launching import usable
 
         x = torch.zeros(1, 3, self._heads, self._width, dtype=self._base.dtype, device=self._base.device)
-        trials = {
+        trials: dict[str, tuple[Callable[..., Any], Callable[[], object]]] = {
             "rotated": (
                 passes.rotated,
                 lambda: passes.rotated(x[:, 0], x[:, 1], x[:, 2], x[:, 0, 0], x[:, 0, 0]),
             ),
             "quick_gelu": (passes.quick_gelu, lambda: passes.quick_gelu(x)),
         }
+        if x.dtype.itemsize == 2 and attention.halves(self._width) and not before_ampere(x.device):
+            count = torch.ones(1, dtype=torch.int32, device=x.device)
+            trials["attention"] = attention.attention, lambda: attention.attention(x[:, 0], x[:, 1], x[:, 2], count)
         self._kernels, lost = usable(trials)
         return lost
 
@@ -104,11 +108,14 @@ class Tower:
         places = torch.zeros(longest, 2, dtype=torch.long, device=device)
         pool = None
         for patches in range(longest, 0, -BUCKET):  # the largest first: the others use its memory
-            mask = torch.zeros(1, 1, 1, patches, dtype=dtype, device=device)
-            run = partial(self._features, pixels[:patches], places[:patches], [patches], self._kernels, mask)
+            if "attention" in self._kernels:
+                real = torch.full((1,), patches, dtype=torch.int32, device=device)
+            else:
+                real = torch.zeros(1, 1, 1, patches, dtype=dtype, device=device)
+            run = partial(self._features, pixels[:patches], places[:patches], [patches], self._kernels, real)
             graph, features = captured(run, device, pool)
             pool = graph.pool()
-            self._passes[patches] = Pass(pixels[:patches], places[:patches], mask, features, graph)
+            self._passes[patches] = Pass(pixels[:patches], places[:patches], real, features, graph)
 
     def __call__(self, pixels: torch.Tensor, grid: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Per chart its features (image tokens, hidden size).
@@ -130,7 +137,10 @@ class Tower:
         patches = len(pixels)
         ready.pixels[:patches] = pixels
         ready.places[:patches].copy_(places, non_blocking=True)
-        ready.mask.zero_()[..., patches:] = float("-inf")
+        if ready.real.dim() == 1:
+            ready.real.fill_(patches)
+        else:
+            ready.real.zero_()[..., patches:] = float("-inf")
         ready.graph.replay()
         return ready.features[: patches // self._merge**2].clone()
 
@@ -140,9 +150,9 @@ class Tower:
         places: torch.Tensor,
         counts: list[int],
         kernels: dict[str, Callable[..., Any]],
-        mask: torch.Tensor | None = None,
+        real: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """(patches / 4, hidden size). counts: the patches of each chart; pixels, places, mask: see `Pass`."""
+        """(patches / 4, hidden size). counts: the patches of each chart; pixels, places, real: see `Pass`."""
         weight = self._visual.patch_embed.proj.weight  # of a convolution whose patches do not overlap
         if pixels.device.type == "cpu":  # a picture's two frames are the same, so that one times both weights is enough
             pixels, weight = pixels.unflatten(1, (*weight.shape[1:3], -1))[:, :, 0].flatten(1), weight.sum(2)
@@ -153,7 +163,12 @@ class Tower:
         activated = kernels.get("quick_gelu", quick_gelu)
         for block in self._visual.blocks:
             qkv = block.attn.qkv(block.norm1(x)).view(len(x), 3, self._heads, self._width)
-            x = added(x, block.attn.proj, self._attend(*self._rotated(qkv, cos, sin, kernels), counts, mask))
+            q, k, v = self._rotated(qkv, cos, sin, kernels)
+            if real is not None and "attention" in kernels:
+                attended = kernels["attention"](q, k, v, real)
+            else:
+                attended = self._attend(q, k, v, counts, real)
+            x = added(x, block.attn.proj, attended)
             first, last, normed = block.mlp.fc1, block.mlp.fc2, block.norm2(x)
             if self._quick and in_place(x, first) and in_place(x, last):  # quick_gelu, its factors in the products
                 hidden = torch.addmm(first.bias, normed, first.weight.t(), beta=STEEPER, alpha=STEEPER)

@@ -208,6 +208,19 @@ def test_the_kernel_of_a_charts_attention_is_torchs_own(
     assert apart(found, expected) < WITHIN[dtype]
 
 
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize(("heads", "kv_heads", "width"), [(28, 4, 128), (16, 16, 80), (3, 1, 20)])
+def test_the_kernels_beside_attention_are_torchs_own(heads: int, kv_heads: int, width: int, dtype: torch.dtype) -> None:
+    from chartqa_demo.engines.fast.kernels import proofs
+
+    like, norm = torch.zeros(1, device="cuda", dtype=dtype), torch.nn.LayerNorm(1280, device="cuda", dtype=dtype)
+    norm.requires_grad_(False).weight.normal_()
+    proofs.placed(heads, kv_heads, width, like)  # each raises where its kernel is wrong
+    proofs.turned(heads, width, like)
+    proofs.added_norm(norm, 1280, like)
+    proofs.best(152_064, like)
+
+
 def test_a_captured_sequence_reads_its_buffers_anew_at_every_replay() -> None:
     x = torch.zeros(4, device="cuda")
     graph, doubled = captured(lambda: 2 * x, x.device)

@@ -26,8 +26,9 @@ from triton.runtime import driver
 from triton.runtime.jit import JITFunction
 
 from bench.parts.random_model import TEXT_7B, VISION_7B
-from chartqa_demo.engines.fast.kernels import attention, launching, passes, products
+from chartqa_demo.engines.fast.kernels import attention, choice, launching, passes, placing, products
 from chartqa_demo.engines.fast.weights import nf4
+from chartqa_demo.engines.fast.weights.joining import TUNING
 
 # Bytes of shared memory that one program may take: CUDA's programming guide, "Technical Specifications per Compute
 # Capability"; the LDS of a workgroup in AMD's instruction set guides. And an example of each.
@@ -44,17 +45,11 @@ TARGETS = {
 }
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 NO_BFLOAT16 = ("sm_75",)
-CALLED = (
-    "_prmt",
-    "_pair",
-    "_nf4_four",
-    "_nf4_found",
-    "_nf4_read",
-    "_attention_part",
-)  # by kernels only, never launched
+# By kernels only, never launched
+CALLED = ("_prmt", "_pair", "_nf4_four", "_nf4_found", "_nf4_read", "_attention_part", "_ridden", "_halves_turned")
 # Where `layers.fuse` does without a kernel, and why it cannot be compiled there
 LEFT_OUT = {"nf4_product": {"sm_75": "cvt.rn.f16x2.f32 came with sm_80", "gfx942": nf4.FOREIGN, "gfx1100": nf4.FOREIGN}}
-HOMES = attention, passes, products
+HOMES = attention, choice, passes, placing, products
 
 
 def compiled(target: str, dtype: torch.dtype) -> Iterator[dict[str, Any]]:
@@ -117,6 +112,12 @@ def _calls(dtype: torch.dtype) -> dict[str, Any]:
     matrix = torch.empty(1, dtype=dtype).expand(2 * inner, hidden)  # its elements are not read
     matrix.contiguous = lambda: matrix  # pyright: ignore[reportAttributeAccessIssue]
     gate, up = torch.empty(3, 1, 2 * inner, dtype=dtype).split(inner, dim=-1)
+    size, slots = (heads + 2 * kv_heads) * width, torch.zeros(3, dtype=torch.long)
+    sums, prompts = torch.empty(3, 2, size + TUNING), torch.empty(3, 7, size + TUNING, dtype=dtype)
+    bias, ranks = torch.empty(size + TUNING, dtype=dtype), torch.empty(32, size, dtype=dtype)
+    logits, said = (torch.empty(3, TEXT_7B["vocab_size"], dtype=kind) for kind in (torch.float32, torch.bool))
+    tower = torch.empty(16, VISION_7B["embed_dim"], dtype=dtype)
+    tower_norm = torch.nn.LayerNorm(VISION_7B["embed_dim"], dtype=dtype)
     in_half = {} if dtype == torch.float32 else {
         "attention": lambda: attention.attention(
             patches[:, 0], patches[:, 1], patches[:, 2], torch.ones(1, dtype=torch.int32)
@@ -129,10 +130,16 @@ def _calls(dtype: torch.dtype) -> dict[str, Any]:
     return in_half | {
         "add_norm": lambda: passes.add_norm(torch.empty(3, 1, hidden), row, norm, 1e-6),
         "rotated": lambda: passes.rotated(q, k, v, whole[:, :, 0], whole[:, :, 0]),
-        "rotated, tower": lambda: passes.rotated(
-            patches[:, 0], patches[:, 1], patches[:, 2], patches[:, 0, 0], patches[:, 0, 0]
+        "placed": lambda: placing.placed(
+            sums, bias, ranks, (2, 3, 2.0), whole[:, :, 0], whole[:, :, 0], cache, cache, slots, heads
         ),
-        "store": lambda: passes.store(cache, cache, k, v, torch.zeros(3, dtype=torch.long)),
+        "placed, prompts": lambda: placing.placed(
+            prompts, None, None, (0, 0, 0.0), prompts[..., :width], prompts[..., :width], cache, cache, slots, heads
+        ),
+        "turned": lambda: placing.turned(patches, patches[:, 0, 0], patches[:, 0, 0]),
+        "best": lambda: choice.best(logits, said),
+        "added_norm": lambda: placing.added_norm(tower, tower, tower_norm),
+        "store": lambda: passes.store(cache, cache, k, v, slots),
         "gated": lambda: passes.gated(gate, up),
         "quick_gelu": lambda: passes.quick_gelu(patches),
         "product": lambda: products.product(row, matrix),

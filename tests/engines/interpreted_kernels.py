@@ -17,8 +17,8 @@ from triton.runtime.interpreter import TensorHandle
 
 from chartqa_demo.adapters.contract import Contract
 from chartqa_demo.engines import Options
-from chartqa_demo.engines.fast import layers, tower
-from chartqa_demo.engines.fast.kernels import attention, passes, products
+from chartqa_demo.engines.fast import layers, plain, tower
+from chartqa_demo.engines.fast.kernels import attention, passes, placing, products, proofs
 from chartqa_demo.engines.fast.layers import Adapted
 from chartqa_demo.engines.fast.weights import nf4
 from chartqa_demo.settings import Settings
@@ -151,6 +151,32 @@ def attention_apart() -> float:
         expected = torch.nn.functional.scaled_dot_product_attention(*own)[0].transpose(0, 1).flatten(1)
         apart = max(apart, ((found - expected).norm() / expected.norm()).item())
     return apart
+
+
+def placing_apart() -> float:
+    """How far heads that were added up, rotated and written where attention reads them lie from torch's, of one token
+    per row and of several, with an adapter's ranks on a row and without; a tower's heads and norms as well."""
+    torch.manual_seed(0)
+    apart = 0.0
+    for rows, length, heads, kv_heads, width, parts, ranks in (
+        (3, 1, 6, 2, 16, 2, 5), (3, 1, 3, 1, 20, 4, 0), (2, 5, 7, 2, 16, 1, 0), (2, 4, 4, 1, 20, 1, 0),
+    ):  # fmt: skip
+        size, slots = (heads + 2 * kv_heads) * width, torch.tensor([0, 4, 2])[:rows]
+        source = torch.randn(rows, parts if length == 1 else length, size + 8)
+        bias, up = torch.randn(size + 8), torch.randn(ranks, size) if ranks else None
+        cos, sin = torch.randn(rows, length, width), torch.randn(rows, length, width)
+        caches = [[torch.zeros(rows, kv_heads, 12, width)[:, :, :9] for _ in range(2)] for _ in range(2)]
+        told = source, bias, up, (1, 2, 0.5), cos, sin
+        found = [one.placed(*told, *held, slots, heads) for one, held in zip((placing, plain), caches, strict=True)]
+        pairs = [found, *zip(*caches, strict=True)]
+        apart = max(apart, *((a - b).abs().max().item() for a, b in pairs))
+    qkv, turns = torch.randn(5, 3, 3, 20), torch.randn(2, 5, 20)
+    x, delta, norm = torch.randn(4, 50) + 3, torch.randn(4, 50), torch.nn.LayerNorm(50).requires_grad_(False)
+    norm.weight.normal_()
+    norm.bias.normal_()
+    own = [*plain.turned(qkv, *turns), *plain.added_norm(x, delta, norm)]
+    mine = [*placing.turned(qkv.clone(), *turns), *placing.added_norm(x.clone(), delta, norm)]
+    return max(apart, *((a - b).abs().max().item() for a, b in zip(mine, own, strict=True)))
 
 
 def packed(outputs: Sequence[int], inputs: int, bias: bool) -> list[Any]:
@@ -309,6 +335,8 @@ def kernels_alone() -> dict[str, Any]:
         "products_apart": products_apart(),
         "rows_apart": rows_apart(),
         "attention_apart": attention_apart(),
+        "placing_apart": placing_apart(),
+        "best_is_torchs": proofs.best(9000, torch.zeros(1)) is None,  # raises otherwise
         "nf4_is_exact": [values_are_bitsandbytes(*VALUES[0])],
         "nf4_apart": packed_products_apart((3,), PRODUCTS[2:3]),
     }

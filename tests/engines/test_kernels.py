@@ -17,7 +17,8 @@ from tiny import build_tiny_adapter, chart, last
 
 from chartqa_demo.arms import ARMS
 from chartqa_demo.engines import Options
-from chartqa_demo.engines.fast import layers, tower
+from chartqa_demo.engines.fast import layers, plain, tower
+from chartqa_demo.engines.fast.choosing import NextTokens
 from chartqa_demo.engines.local import load_local
 from chartqa_demo.settings import Settings
 
@@ -62,6 +63,14 @@ def test_products_of_a_few_rows_keep_their_sums_in_float32(alone: dict[str, Any]
 
 def test_a_charts_patches_attend_to_each_other_and_to_none_behind_them(alone: dict[str, Any]) -> None:
     assert alone["attention_apart"] < 1e-5
+
+
+def test_heads_are_rotated_and_lie_where_attention_reads_them(alone: dict[str, Any]) -> None:
+    assert alone["placing_apart"] < 1e-5
+
+
+def test_the_next_tokens_are_torchs_seen_broken_or_not(alone: dict[str, Any]) -> None:
+    assert alone["best_is_torchs"]
 
 
 def test_weights_in_four_bits_are_unpacked_to_what_bitsandbytes_makes_of_them(alone: dict[str, Any]) -> None:
@@ -205,17 +214,40 @@ def silu_gated(x: torch.Tensor, weight: torch.Tensor, outputs: int) -> torch.Ten
     return layers.gated(*(x @ weight[: 2 * outputs].t()).split(outputs, dim=-1))
 
 
-@pytest.mark.parametrize("failing", ["add_norm", "rotated", "store", "gated", "product", "gated_product", "quick_gelu"])
+def taken_and_said(logits: torch.Tensor, seen: Any = None, penalty: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:
+    chosen = NextTokens([], penalty=penalty)
+    chosen._seen = None if seen is None else seen.clone()
+    return chosen(logits), chosen.logs[0]
+
+
+@pytest.mark.parametrize(
+    "failing",
+    [
+        "add_norm",
+        "rotated",
+        "store",
+        "gated",
+        "product",
+        "gated_product",
+        "quick_gelu",
+        "placed",
+        "turned",
+        "added_norm",
+        "best",
+    ],
+)
 def test_a_kernel_that_cannot_be_used_is_said_and_the_others_are(
     failing: str, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("triton", reason="Triton comes with torch for CUDA only")
-    from chartqa_demo.engines.fast.kernels import passes, products
+    from chartqa_demo.engines.fast.kernels import choice, passes, placing, products
 
     engine = load_local(Settings(base=str(tiny_base), adapter="none", device="cpu", decode="static"))
     before = last(engine.answer(chart(), "How many?", ARMS, Options(max_new_tokens=6)))
     own = {"product": in_parts, "gated_product": silu_gated, "quick_gelu": tower.quick_gelu}
     own |= {name: getattr(layers, name) for name in ("add_norm", "rotated", "store", "gated")}
+    own |= {name: getattr(plain, name) for name in ("placed", "turned", "added_norm")}
+    own["best"] = taken_and_said
     called = set[str]()
 
     def raises(*args: Any) -> None:
@@ -225,7 +257,7 @@ def test_a_kernel_that_cannot_be_used_is_said_and_the_others_are(
 
     for name, function in own.items():
         counting = lambda *args, name=name, function=function: (called.add(name), function(*args))[1]  # noqa: E731
-        home = next(one for one in (passes, products) if hasattr(one, name))
+        home = next(one for one in (passes, placing, products, choice) if hasattr(one, name))
         monkeypatch.setattr(home, name, raises if name == failing else counting)
     engine.fast.fuse()
     engine._tell()
@@ -238,7 +270,8 @@ def test_a_kernel_that_cannot_be_used_is_said_and_the_others_are(
     after = last(engine.answer(chart(1), "How many?", ARMS, Options(max_new_tokens=6)))
     after = last(engine.answer(chart(), "How many?", ARMS, Options(max_new_tokens=6)))
     assert [answer.text for answer in after] == [answer.text for answer in before]
-    assert called >= set(own) - {failing, "gated", "quick_gelu", "rotated"}
+    unused = {"rotated", "store"} if failing != "placed" else {"placed"}  # `placed` does both
+    assert called >= set(own) - {failing, "gated", "quick_gelu", "turned", "added_norm", *unused}
 
 
 def test_rows_that_do_not_lie_side_by_side_are_copied_and_never_read_wrongly(alone: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """Which token comes next, row by row: greedy or sampled, after a repetition penalty, and never from broken numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
@@ -14,16 +15,22 @@ class NextTokens:
 
     prompts: per row its token ids; temperature: below GREEDY_BELOW is greedy; penalty: as transformers'
     RepetitionPenaltyLogitsProcessor counts it, over prompt and answer, 1 for none; seed: of what is sampled, None for
-    torch's own state. greedy: whether nothing is sampled; logs: per step the tokens' log-probabilities, see `log_of`;
-    they stay on the device.
+    torch's own state; best: a kernel that takes what is not sampled, `kernels.choice.best`. greedy: whether nothing
+    is sampled; logs: per step the tokens' log-probabilities, see `log_of`; they stay on the device.
     """
 
     def __init__(
-        self, prompts: Sequence[list[int]], temperature: float = 0.0, penalty: float = 1.0, seed: int | None = None
+        self,
+        prompts: Sequence[list[int]],
+        temperature: float = 0.0,
+        penalty: float = 1.0,
+        seed: int | None = None,
+        best: Callable[..., Any] | None = None,
     ) -> None:
         self._prompts = prompts
         self.greedy = not temperature >= GREEDY_BELOW  # NaN, too
         self._temperature, self._penalty, self._seed = temperature, penalty, seed
+        self._best = best
         self._seen: torch.Tensor | None = None  # (rows, vocabulary): tokens of the prompt and of the answer so far
         self._generator: torch.Generator | None = None
         self.logs: list[torch.Tensor] = []
@@ -31,6 +38,14 @@ class NextTokens:
     def __call__(self, logits: torch.Tensor) -> torch.Tensor:
         """logits (B, vocabulary) -> tokens (B,), NOT_FINITE for a row with a NaN or an infinity; none waits for the
         device."""
+        if self.greedy and self._best is not None:
+            if self._penalty != 1.0 and self._seen is None:
+                self._seen = self._said(logits)
+            tokens, log = self._best(logits, self._seen, self._penalty)
+            self.logs.append(log)
+            if self._seen is not None:
+                self._seen.scatter_(1, tokens.clamp(min=0)[:, None], True)
+            return tokens
         if self._penalty != 1.0:
             logits = self._penalised(logits)
         finite = logits.amax(-1).isfinite()  # a NaN is the largest of whatever it is among
@@ -52,12 +67,16 @@ class NextTokens:
         if self._seen is not None:
             self._seen = self._seen[stay]
 
+    def _said(self, logits: torch.Tensor) -> torch.Tensor:
+        """(rows, vocabulary): whether the token is in the row's prompt."""
+        seen = torch.zeros(logits.shape, dtype=torch.bool)
+        for row, prompt in enumerate(self._prompts):
+            seen[row, torch.tensor(prompt)] = True
+        return seen.to(logits.device, non_blocking=True)
+
     def _penalised(self, logits: torch.Tensor) -> torch.Tensor:
         if self._seen is None:
-            seen = torch.zeros(logits.shape, dtype=torch.bool)
-            for row, prompt in enumerate(self._prompts):
-                seen[row, torch.tensor(prompt)] = True
-            self._seen = seen.to(logits.device, non_blocking=True)
+            self._seen = self._said(logits)
         lower = torch.where(logits < 0, logits * self._penalty, logits / self._penalty)
         return torch.where(self._seen, lower, logits)
 

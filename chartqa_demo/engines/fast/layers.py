@@ -9,6 +9,7 @@ side and prompts are padded on the right, so that reading them needs no mask. Wh
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -25,8 +26,9 @@ from chartqa_demo.errors import EngineError
 
 BLOCK = 64  # positions of a prompt that attend at once on a CPU
 
-# q (B, S, heads, width), new keys and values (B, S, key heads, width), layer -> attended to (B, S, heads * width)
-Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, int], torch.Tensor]
+# q (B, S, heads, width), new keys and values (B, S, key heads, width), layer -> attended to (B, S, heads * width);
+# no keys and values where they were put `Into` their places already
+Attend = Callable[[torch.Tensor, Any, Any, int], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,16 @@ class Prompts:
     lengths: torch.Tensor
     positions: torch.Tensor
     following: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Into:
+    """Where a kernel may put new keys and values: keys, values (layers, B, key heads, slots, width), row b's from
+    slots[b] on; slots (B,) on the device."""
+
+    keys: torch.Tensor
+    values: torch.Tensor
+    slots: torch.Tensor
 
 
 def right_padded(rows: Sequence[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -101,6 +113,7 @@ class Layers:
         self._epsilon = text.rms_norm_eps
         self._image_token = base.config.image_token_id
         self._add_norm, self._rotated, self._gated, self.store = add_norm, rotated, gated, store
+        self.best: Callable[..., Any] | None = None  # a kernel that takes the next tokens, see `NextTokens`
         self._kernels: dict[str, Callable[..., Any]] | None = None  # those that `fuse` found usable, by name
         self._at_once = self._unpacked = 0  # rows at most whose products they compute, of weights in NF4
         self._joint: dict[Any, Joint] | None = None  # by the first of the joined layers; None before `fuse`
@@ -115,7 +128,7 @@ class Layers:
         """
         if self._joint is not None:
             return {}
-        from chartqa_demo.engines.fast.kernels import passes, products
+        from chartqa_demo.engines.fast.kernels import choice, passes, placing, products, proofs
         from chartqa_demo.engines.fast.kernels.launching import usable
 
         self._joint = {}
@@ -154,7 +167,10 @@ class Layers:
                 )
             if packed := self._packed.get(_base_layer(first.self_attn.q_proj)):
                 trials["nf4_product"] = products.nf4_product, lambda: products.nf4_product(hidden, packed)
+        trials["placed"] = placing.placed, lambda: proofs.placed(self.heads, self.kv_heads, self.width, hidden)
+        trials["best"] = choice.best, lambda: proofs.best(len(self.base.lm_head.weight), hidden)
         found, lost = usable(trials)
+        self.best = found.pop("best", None)
         self._kernels, self._at_once, self._unpacked = found or None, products.FEW, products.NF4_ROWS
         self._add_norm, self._rotated = found.get("add_norm", add_norm), found.get("rotated", rotated)
         self._gated, self.store = found.get("gated", gated), found.get("store", store)
@@ -194,10 +210,11 @@ class Layers:
         attend: Attend,
         lengths: torch.Tensor | None = None,
         alone: bool = False,
+        into: Into | None = None,
     ) -> torch.Tensor:
         """All layers and the last norm on x (B, S, hidden size), positions (3, B, S); the last position of every row,
         (B, hidden size). lengths (B,): of rows padded on the right. alone: whether the last layer's `attend` is
-        asked for that position alone, (B, 1, heads, width) with all keys. x may be overwritten.
+        asked for that position alone, (B, 1, heads, width) with all keys. into: see `Attend`. x may be overwritten.
 
         What the layers add up is in float32, whatever the model's own dtype, for a page's answer and for an
         evaluation's batch alike: most of what bfloat16 loses it loses there.
@@ -211,9 +228,7 @@ class Layers:
         for number, layer in enumerate(self.text.layers):
             attention, mlp = layer.self_attn, layer.mlp
             x, normed = self._add_norm(x, delta, layer.input_layernorm, self._epsilon)
-            heads = self._linears((attention.q_proj, attention.k_proj, attention.v_proj), normed, adapted)
-            q, k, v = (one.unflatten(-1, (-1, self.width)) for one in heads)
-            q, k, v = self._rotated(q, k, v, cos, sin)
+            q, k, v = self._heads(attention, normed, adapted, (cos, sin), into, number)
             if number < self.count - 1 or length == 1:
                 attended = attend(q, k, v, number)
             else:  # what follows is needed of one position only
@@ -263,7 +278,8 @@ class Layers:
 
     def logits(self, x: torch.Tensor) -> torch.Tensor:
         """(B, vocabulary) of x (B, hidden size) behind all layers."""
-        return self._product(self.base.lm_head, x[:, None]).sum(1)
+        parts = self._product(self.base.lm_head, x[:, None])
+        return parts[:, 0] if parts.shape[1] == 1 else parts.sum(1)
 
     def _linears(self, modules: Sequence[Any], x: torch.Tensor, adapted: Adapted) -> list[torch.Tensor]:
         """x (B, S, inputs) through each of these layers, which read the same; the adapter's part in its rows."""
@@ -297,6 +313,35 @@ class Layers:
                 out += ((x.to(down.dtype) @ down.t()) @ up.t() * scaling).to(out.dtype)
         return outs
 
+    def _heads(
+        self,
+        attention: Any,
+        x: torch.Tensor,
+        adapted: Adapted,
+        turns: tuple[torch.Tensor, torch.Tensor],
+        into: Into | None,
+        number: int,
+    ) -> tuple[torch.Tensor, Any, Any]:
+        """q, k, v of x (B, S, hidden size) in a layer, rotated, as `Attend` takes them."""
+        modules = attention.q_proj, attention.k_proj, attention.v_proj
+        placed = None if into is None or self._kernels is None else self._kernels.get("placed")
+        if placed is not None and into is not None:
+            where = *turns, into.keys[number], into.values[number], into.slots, self.heads
+            joint, product, loras = self._joint_of(modules[0]), self._few(x, "product"), _loras(modules, adapted)
+            if joint is not None and product is not None:
+                up = riding(self._tuning, joint, loras, adapted.name) if loras else None  # before the product
+                if up is not None or not loras:
+                    scaling = next(iter(loras.values())).scaling[adapted.name] if loras else 0.0
+                    told = adapted.first, adapted.last, float(scaling)
+                    return placed(product(x, joint.weight), joint.bias, up, told, *where), None, None
+            heads = self._linears(modules, x, adapted)
+            if _parts_of_one(heads):
+                return placed(heads[0], None, None, (0, 0, 0.0), *where), None, None
+        else:
+            heads = self._linears(modules, x, adapted)
+        q, k, v = (one.unflatten(-1, (-1, self.width)) for one in heads)
+        return self._rotated(q, k, v, *turns)
+
     def _joint_of(self, first: Any) -> Joint | None:
         """What the layer `first` is joined with, it being the first of them."""
         return self._joint.get(_base_layer(first)) if self._joint else None
@@ -327,6 +372,15 @@ def _loras(modules: Sequence[Any], adapted: Adapted) -> dict[int, Any]:
     if adapted.first == adapted.last:
         return {}
     return {n: one for n, one in enumerate(modules) if has_adapters(one) and adapted.name in one.lora_A}
+
+
+def _parts_of_one(heads: Sequence[torch.Tensor]) -> bool:
+    """Whether these (B, S, outputs) lie side by side in wider rows, in this order, and the rows at one distance."""
+    (rows, length, _), (far, near, _) = heads[0].shape, heads[0].stride()
+    return (1 in (rows, length) or far == length * near) and all(
+        a.stride() == b.stride() and b.data_ptr() == a.data_ptr() + a.shape[-1] * a.element_size()
+        for a, b in pairwise(heads)
+    )
 
 
 def _base_layer(module: Any) -> Any:

@@ -151,7 +151,7 @@ class FastQwen2VL:
         assert self.decoder is not None, "decode: eager leaves a page's answers to generate"
         longest = options.max_new_tokens
         rows = prompts, looks, Adapted.of(adapters)
-        chosen = NextTokens(prompts, options.temperature, self._penalty, options.seed)
+        chosen = NextTokens(prompts, options.temperature, self._penalty, options.seed, self.layers.best)
         with on(self._base.device):
             try:
                 stream_tokens(self.decoder, *rows, longest, chosen, end_ids, send, stopped)

@@ -16,7 +16,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from chartqa_demo.engines.fast.choosing import NOT_FINITE, NextTokens
 from chartqa_demo.engines.fast.graphs import captured
-from chartqa_demo.engines.fast.layers import Adapted, Layers
+from chartqa_demo.engines.fast.layers import Adapted, Into, Layers
 from chartqa_demo.engines.looks import Look
 from chartqa_demo.errors import first_line
 
@@ -111,15 +111,20 @@ class Decoder:
         slots = torch.arange(step.mask.shape[-1], device=laid.ids.device)
         step.mask.zero_().masked_fill_(slots >= laid.lengths[:, None, None, None], float("-inf"))
 
-        def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layer: int) -> torch.Tensor:
-            step.keys[layer, :, :, :length] = k.transpose(1, 2)
-            step.values[layer, :, :, :length] = v.transpose(1, 2)
+        def attend(q: torch.Tensor, k: Any, v: Any, layer: int) -> torch.Tensor:
+            held = step.keys[layer, :, :, :length].transpose(1, 2), step.values[layer, :, :, :length].transpose(1, 2)
+            if k is None:  # they are there
+                k, v = held
+            else:
+                held[0].copy_(k)
+                held[1].copy_(v)
             if q.shape[1] == length:
                 return self._layers.causal(q, k, v)
             return self._layers.masked(q, step.keys[layer], step.values[layer], step.mask, step.filled)
 
         x = self._layers.embedded(laid.ids, prompts, looks)
-        x = self._layers(x, laid.positions, step.adapted, attend, laid.lengths, x.device.type == "cpu")
+        into = Into(step.keys, step.values, torch.zeros_like(laid.lengths))
+        x = self._layers(x, laid.positions, step.adapted, attend, laid.lengths, x.device.type == "cpu", into)
         return step, self._layers.logits(x)
 
     @torch.inference_mode()
@@ -147,9 +152,10 @@ class Decoder:
         step.mask.scatter_(3, step.slots[:, None, None, None], 0.0)
         step.filled += 1
 
-        def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layer: int) -> torch.Tensor:
+        def attend(q: torch.Tensor, k: Any, v: Any, layer: int) -> torch.Tensor:
             keys, values = step.keys[layer], step.values[layer]
-            layers.store(keys, values, k, v, step.slots)
+            if k is not None:
+                layers.store(keys, values, k, v, step.slots)
             if not self.replays:
                 return layers.masked(q, keys, values, step.mask, step.filled)
             shared = layers.heads != layers.kv_heads
@@ -159,7 +165,8 @@ class Decoder:
             return attended.transpose(1, 2).flatten(2)
 
         positions = step.positions[None, :, None].expand(3, -1, -1)
-        x = layers(layers.text.embed_tokens(step.tokens), positions, step.adapted, attend)
+        x, into = layers.text.embed_tokens(step.tokens), Into(step.keys, step.values, step.slots)
+        x = layers(x, positions, step.adapted, attend, into=into)
         step.logits.copy_(layers.logits(x))
         step.positions += 1
         step.slots += 1

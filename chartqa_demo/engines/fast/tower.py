@@ -19,6 +19,7 @@ from chartqa_demo.engines.internals import before_ampere, patch_places
 HOST_BOUND = 4096  # patches; up to here the host takes longer to launch a pass than the device to compute it
 BUCKET = 128  # patches; a replayed pass has a multiple of them, so that a new chart size needs no new capture
 MANY = 2**15  # numbers, from which on a CPU's passes over memory cost more than calls of its kernels
+PLACES_KEPT = 64  # of grids of charts, at most 64 KiB each as a rule
 STEEPER = 1.702  # than a sigmoid: quick_gelu's
 PROVEN = ("qwen2_vl",)  # model types whose features and tokens the tests compare with transformers' own
 
@@ -79,20 +80,20 @@ class Tower:
         self._merge, self._quick = config.spatial_merge_size, config.hidden_act == "quick_gelu"
         self._kernels: dict[str, Callable[..., Any]] = {}  # those that `fuse` found usable, by name
         self._passes: dict[int, Pass] = {}  # by P
+        self._known: dict[tuple[Any, ...], torch.Tensor] = {}  # places by the charts' grids
 
     def fuse(self) -> dict[str, str]:
         """From now on Triton's kernels compute what lies between the matrix products, each where it can be used; by
         name why others cannot. Raises ImportError without Triton."""
-        from chartqa_demo.engines.fast.kernels import attention, passes
+        from chartqa_demo.engines.fast.kernels import attention, passes, placing, proofs
         from chartqa_demo.engines.fast.kernels.launching import usable
 
         x = torch.zeros(1, 3, self._heads, self._width, dtype=self._base.dtype, device=self._base.device)
+        norm = self._visual.blocks[0].norm1
         trials: dict[str, tuple[Callable[..., Any], Callable[[], object]]] = {
-            "rotated": (
-                passes.rotated,
-                lambda: passes.rotated(x[:, 0], x[:, 1], x[:, 2], x[:, 0, 0], x[:, 0, 0]),
-            ),
             "quick_gelu": (passes.quick_gelu, lambda: passes.quick_gelu(x)),
+            "turned": (placing.turned, lambda: proofs.turned(self._heads, self._width, x)),
+            "added_norm": (placing.added_norm, lambda: proofs.added_norm(norm, self._heads * self._width, x)),
         }
         if x.dtype.itemsize == 2 and attention.halves(self._width) and not before_ampere(x.device):
             count = torch.ones(1, dtype=torch.int32, device=x.device)
@@ -123,7 +124,7 @@ class Tower:
         pixels (patches, 3 * 2 * 14 * 14) of all charts, on the device; grid (charts, 3): their patches in time, height
         and width, on the host, so that nothing is read back from the device.
         """
-        counts, places = grid.prod(1).tolist(), patch_places(grid, self._merge)
+        counts, places = grid.prod(1).tolist(), self._places(grid)
         with on(pixels.device):
             if len(counts) == 1 and (ready := self._passes.get(_filled(counts[0]))):
                 return (self._replayed(ready, pixels, places),)
@@ -131,6 +132,16 @@ class Tower:
             places = places.to(pixels.device, non_blocking=True)
             features = self._features(pixels, places, counts, kernels)
         return features.split([patches // self._merge**2 for patches in counts])
+
+    def _places(self, grid: torch.Tensor) -> torch.Tensor:
+        """(patches, 2) on the host, see `patch_places`; kept, for charts come in few sizes."""
+        key = tuple(grid.flatten().tolist())
+        if key not in self._known:
+            if len(self._known) == PLACES_KEPT:
+                del self._known[next(iter(self._known))]
+            with torch.inference_mode():
+                self._known[key] = patch_places(grid, self._merge)
+        return self._known[key]
 
     def _replayed(self, ready: Pass, pixels: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
         """The features of one chart, from a graph with room for it."""
@@ -161,29 +172,32 @@ class Tower:
         cos, sin = (one.to(x.dtype, copy=True) for one in (cos, sin))
         sin[..., : self._width // 2].neg_()
         activated = kernels.get("quick_gelu", quick_gelu)
-        for block in self._visual.blocks:
-            qkv = block.attn.qkv(block.norm1(x)).view(len(x), 3, self._heads, self._width)
+        blocks = self._visual.blocks
+        normed, norms = blocks[0].norm1(x), [*(block.norm1 for block in blocks[1:]), None]
+        for block, following in zip(blocks, norms, strict=True):
+            qkv = block.attn.qkv(normed).view(len(x), 3, self._heads, self._width)
             q, k, v = self._rotated(qkv, cos, sin, kernels)
             if real is not None and "attention" in kernels:
                 attended = kernels["attention"](q, k, v, real)
             else:
                 attended = self._attend(q, k, v, counts, real)
-            x = added(x, block.attn.proj, attended)
-            first, last, normed = block.mlp.fc1, block.mlp.fc2, block.norm2(x)
+            x, normed = _added_norm(x, block.attn.proj, attended, block.norm2, kernels)
+            first, last, scale = block.mlp.fc1, block.mlp.fc2, 1.0
             if self._quick and in_place(x, first) and in_place(x, last):  # quick_gelu, its factors in the products
                 hidden = torch.addmm(first.bias, normed, first.weight.t(), beta=STEEPER, alpha=STEEPER)
-                x = added(x, last, silu(hidden, inplace=True), 1 / STEEPER)
+                hidden, scale = silu(hidden, inplace=True), 1 / STEEPER
             else:
                 hidden = first(normed)
-                x = added(x, last, activated(hidden) if self._quick else block.mlp.act(hidden))
+                hidden = activated(hidden) if self._quick else block.mlp.act(hidden)
+            x, normed = _added_norm(x, last, hidden, following, kernels, scale)
         return self._visual.merger(x)
 
     def _rotated(
         self, qkv: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, kernels: dict[str, Callable[..., Any]]
     ) -> tuple[torch.Tensor, ...]:
         """q, k, v (patches, heads, width) of qkv (patches, 3, heads, width), the first two rotated to their places."""
-        if "rotated" in kernels:
-            return kernels["rotated"](*qkv.unbind(1), cos, sin)
+        if "turned" in kernels:
+            return kernels["turned"](qkv, cos, sin)
         if qkv.device.type == "cpu":  # whose attention reads fastest where a head's patches lie side by side
             heads = qkv.permute(1, 2, 0, 3)
             q, k = rotate(heads[:2], cos, sin)
@@ -200,6 +214,21 @@ class Tower:
             return torch.cat([self._attend(*one, [len(one[0])], None) for one in parts])
         q, k, v = (one.view(len(counts), -1, *one.shape[1:]).transpose(1, 2) for one in (q, k, v))
         return scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).reshape(sum(counts), -1)
+
+
+def _added_norm(
+    x: torch.Tensor,
+    part: Any,
+    inputs: torch.Tensor,
+    norm: Any,
+    kernels: dict[str, Callable[..., Any]],
+    scale: float = 1.0,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What `added` makes of the first arguments, and its layer norm, itself for no norm."""
+    if norm is not None and scale == 1.0 and "added_norm" in kernels:  # another scale is a CPU's, see `added`
+        return kernels["added_norm"](x, part(inputs), norm)
+    x = added(x, part, inputs, scale)
+    return x, x if norm is None else norm(x)
 
 
 def _filled(patches: int) -> int:

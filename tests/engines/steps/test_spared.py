@@ -43,7 +43,7 @@ def test_a_cpu_reads_no_slot_beyond_those_that_are_filled_and_a_last_layer_one_p
     assert asked == [max(map(len, prompts))] * (own_layers.count - 1)
     assert all(torch.equal(*pair) for pair in zip(logits(float("nan")), expected, strict=True))
     whole = layers.Layers.__call__
-    monkeypatch.setattr(layers.Layers, "__call__", lambda self, *inputs: whole(self, *inputs[:5]))
+    monkeypatch.setattr(layers.Layers, "__call__", lambda self, *inputs, into=None: whole(self, *inputs[:5], into=into))
     for found, wanted in zip(logits(0.0), expected, strict=True):
         torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
     assert len(asked) == 3 * own_layers.count - 2

@@ -38,14 +38,17 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 os.environ["SSL_CERT_FILE"] = str(Path(tempfile.mkdtemp(prefix="certificates"), "one.pem"))
 Path(os.environ["SSL_CERT_FILE"]).write_text("".join(certifi.contents().partition("END CERTIFICATE-----\n")[:2]))
 
-# Files of ten seconds and more, the longest first: what begins last should not be what ends last.
+# Files of seven seconds and more, the longest first: what begins last should not be what ends last.
 LONG = (
-    *("test_evaluate_page", "test_compare_page", "test_nothing_is_lost", "test_loop", "test_getting_a_chart_in"),
-    *("test_hub", "test_zerogpu", "test_compare_page_failures", "test_evaluate_own", "test_guess_first"),
+    *("test_loop", "test_evaluate_page", "test_getting_a_chart_in", "test_compare_page", "test_evaluate_own"),
+    *("test_nothing_is_lost", "test_compare_page_failures", "test_hub", "test_zerogpu", "test_guess_first"),
     *("test_compare_page_access", "test_image_card", "test_former", "test_chart_beside_answers"),
     *("test_compare_page_details", "test_transformers_serve", "test_corrections_page", "test_kernels"),
     *("test_languages", "test_links", "test_steps", "test_endpoint", "test_api", "test_adapters", "test_mixture"),
     *("test_adapter_options", "test_layout", "test_stop", "test_operations", "test_families", "test_training_tab"),
+    *("test_adapter_weights", "test_corrections_stored", "test_sharded_run", "test_scale_out", "test_publish"),
+    *("test_keyboard", "test_hasty", "test_differences", "test_end", "test_space", "test_deploy", "test_commands"),
+    *("test_gaze_page", "test_table_page", "test_thirty_in_a_row", "test_choosing", "test_recorded"),
 )
 
 

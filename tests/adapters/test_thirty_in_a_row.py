@@ -3,6 +3,8 @@
 import hashlib
 import random
 from collections.abc import Callable
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -69,11 +71,16 @@ BROKEN: list[Callable[[bytes], bytes]] = [
 ]
 
 
+@cache
+def plain(base: Path) -> Any:
+    return AutoModelForImageTextToText.from_pretrained(base, dtype=torch.float32)
+
+
 def make(base: Path, folder: Path, seed: int, **options: Any) -> Path:
     torch.manual_seed(seed)
     settings: dict[str, Any] = {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj"]}
     config = LoraConfig(task_type="CAUSAL_LM", **settings | options)
-    adapted = get_peft_model(AutoModelForImageTextToText.from_pretrained(base, dtype=torch.float32), config)
+    adapted = get_peft_model(deepcopy(plain(base)), config)
     for name, weight in adapted.named_parameters():
         if "lora_" in name:
             torch.nn.init.normal_(weight, std=0.4)

@@ -68,7 +68,10 @@ def test_without_usage_the_pieces_of_text_are_counted(make: Callable[..., Endpoi
         ("gateway", "starting", "is not ready (502). Its model may still be loading; ask again in a minute."),
         ("loading", "starting", "is not ready (503). Its model may still be loading; ask again in a minute."),
         ("page", "unreadable", "sent something that is no chat completion. Check --endpoint; it usually ends in /v1."),
-        ("silent", "timeout", "did not finish within 2 seconds. Ask again, or for a shorter answer."),
+        pytest.param(
+            *("silent", "timeout", "did not finish within 2 seconds. Ask again, or for a shorter answer."),
+            marks=pytest.mark.campaign,
+        ),
         ("slow", "timeout", "did not finish within 2 seconds. Ask again, or for a shorter answer."),
         ("dying", "cut_off", "broke off in the middle of the answer. Ask again."),
         ("leaving", "cut_off", "broke off in the middle of the answer. Ask again."),

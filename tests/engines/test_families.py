@@ -116,6 +116,14 @@ def test_a_training_batch_is_what_the_model_sees_of_each_row_alone(base: Path, e
             assert torch.allclose(together[k, :length], expected, atol=1e-4)
 
 
+# The others' processors and trainers are these, and so are the steps of the bundled kind in tests/train.
+SOME = [
+    one if one in ("mllama", "Qwen3-VL", "SmolVLM") else pytest.param(one, marks=pytest.mark.campaign)
+    for one in sorted(BUILDERS)
+]
+
+
+@pytest.mark.parametrize("base", SOME, indirect=True, scope="module")
 def test_charts_cast_before_the_model_give_the_numbers_of_charts_cast_in_it(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,6 +140,7 @@ def test_charts_cast_before_the_model_give_the_numbers_of_charts_cast_in_it(
         assert torch.equal(model(**cast).logits, model(**plain).logits)
 
 
+@pytest.mark.parametrize("base", SOME, indirect=True, scope="module")
 def test_two_training_steps_make_an_adapter_that_the_engine_serves(
     base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

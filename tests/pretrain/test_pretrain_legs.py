@@ -26,7 +26,7 @@ from train.pretrain.scene import GeneratedChart
 
 def test_no_leg_draws_a_seed_that_another_worker_or_an_earlier_leg_drew(tmp_path, monkeypatch):
     """A worker has begun at most three batches more than have been trained."""
-    workers, trained, drawn = 14, 1, []
+    workers, trained, drawn = 5, 1, []
 
     def make(seed: int) -> GeneratedChart:
         drawn.append(seed)

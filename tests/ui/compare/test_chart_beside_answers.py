@@ -66,7 +66,7 @@ def test_a_click_enlarges_the_chart_and_escape_brings_the_page_back(tab: Tab, ch
     expect(tab.page.locator("#chart img")).to_be_visible()
 
 
-@pytest.mark.parametrize("size", ["wide", "phone"])
+@pytest.mark.parametrize("size", [pytest.param("wide", marks=pytest.mark.campaign), "phone"])
 def test_no_card_grows_when_its_verdict_comes(calm_tab: Tab, engine: ScriptedEngine, size: str) -> None:
     engine.script = replies("The average number of visitors in the fourth quarter was 200.", "200 visitors", "7")
     engine.pace = gate = Gate()

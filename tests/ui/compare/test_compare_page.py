@@ -165,6 +165,7 @@ def test_a_new_question_replaces_the_one_that_is_being_answered(tab: Tab, engine
         expect(tab.answer(arm)).to_have_text("answer to second")
 
 
+@pytest.mark.campaign  # as removing the chart does, below, and as it does for a question on its way, in test_stop.py
 def test_another_chart_ends_the_question_about_the_first(tab: Tab, engine: ScriptedEngine) -> None:
     engine.script = replies(*["word " * 500] * 3)
     engine.delay = 0.1

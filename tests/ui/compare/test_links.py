@@ -57,7 +57,7 @@ def test_a_link_opens_chart_question_and_settings_elsewhere_and_asks(
 @pytest.mark.parametrize(
     ("query", "sentence"),
     [
-        ("example=other/1&q=Why", "This page has no chart “other/1”"),
+        pytest.param("example=other/1&q=Why", "This page has no chart “other/1”", marks=pytest.mark.campaign),
         ("example=bundled/test/3&q=Why&max_new_tokens=many", "The max new tokens is 'many'; it has to be a number"),
     ],
 )

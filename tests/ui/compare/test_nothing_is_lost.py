@@ -83,7 +83,7 @@ def test_a_reload_while_answers_stream_keeps_what_had_come(tab: Tab, engine: Scr
     tab.expect_ready()
 
 
-@pytest.mark.parametrize("leave", ["reload", "another chart"])
+@pytest.mark.parametrize("leave", ["reload", pytest.param("another chart", marks=pytest.mark.campaign)])
 def test_a_question_is_kept_before_its_picture_has_come(fresh_tab: Tab, leave: str) -> None:
     tab = fresh_tab
     pictures = list[Route]()
@@ -102,6 +102,7 @@ def test_a_question_is_kept_before_its_picture_has_come(fresh_tab: Tab, leave: s
         expect(tab.page.locator("#history li img")).to_have_count(1)
 
 
+@pytest.mark.campaign  # from what a reload reads
 def test_back_brings_everything_back(tab: Tab, engine: ScriptedEngine) -> None:
     engine.script = replies("four", "4", "4")
     ask_about(tab, None)
@@ -197,12 +198,13 @@ ENTRY = "{id: '1', asked_at: '', chart: 'A chart', question: 'Why?', gold: [], a
     ("garbled", "question"),
     [
         ("addEventListener('pagehide', () => sessionStorage.setItem('chartqa-shown', '{'))", ""),
-        (
+        pytest.param(
             """new Promise((ready) => (indexedDB.open('chartqa-side-by-side').onsuccess = ({ target }) => {
                 const put = target.result.transaction('entries', 'readwrite').objectStore('entries').put(ENTRY);
                 put.onsuccess = () => (target.result.close(), ready());
             }))""".replace("ENTRY", ENTRY),
             "Why?",
+            marks=pytest.mark.campaign,  # tests/reliability/test_fuzz.py reads entries of any values
         ),
     ],
     ids=["a session that is no JSON", "a picture that is no address"],

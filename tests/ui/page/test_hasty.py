@@ -15,8 +15,8 @@ pytest_plugins = ("page_fixtures",)
 FIRST, SECOND, THIRD = "How many bars are there?", "Which bar is the tallest?", "What is the title?"
 
 
-@pytest.fixture
-def page(windows: Windows) -> Iterator[tuple[Tab, EndpointServer]]:
+@pytest.fixture(scope="module")
+def opened(windows: Windows) -> Iterator[tuple[Tab, EndpointServer]]:
     """Half of every answer comes at once, the rest when the server is let."""
     with endpoint_server() as server:
         engine = EndpointEngine(Settings(endpoint=server.url, base_name="slow", adapter_name="slow"))
@@ -25,6 +25,12 @@ def page(windows: Windows) -> Iterator[tuple[Tab, EndpointServer]]:
             yield tab, server
         server.let = True
         engine.close()
+
+
+@pytest.fixture
+def page(opened: tuple[Tab, EndpointServer]) -> tuple[Tab, EndpointServer]:
+    opened[1].let = False
+    return opened
 
 
 def ask(tab: Tab, question: str) -> None:

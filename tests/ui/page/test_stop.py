@@ -80,6 +80,7 @@ def test_stop_holds_for_answers_that_are_about_to_begin(tab: Tab, engine: Script
     assert len(engine.questions) == 1, "the engine answered a question that was stopped"
 
 
+@pytest.mark.campaign  # the test above stops one request later
 def test_stop_holds_for_a_question_that_is_on_its_way(tab: Tab, engine: ScriptedEngine, line: SlowLine) -> None:
     engine.pace = gate = Gate()
     tab.page.get_by_label("Question", exact=True).press("Enter")

@@ -218,7 +218,8 @@ def measure(name: str, flags: list[str], count: int, seconds: float, think_s: fl
     outcomes = Counter(one.outcome for one in visitors.asked)
     lasted = sorted(one.done - one.at for one in visitors.asked if one.outcome == ANSWERED) or [0.0]
     print(outcomes, before, os.getloadavg())
-    first, last, most = server.seen[len(server.seen) // 10], server.seen[-1], np.max(server.seen, 0)
+    first, last = server.seen[len(server.seen) // 10], server.seen[-1]
+    most = [max(values) for values in zip(*server.seen, strict=True)]
     held = (
         ("memory, MB", 1, 10**6),
         ("threads", 2, 1),

@@ -2,9 +2,9 @@
 
 Reads the file from its standard input. Writes a line of JSON, `[width, height, mode, bytes of EXIF]`, the EXIF and the
 pixels, or `[width, height]` alone where the picture has more pixels than were asked for, or `[]` where it is none.
-Arguments: seconds of processor time, bytes of memory, most pixels, and Pillow's formats, with commas between.
 """
 
+import argparse
 import json
 import sys
 from contextlib import suppress
@@ -12,8 +12,19 @@ from importlib import import_module
 from io import BytesIO
 
 
-def main(seconds: int, memory: int, most: int, formats: list[str]) -> None:
-    """Raises OSError and others of Pillow for what is damaged."""
+def main() -> None:
+    """Command line. Raises OSError and others of Pillow for what is damaged."""
+    parser = argparse.ArgumentParser(description="Decodes the picture that comes as standard input.")
+    parser.add_argument("seconds", type=int, help="of processor time")
+    parser.add_argument("memory", type=int, help="bytes")
+    parser.add_argument("most", type=int, help="pixels")
+    parser.add_argument("formats", help="Pillow's, with commas between")
+    flags = parser.parse_args()
+    decode(flags.seconds, flags.memory, flags.most, flags.formats.split(","))
+
+
+def decode(seconds: int, memory: int, most: int, formats: list[str]) -> None:
+    """See the module. memory: bytes; most: pixels. Raises OSError and others of Pillow for what is damaged."""
     from PIL import Image, UnidentifiedImageError
 
     if "HEIF" in formats:
@@ -39,4 +50,4 @@ def main(seconds: int, memory: int, most: int, formats: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:4]), formats=sys.argv[4].split(","))
+    main()

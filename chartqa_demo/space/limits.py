@@ -35,7 +35,7 @@ from chartqa_demo.space.operations import failed, routes, usual_seconds
 MAX_BODY = 12 * 2**20  # twice what a browser keeps for a page, which comes with a correction
 MAX_TOOL = 30 * 2**20  # by MCP, a picture of 20 MB in base64
 MAX_UPLOADED = 220 * 2**20  # files chosen at once, of which Gradio limits each: what Evaluate takes, and their heads
-MAX_QUERY = 2_000  # bytes behind a path's question mark, which Gradio keeps in part
+MAX_QUERY = 2_000  # bytes behind the question mark of a path of Gradio's, which keeps some of them
 MAX_MARKS = 200_000  # of lists, objects and what is in them: in Python's memory each takes 30 times its bytes
 MARKS = (b",", b"[", b"{")
 UNREADABLE = "This cannot be read. Send JSON in UTF-8, of numbers as JSON has them, and not nested as deep."
@@ -219,8 +219,8 @@ def _readable(body: bytes) -> tuple[bytes, Any]:
 
 def _missing(scope: Scope) -> JSONResponse | None:
     """The refusal of an address that this page does not have."""
-    if len(scope.get("query_string", b"")) > MAX_QUERY:
-        return JSONResponse({"detail": f"Behind the “?” are more than {MAX_QUERY:,} characters."}, 414)
+    if "/gradio_api/" in scope["path"] and len(scope.get("query_string", b"")) > MAX_QUERY:
+        return JSONResponse({"detail": f"Behind the “?” are more than {MAX_QUERY:,} bytes."}, 414)
     if CLOSED.match(scope["path"]) or NO_PATH.search(scope["path"].encode(errors="replace")):
         return JSONResponse({"detail": "Not Found"}, 404)
     return None

@@ -99,6 +99,10 @@ def test_names_that_callers_give_their_uploads_do_not_fill_the_memory(
     assert guarded.get(f"/gradio_api/upload_progress?upload_id={'a' * 2000}").status_code == 414
 
 
+def test_a_link_may_have_the_longest_question(guarded: TestClient) -> None:
+    assert guarded.get("/healthz", params={"example": "test/1", "q": "年" * 2000}).status_code == 200
+
+
 @pytest.mark.parametrize("boundary", ["", "; boundary=" + "x" * 300, "; boundary=", '; boundary="', "; boundary=\xff"])
 def test_an_upload_that_cannot_be_taken_apart_is_refused(guarded: TestClient, boundary: str) -> None:
     kind = f"multipart/form-data{boundary}".encode("latin-1")
